@@ -1,0 +1,31 @@
+// An MCP client of one run, for test.sh: node - BASE_URL HOST_HEADER [PAGE]
+// Prints the status of initialize; with PAGE it opens that page in the browser and
+// prints the tool's answer, too.
+const http = require('http');
+const [base, host, page] = process.argv.slice(2);
+
+function post(message, session) {
+  const body = JSON.stringify({ jsonrpc: '2.0', ...message });
+  const headers = { host, 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+  if (session) headers['mcp-session-id'] = session;
+  return new Promise((resolve, reject) => {
+    const request = http.request(`${base}/mcp`, { method: 'POST', headers }, response => {
+      let text = '';
+      response.on('data', chunk => { text += chunk; });
+      response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, text }));
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+(async () => {
+  const clientInfo = { name: 'image-test', version: '1' };
+  const first = await post({ id: 1, method: 'initialize', params: { protocolVersion: '2025-03-26', capabilities: {}, clientInfo } });
+  console.log(first.status, first.status === 200 ? '' : first.text);
+  if (first.status !== 200 || !page) return;
+  const session = first.headers['mcp-session-id'];
+  await post({ method: 'notifications/initialized' }, session);
+  const call = await post({ id: 2, method: 'tools/call', params: { name: 'browser_navigate', arguments: { url: page } } }, session);
+  console.log(call.text);
+})();

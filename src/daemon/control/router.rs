@@ -1,0 +1,218 @@
+//! From a request to an operation, and from its outcome to a response.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::{Operations, Outcome};
+use crate::words::control::{PROBLEM_TYPE, Problem};
+use crate::words::name::InstanceName;
+
+/// The largest body, in bytes.
+const BODY_MAX: usize = 64 << 10;
+/// How long a body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a path is for.
+enum Route<'p> {
+    Health,
+    Tokens,
+    Token(&'p str),
+    Reconcile,
+    Plan,
+    Instances,
+    Instance(&'p str),
+    VncPassword(&'p str),
+}
+
+impl<'p> Route<'p> {
+    fn of(path: &'p str) -> Option<Self> {
+        let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        Some(match parts[..] {
+            ["health"] => Self::Health,
+            ["v1", "tokens"] => Self::Tokens,
+            ["v1", "tokens", id] => Self::Token(id),
+            ["v1", "reconcile"] => Self::Reconcile,
+            ["v1", "plan"] => Self::Plan,
+            ["v1", "instances"] => Self::Instances,
+            ["v1", "instances", name] => Self::Instance(name),
+            ["v1", "instances", name, "vnc-password"] => Self::VncPassword(name),
+            _ => return None,
+        })
+    }
+
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Tokens => "GET, POST",
+            Self::Token(_) => "DELETE",
+            Self::Reconcile => "POST",
+            _ => "GET",
+        }
+    }
+}
+
+/// Performs what a request asks for.
+pub(super) async fn respond<O: Operations, B>(
+    operations: &O,
+    request: Request<B>,
+) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let path = request.uri().path().to_owned();
+    let Some(route) = Route::of(&path) else {
+        return refusal(&Problem::not_found(format!(
+            "the control API has no {path:?}"
+        )));
+    };
+    let methods = route.methods();
+    if !methods
+        .split(", ")
+        .any(|method| method == request.method().as_str())
+    {
+        let detail = format!("{path} knows {methods}, not {}", request.method());
+        let mut response = refusal(&Problem::method(detail));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(methods));
+        return response;
+    }
+    match perform(operations, route, request).await {
+        Ok(value) => json(StatusCode::OK, "application/json", value.to_string()),
+        Err(problem) => refusal(&problem),
+    }
+}
+
+async fn perform<O: Operations, B>(operations: &O, route: Route<'_>, request: Request<B>) -> Outcome
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match route {
+        Route::Health => operations.health().await,
+        Route::Tokens if request.method() == Method::POST => {
+            operations.issue_token(body(request).await?).await
+        }
+        Route::Tokens => operations.tokens(instance_of(request.uri().query())?).await,
+        Route::Token(id) => operations.revoke_token(id.to_owned()).await,
+        Route::Reconcile => operations.reconcile(body(request).await?).await,
+        Route::Plan => operations.plan().await,
+        Route::Instances => operations.instances().await,
+        Route::Instance(text) => operations.instance(name(text)?).await,
+        Route::VncPassword(text) => operations.vnc_password(name(text)?).await,
+    }
+}
+
+/// A refusal as a response.
+pub(super) fn refusal(problem: &Problem) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let text = serde_json::to_string(problem).unwrap_or_default();
+    json(status, PROBLEM_TYPE, text)
+}
+
+fn json(status: StatusCode, media_type: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn name(text: &str) -> Result<InstanceName, Problem> {
+    text.parse()
+        .map_err(|error| Problem::invalid(format!("{error}")))
+}
+
+/// The `instance` of a query. A name needs no escapes, so none are read.
+fn instance_of(query: Option<&str>) -> Result<Option<InstanceName>, Problem> {
+    let mut found = None;
+    for pair in query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+    {
+        match pair.split_once('=') {
+            Some(("instance", text)) if found.is_none() => found = Some(name(text)?),
+            _ => {
+                return Err(Problem::invalid(format!(
+                    "the query takes `instance=NAME` once, not {pair:?}"
+                )));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A request's JSON body; an empty one counts as `{}`.
+async fn body<T: DeserializeOwned, B>(request: Request<B>) -> Result<T, Problem>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if let Some(value) = request.headers().get(CONTENT_TYPE) {
+        let media_type = value
+            .to_str()
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default();
+        if !media_type.trim().eq_ignore_ascii_case("application/json") {
+            return Err(Problem::media_type(format!(
+                "{media_type:?} is not `application/json`"
+            )));
+        }
+    }
+    let collected = tokio::time::timeout(
+        BODY_TIMEOUT,
+        Limited::new(request.into_body(), BODY_MAX).collect(),
+    )
+    .await
+    .map_err(|_| Problem::too_slow("the body did not arrive in time"))?;
+    let bytes = match collected {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Err(Problem::too_large(format!(
+                "a body has at most {BODY_MAX} bytes"
+            )));
+        }
+        Err(_) => return Err(Problem::invalid("the body broke off")),
+    };
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text))
+        .map_err(|error| Problem::invalid(told(&error)))
+}
+
+fn told(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    match error.path().to_string().as_str() {
+        "." => format!("the body: {}", error.inner()),
+        path => format!("`{path}`: {}", error.inner()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_names_one_instance_or_none() {
+        assert_eq!(instance_of(None).unwrap(), None);
+        assert_eq!(instance_of(Some("")).unwrap(), None);
+        let alice = instance_of(Some("instance=alice")).unwrap();
+        assert_eq!(alice, Some("alice".parse().unwrap()));
+        for bad in [
+            "instance=",
+            "instance=a%20b",
+            "name=a",
+            "instance=a&instance=b",
+            "instance",
+        ] {
+            assert_eq!(instance_of(Some(bad)).unwrap_err().status, 400, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What the daemon does when asked over its control socket.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::chain::chain;
+use super::control::{Operations, Outcome};
+use super::memory::{Memory, blocking};
+use super::round::{self, Ask};
+use super::site::Site;
+use super::tokens::{Tokens, TokensError};
+use crate::decisions::report::{Failure, Report};
+use crate::decisions::status::{InstanceStatus, status};
+use crate::doors::engine::Observe;
+use crate::doors::store::Store;
+use crate::words::control::{AskReconcile, IssueToken, Problem};
+use crate::words::name::InstanceName;
+use crate::words::observed::Observed;
+use crate::words::secret;
+
+/// A round that somebody waits for.
+pub struct AskedRound {
+    /// What for.
+    pub ask: Ask,
+    /// Who waits.
+    pub reply: oneshot::Sender<Report>,
+}
+
+/// The daemon's side of the control socket.
+pub struct Operator {
+    /// Where it runs.
+    pub site: Site,
+    /// Tokens and the table they lead to.
+    pub tokens: Arc<Tokens>,
+    /// The store.
+    pub store: Arc<Store>,
+    /// To the loop that runs rounds.
+    pub rounds: mpsc::Sender<AskedRound>,
+    /// The last round's report.
+    pub last: Arc<arc_swap::ArcSwap<Report>>,
+}
+
+impl Operator {
+    async fn with_tokens<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Tokens) -> Result<T, TokensError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let tokens = Arc::clone(&self.tokens);
+        let result = tokio::task::spawn_blocking(move || call(&tokens)).await;
+        match result {
+            Ok(done) => done.map_err(|error| token_problem(&error)),
+            Err(_) => Err(Problem::internal("a token's change was broken off")),
+        }
+    }
+
+    /// How all instances stand, as far as the engine can tell now.
+    async fn statuses(&self) -> Result<Vec<InstanceStatus>, Problem> {
+        let last = self.last.load_full();
+        let snapshot = round::read_source(&self.site);
+        let desired = snapshot.and_then(|snapshot| round::desired(&snapshot, &self.site));
+        let observed = match self.site.observer() {
+            Ok(engine) => engine.observe(&std::collections::BTreeSet::new()).await,
+            Err(error) => Err(error),
+        };
+        match (desired, observed) {
+            (Ok(desired), Ok(observed)) => {
+                Ok(status(&desired, &observed, &last, &self.site.config.public))
+            }
+            // What is desired is known: what cannot be said is how it stands.
+            (_, Err(error)) => {
+                let problem = Problem::unavailable(error.to_string());
+                Err(match error.help {
+                    Some(help) => problem.with_help(help),
+                    None => problem,
+                })
+            }
+            (Err(report), Ok(_)) => Err(aborted_problem(&report)),
+        }
+    }
+}
+
+impl Operations for Operator {
+    async fn health(&self) -> Outcome {
+        let last = self.last.load();
+        let ready = last.aborted.is_none() && !last.revision.is_empty();
+        Ok(json!({
+            "live": true,
+            "ready": ready,
+            "reason": last.aborted.as_ref().map(|failure| failure.message.as_str()),
+            "revision": last.revision,
+            "pid": std::process::id(),
+        }))
+    }
+
+    async fn tokens(&self, instance: Option<InstanceName>) -> Outcome {
+        value(
+            &self
+                .with_tokens(move |tokens| tokens.list(instance.as_ref()))
+                .await?,
+        )
+    }
+
+    async fn issue_token(&self, asked: IssueToken) -> Outcome {
+        let now = jiff::Timestamp::now();
+        let (record, token) = self
+            .with_tokens(move |tokens| tokens.issue(asked, now))
+            .await?;
+        tracing::info!(instance = %record.instance, id = record.id, label = record.label, "token issued");
+        Ok(json!({ "record": record, "token": token.expose() }))
+    }
+
+    async fn revoke_token(&self, id: String) -> Outcome {
+        let revoked = id.clone();
+        self.with_tokens(move |tokens| tokens.revoke(&revoked))
+            .await?;
+        tracing::info!(id, "token revoked");
+        Ok(json!({ "id": id }))
+    }
+
+    async fn reconcile(&self, asked: AskReconcile) -> Outcome {
+        if asked
+            .fingerprint
+            .is_some_and(|asked| asked != self.site.fingerprint())
+        {
+            let mine = self.site.source_dir().display().to_string();
+            return Err(Problem::conflict(
+                "the running daemon has another configuration or source than this command was given",
+            )
+            .with_help(format!("the daemon's source is {mine}; give the same --config and --instances")));
+        }
+        let ask = Ask {
+            names: asked.names,
+            confirm_prune: asked.confirm_prune,
+            ..Ask::default()
+        };
+        let (reply, report) = oneshot::channel();
+        let gone = || Problem::unavailable("the daemon is stopping");
+        self.rounds
+            .send(AskedRound { ask, reply })
+            .await
+            .map_err(|_| gone())?;
+        value(&report.await.map_err(|_| gone())?)
+    }
+
+    async fn plan(&self) -> Outcome {
+        let engine = self
+            .site
+            .observer()
+            .map_err(|error| Problem::unavailable(error.to_string()))?;
+        let memory = blocking(&self.store, |store| {
+            Memory::read(store, jiff::Timestamp::now())
+        })
+        .await
+        .map_err(|error| Problem::internal(chain(&error)))?;
+        let view = match round::read_source(&self.site)
+            .and_then(|snapshot| round::desired(&snapshot, &self.site))
+        {
+            Ok(desired) => {
+                round::look(&self.site, &engine, desired, &memory, None, &Ask::default()).await
+            }
+            Err(report) => Err(report),
+        };
+        match view {
+            Ok(view) => value(&(
+                view.plan,
+                Report {
+                    diagnostics: view.desired.diagnostics,
+                    ..Report::default()
+                },
+            )),
+            Err(report) => Err(aborted_problem(&report)),
+        }
+    }
+
+    async fn instances(&self) -> Outcome {
+        value(&self.statuses().await?)
+    }
+
+    async fn instance(&self, name: InstanceName) -> Outcome {
+        let all = self.statuses().await?;
+        match all.into_iter().find(|status| status.name == name) {
+            Some(status) => value(&status),
+            None => Err(unknown(&name)),
+        }
+    }
+
+    async fn vnc_password(&self, name: InstanceName) -> Outcome {
+        let password = vnc_password(&self.site, Some(&self.store), &name)
+            .await
+            .map_err(|failure| Problem::unavailable(failure.message))?;
+        Ok(json!({ "password": password }))
+    }
+}
+
+/// The VNC password that an instance uses now; the store's, where it runs not yet.
+///
+/// # Errors
+/// When neither engine nor store can tell.
+pub async fn vnc_password(
+    site: &Site,
+    store: Option<&Arc<Store>>,
+    name: &InstanceName,
+) -> Result<Option<String>, Failure> {
+    let secret: secret::SecretName = secret::VNC_PASSWORD.parse().expect("a secret's name");
+    let used = match site.observer() {
+        Ok(engine) => engine.read_secret(name, &secret).await,
+        Err(error) => Err(error),
+    };
+    let value = match (used, store) {
+        (Ok(Some(value)), _) => Some(value),
+        (used, Some(store)) => {
+            let of = name.clone();
+            let kept = blocking(store, move |store| store.secret(&of, &secret)).await;
+            match (kept, used) {
+                (Ok(Some(kept)), _) => Some(kept),
+                (_, Err(error)) => return Err(error.into()),
+                (Err(error), _) => return Err(super::chain::failure(&error)),
+                (Ok(None), Ok(_)) => None,
+            }
+        }
+        (Err(error), None) => return Err(error.into()),
+        (Ok(None), None) => None,
+    };
+    Ok(value.map(|value| {
+        String::from_utf8_lossy(value.expose())
+            .trim_end()
+            .to_owned()
+    }))
+}
+
+/// The observation without images: who is there, and what it was made from.
+pub async fn observe(site: &Site) -> Result<Observed, Failure> {
+    let engine = site.observer()?;
+    Ok(engine.observe(&std::collections::BTreeSet::new()).await?)
+}
+
+fn value<T: serde::Serialize>(of: &T) -> Outcome {
+    serde_json::to_value(of).map_err(|error| Problem::internal(error.to_string()))
+}
+
+fn unknown(name: &InstanceName) -> Problem {
+    Problem::not_found(format!("there is no instance `{name}`")).with_help("see `instanced status`")
+}
+
+fn aborted_problem(report: &Report) -> Problem {
+    let told = report.aborted.as_ref();
+    let problem =
+        Problem::unavailable(told.map_or("the round was aborted", |f| f.message.as_str()));
+    match told.and_then(|failure| failure.help.as_deref()) {
+        Some(help) => problem.with_help(help),
+        None => problem,
+    }
+}
+
+fn token_problem(error: &TokensError) -> Problem {
+    let detail = chain(error);
+    match error {
+        TokensError::Label(_) | TokensError::Past(_) => Problem::invalid(detail),
+        TokensError::LabelTaken { .. } => Problem::conflict(detail),
+        TokensError::Unknown(_) => {
+            Problem::not_found(detail).with_help("see `instanced token list`")
+        }
+        TokensError::Random(_) | TokensError::Store(_) => Problem::internal(detail),
+    }
+}

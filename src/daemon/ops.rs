@@ -1,0 +1,406 @@
+//! What commands ask for: of the running daemon where there is one, else done here.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+pub use super::serve::serve;
+pub use super::site::Site;
+
+use super::chain::{chain, failure};
+use super::memory::{Memory, blocking};
+use super::operate;
+use super::round::{self, Ask};
+use super::tokens::Tokens;
+use crate::decisions::plan::Plan;
+use crate::decisions::report::{Failure, Report};
+use crate::decisions::status::{self, InstanceStatus};
+use crate::doors::control_client::{ControlClient, ControlClientError};
+use crate::doors::files;
+use crate::doors::source;
+use crate::doors::store::Store;
+use crate::words::control::{AskReconcile, IssueToken};
+use crate::words::desired::{Desired, Snapshot};
+use crate::words::name::InstanceName;
+use crate::words::token::TokenRecord;
+
+/// How long a command waits for the store of another.
+const STORE_WAIT: Duration = Duration::from_secs(5);
+/// How long a round of the daemon may take: images are pulled in it.
+const ROUND_PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// Reads and resolves manifests; no engine, no store. `paths` name files or directories, the configured
+/// source when empty. A file is read with the `fleet.yaml` that stands beside its directory.
+///
+/// # Errors
+/// When there is nothing to read. What is wrong with a file is among the diagnostics.
+pub fn validate(site: &Site, paths: &[PathBuf]) -> Result<Desired, Failure> {
+    let mut all = Desired::default();
+    let snapshots = if paths.is_empty() {
+        vec![round::read_source(site)]
+    } else {
+        paths.iter().map(|path| read_path(path)).collect()
+    };
+    for snapshot in snapshots {
+        match snapshot.and_then(|snapshot| round::desired(&snapshot, site)) {
+            Ok(desired) => {
+                all.revision = desired.revision;
+                all.specs.extend(desired.specs);
+                all.unreadable.extend(desired.unreadable);
+                all.diagnostics.extend(desired.diagnostics);
+            }
+            Err(report) if report.diagnostics.is_empty() => {
+                let nothing = Failure {
+                    message: "nothing was read".to_owned(),
+                    help: None,
+                };
+                let failure = report.aborted.unwrap_or(nothing);
+                return Err(Failure {
+                    help: None,
+                    ..failure
+                });
+            }
+            Err(report) => all.diagnostics.extend(report.diagnostics),
+        }
+    }
+    all.diagnostics.sort();
+    all.diagnostics.dedup();
+    Ok(all)
+}
+
+/// The snapshot of a directory, or of the one file in its directory.
+fn read_path(path: &Path) -> Result<Snapshot, Box<Report>> {
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let is_file = path.is_file();
+    let dir = match path.parent() {
+        Some(parent) if is_file && parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) if is_file => parent,
+        _ => path,
+    };
+    let shown = files::shown(dir, &cwd);
+    let mut snapshot = source::dir::read(dir, &shown, &BTreeSet::new())
+        .map_err(|error| round::source_failed(&error))?;
+    if is_file {
+        let wanted = path.file_name();
+        snapshot
+            .manifests
+            .retain(|file| Path::new(&file.path).file_name() == wanted);
+        let is_fleet = snapshot
+            .fleet
+            .as_ref()
+            .is_some_and(|f| Path::new(&f.path).file_name() == wanted);
+        if snapshot.manifests.is_empty() && !is_fleet {
+            let message = format!("{} is no manifest", path.display());
+            let help = Some("a manifest's name ends in .yaml or .yml".to_owned());
+            return Err(Box::new(Report::aborted(Failure { message, help })));
+        }
+    }
+    Ok(snapshot)
+}
+
+/// The plan of a round that nobody performs.
+pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Plan, Report) {
+    let desired = round::read_source(site).and_then(|snapshot| round::desired(&snapshot, site));
+    let desired = match desired {
+        Ok(desired) => desired,
+        Err(report) => return (Plan::default(), *report),
+    };
+    let (memory, note) = memory_for_dry_run(site).await;
+    let engine = match site.observer() {
+        Ok(engine) => engine,
+        Err(error) => return (Plan::default(), round::engine_away(error)),
+    };
+    let ask = Ask {
+        names: names.to_vec(),
+        ..Ask::default()
+    };
+    match round::look(site, &engine, desired, &memory, None, &ask).await {
+        Ok(view) => {
+            let report = Report {
+                revision: view.plan.revision.clone(),
+                diagnostics: view.desired.diagnostics,
+                notes: note.into_iter().collect(),
+                ..Report::default()
+            };
+            (view.plan, report)
+        }
+        Err(report) => (Plan::default(), *report),
+    }
+}
+
+/// A dry run makes no store where there is none, and waits for none that another process holds.
+async fn memory_for_dry_run(site: &Site) -> (Memory, Option<String>) {
+    if !site.state.is_dir() {
+        let note = "no state directory yet: secrets are not compared, earlier removals not counted";
+        return (Memory::default(), Some(note.to_owned()));
+    }
+    let state = site.state.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let store = Store::open(&state, Duration::ZERO)?;
+        Memory::read(&store, jiff::Timestamp::now())
+    });
+    match opened.await {
+        Ok(Ok(memory)) => (memory, None),
+        Ok(Err(error)) => {
+            let note = format!(
+                "the store cannot be read, so secrets are not compared and earlier removals not \
+                 counted: {}",
+                chain(&error)
+            );
+            (Memory::default(), Some(note))
+        }
+        Err(_) => (
+            Memory::default(),
+            Some("reading the store was broken off".to_owned()),
+        ),
+    }
+}
+
+/// One round: the running daemon's, else our own.
+pub async fn reconcile(site: &Site, ask: AskReconcile) -> Report {
+    match daemon(site).await {
+        Err(failure) => Report::aborted(failure),
+        Ok(Some(client)) => {
+            let ask = AskReconcile {
+                fingerprint: Some(site.fingerprint()),
+                ..ask
+            };
+            let client = client.with_patience(ROUND_PATIENCE);
+            match read(client.post("/v1/reconcile", &ask).await) {
+                Ok(report) => report,
+                Err(failure) => Report::aborted(failure),
+            }
+        }
+        Ok(None) => own_round(site, ask).await,
+    }
+}
+
+async fn own_round(site: &Site, ask: AskReconcile) -> Report {
+    let desired = round::read_source(site).and_then(|snapshot| round::desired(&snapshot, site));
+    let desired = match desired {
+        Ok(desired) => desired,
+        Err(report) => return *report,
+    };
+    let engine = match site.engine() {
+        Ok(engine) => engine,
+        Err(error) => return round::engine_away(error),
+    };
+    let store = match open_store(site).await {
+        Ok(store) => store,
+        Err(failure) => return Report::aborted(failure),
+    };
+    let memory = blocking(&store, |store| Memory::read(store, jiff::Timestamp::now())).await;
+    let memory = match memory {
+        Ok(memory) => memory,
+        Err(error) => return round::store_failed(&error),
+    };
+    if let Err(error) = remember(&store, &memory, &desired).await {
+        return Report::aborted(error);
+    }
+    let ask = Ask {
+        names: ask.names,
+        confirm_prune: ask.confirm_prune,
+        ..Ask::default()
+    };
+    match round::look(site, &engine, desired, &memory, Some(&store), &ask).await {
+        Ok(view) => {
+            let none = std::collections::BTreeMap::new();
+            let shutdown = CancellationToken::new();
+            round::perform(site, &engine, &view, &store, &none, &shutdown).await
+        }
+        Err(report) => *report,
+    }
+}
+
+async fn remember(store: &Arc<Store>, memory: &Memory, desired: &Desired) -> Result<(), Failure> {
+    let (known, desired) = (memory.protected.clone(), desired.clone());
+    blocking(store, move |store| {
+        Memory::remember_protected(store, &known, &desired)
+    })
+    .await
+    .map_err(|error| failure(&error))
+}
+
+/// How every instance stands.
+pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
+    if let Some(client) = daemon(site).await? {
+        return read(client.get("/v1/instances").await);
+    }
+    let (desired, report) =
+        match round::read_source(site).and_then(|snapshot| round::desired(&snapshot, site)) {
+            Ok(desired) => (desired, Report::default()),
+            Err(report) => (Desired::default(), *report),
+        };
+    if let Some(failure) = report.aborted {
+        return Err(failure);
+    }
+    let observed = operate::observe(site).await?;
+    Ok(status::status(
+        &desired,
+        &observed,
+        &report,
+        &site.config.public,
+    ))
+}
+
+/// Makes a token for an instance that the source names, or that stands.
+pub async fn issue_token(site: &Site, ask: IssueToken) -> Result<(TokenRecord, String), Failure> {
+    refuse_unknown(site, &ask.instance).await?;
+    if let Some(client) = daemon(site).await? {
+        #[derive(serde::Deserialize)]
+        struct Issued {
+            record: TokenRecord,
+            token: String,
+        }
+        let issued: Issued = read(client.post("/v1/tokens", &ask).await)?;
+        return Ok((issued.record, issued.token));
+    }
+    let tokens = own_tokens(site).await?;
+    let (record, token) = on_blocking(move || tokens.issue(ask, jiff::Timestamp::now())).await?;
+    Ok((record, token.expose().to_owned()))
+}
+
+/// A token for a name that is nowhere opens nothing: most likely it is mistyped.
+async fn refuse_unknown(site: &Site, name: &InstanceName) -> Result<(), Failure> {
+    let desired = validate(site, &[])?;
+    if desired.names(name) || !desired.diagnostics.is_empty() && desired.is_empty() {
+        return Ok(());
+    }
+    let stands = operate::observe(site)
+        .await
+        .is_ok_and(|seen| seen.instances.contains_key(name));
+    if stands {
+        return Ok(());
+    }
+    let known: Vec<_> = desired.specs.keys().map(InstanceName::as_str).collect();
+    Err(Failure {
+        message: format!("there is no instance `{name}`"),
+        help: Some(if known.is_empty() {
+            format!("write {}/{name}.yaml first", site.source_dir().display())
+        } else {
+            format!("known: {}", known.join(", "))
+        }),
+    })
+}
+
+/// All tokens, or one instance's.
+pub async fn list_tokens(
+    site: &Site,
+    instance: Option<&InstanceName>,
+) -> Result<Vec<TokenRecord>, Failure> {
+    if let Some(client) = daemon(site).await? {
+        let path = instance.map_or("/v1/tokens".to_owned(), |name| {
+            format!("/v1/tokens?instance={name}")
+        });
+        return read(client.get(&path).await);
+    }
+    let tokens = own_tokens(site).await?;
+    let instance = instance.cloned();
+    on_blocking(move || tokens.list(instance.as_ref())).await
+}
+
+/// Ends a token, and returns what it was.
+pub async fn revoke_token(site: &Site, id: &str) -> Result<TokenRecord, Failure> {
+    let unknown = || Failure {
+        message: format!("there is no token with the id `{id}`"),
+        help: Some("`instanced token list` shows the ids".to_owned()),
+    };
+    if !crate::words::token::is_token_id(id) {
+        return Err(unknown());
+    }
+    if let Some(client) = daemon(site).await? {
+        let all: Vec<TokenRecord> = read(client.get("/v1/tokens").await)?;
+        let record = all
+            .into_iter()
+            .find(|token| token.id == id)
+            .ok_or_else(unknown)?;
+        let _: Value = read(client.delete(&format!("/v1/tokens/{id}")).await)?;
+        return Ok(record);
+    }
+    let tokens = own_tokens(site).await?;
+    let wanted = id.to_owned();
+    let revoked = on_blocking(move || {
+        let record = tokens
+            .list(None)?
+            .into_iter()
+            .find(|token| token.id == wanted);
+        tokens.revoke(&wanted)?;
+        Ok(record)
+    });
+    revoked.await?.ok_or_else(unknown)
+}
+
+/// The VNC password of an instance, where it has one.
+pub async fn vnc_password(site: &Site, name: &InstanceName) -> Result<Option<String>, Failure> {
+    if let Some(client) = daemon(site).await? {
+        let answer: Value = read(
+            client
+                .get(&format!("/v1/instances/{name}/vnc-password"))
+                .await,
+        )?;
+        return Ok(answer
+            .get("password")
+            .and_then(Value::as_str)
+            .map(str::to_owned));
+    }
+    let store = if site.state.is_dir() {
+        Some(open_store(site).await?)
+    } else {
+        None
+    };
+    operate::vnc_password(site, store.as_ref(), name).await
+}
+
+async fn daemon(site: &Site) -> Result<Option<ControlClient>, Failure> {
+    ControlClient::connect(&site.state)
+        .await
+        .map_err(|error| failure(&error))
+}
+
+fn read<T: DeserializeOwned>(answer: Result<Value, ControlClientError>) -> Result<T, Failure> {
+    match answer {
+        Ok(value) => serde_json::from_value(value).map_err(|error| Failure {
+            message: format!("the daemon's answer is not understood: {error}"),
+            help: Some("daemon and command may be of different versions".to_owned()),
+        }),
+        Err(ControlClientError::Refused(problem)) => Err(Failure {
+            message: problem.detail,
+            help: problem.help,
+        }),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+/// Opens the store, waiting for whoever holds it.
+pub async fn open_store(site: &Site) -> Result<Arc<Store>, Failure> {
+    let state = site.state.clone();
+    match tokio::task::spawn_blocking(move || Store::open(&state, STORE_WAIT)).await {
+        Ok(Ok(store)) => Ok(Arc::new(store)),
+        Ok(Err(error)) => Err(failure(&error)),
+        Err(_) => Err(Failure {
+            message: "opening the store was broken off".into(),
+            help: None,
+        }),
+    }
+}
+
+async fn own_tokens(site: &Site) -> Result<Tokens, Failure> {
+    Ok(Tokens::new(open_store(site).await?, Box::new(|_| {})))
+}
+
+async fn on_blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, super::tokens::TokensError> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(done) => done.map_err(|error| failure(&error)),
+        Err(_) => Err(Failure {
+            message: "it was broken off".into(),
+            help: None,
+        }),
+    }
+}

@@ -1,0 +1,121 @@
+//! Secrets of the desired instances: read, compared by fingerprint, ready to be handed to the engine.
+//!
+//! A generated password that the store has lost is read back from the instance that uses it: a lost state
+//! directory recreates nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::chain::chain;
+use super::memory::blocking;
+use crate::doors::engine::{EngineError, Observe, Secrets};
+use crate::doors::store::{Store, StoreError};
+use crate::doors::vault;
+use crate::words::desired::Desired;
+use crate::words::name::InstanceName;
+use crate::words::observed::Observed;
+use crate::words::secret::{FingerprintKey, SecretName, SecretSource, SecretValue};
+
+/// VNC's protocol takes eight characters and no more.
+const GENERATED_LENGTH: usize = 8;
+/// Letters and digits that nobody mistakes for one another when typing.
+const GENERATED_FROM: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+/// The secrets of a round.
+#[derive(Debug, Default)]
+pub struct Sealed {
+    /// Values by instance.
+    pub values: BTreeMap<InstanceName, Secrets>,
+    /// Instances with a secret that cannot be read, and why.
+    pub unreadable: BTreeMap<InstanceName, String>,
+}
+
+/// Why sealing stopped altogether.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The engine failed while a password was read back.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Reads every secret and notes its fingerprint in `desired`. With a `keep`, generated ones that are
+/// missing are read back or made and kept; without, nothing is written anywhere.
+pub async fn seal<O: Observe>(
+    desired: &mut Desired,
+    observed: &Observed,
+    engine: &O,
+    key: Option<&FingerprintKey>,
+    keep: Option<&Arc<Store>>,
+) -> Result<Sealed, SealError> {
+    let mut sealed = Sealed::default();
+    for (instance, spec) in &mut desired.specs {
+        let mut values = Secrets::new();
+        for (name, secret) in &mut spec.secrets {
+            let value = match &secret.from {
+                SecretSource::Generated => match keep {
+                    Some(store) => Some(generated(instance, name, observed, engine, store).await?),
+                    None => None,
+                },
+                outside => match vault::read(outside) {
+                    Ok(value) => value,
+                    Err(error) => {
+                        let why = format!("secret {name}: {}", chain(&error));
+                        sealed.unreadable.insert(instance.clone(), why);
+                        None
+                    }
+                },
+            };
+            if let Some(value) = value {
+                secret.print = key.map(|key| key.print(&value));
+                values.insert(name.clone(), value);
+            }
+        }
+        sealed.values.insert(instance.clone(), values);
+    }
+    Ok(sealed)
+}
+
+async fn generated<O: Observe>(
+    instance: &InstanceName,
+    name: &SecretName,
+    observed: &Observed,
+    engine: &O,
+    store: &Arc<Store>,
+) -> Result<SecretValue, SealError> {
+    let (of, called) = (instance.clone(), name.clone());
+    if let Some(kept) = blocking(store, move |store| store.secret(&of, &called)).await? {
+        return Ok(kept);
+    }
+    let used = if observed.instances.contains_key(instance) {
+        engine.read_secret(instance, name).await?
+    } else {
+        None
+    };
+    let value = match used.filter(|value| !value.expose().is_empty()) {
+        Some(value) => {
+            tracing::info!(%instance, secret = %name, "read back from the instance: the store had lost it");
+            value
+        }
+        None => generate()?,
+    };
+    let (of, called, kept) = (instance.clone(), name.clone(), value.clone());
+    blocking(store, move |store| store.put_secret(&of, &called, &kept)).await?;
+    Ok(value)
+}
+
+fn generate() -> Result<SecretValue, SealError> {
+    let mut random = [0_u8; GENERATED_LENGTH];
+    getrandom::fill(&mut random).map_err(SealError::Random)?;
+    // 256 is a multiple of 32: every character is equally likely.
+    let text = random
+        .iter()
+        .map(|byte| GENERATED_FROM[usize::from(byte % 32)])
+        .collect();
+    Ok(SecretValue::new(text))
+}

@@ -1,0 +1,438 @@
+//! The daemon: watches the source, listens to the engine, runs rounds, answers ForwardAuth and the control
+//! socket, until it is told to stop. Stopping leaves every container running.
+//!
+//! Events only say that a round is due; every round looks at everything anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::chain::failure;
+use super::control::ControlSocket;
+use super::forward_auth::{self, ForwardAuth};
+use super::guards::Guards;
+use super::memory::{Memory, blocking};
+use super::operate::{AskedRound, Operator};
+use super::ops::open_store;
+use super::round::{self, Ask};
+use super::site::Site;
+use super::tokens::Tokens;
+use crate::decisions::access::AccessPolicy;
+use crate::decisions::pace::Backoff;
+use crate::decisions::plan::{ABSENCE, Reason};
+use crate::decisions::report::{Failure, Outcome, Report};
+use crate::doors::engine::Engine;
+use crate::doors::engine::docker::Docker;
+use crate::doors::engine::fleet::Fleet;
+use crate::doors::source::watch::Watch;
+use crate::doors::store::Store;
+use crate::words::desired::Desired;
+use crate::words::name::InstanceName;
+
+/// How long to wait before an engine that is away is asked again.
+const ENGINE_RETRY: Duration = Duration::from_secs(2);
+/// Several engine events in a row make one round.
+const EVENTS_COALESCE: Duration = Duration::from_millis(100);
+/// Asked rounds that may wait.
+const ASKED_MAX: usize = 16;
+
+/// Runs until SIGTERM or SIGINT. `ready` is told once everything listens.
+///
+/// # Errors
+/// What keeps the daemon from starting: a port or a store in use, a source that cannot be watched.
+pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> {
+    let shutdown = CancellationToken::new();
+    stop_on_signals(&shutdown)?;
+    let listener = forward_auth::bind(site.config.listen.auth).map_err(|error| failure(&error))?;
+    let store = open_store(&site).await?;
+    let control = ControlSocket::bind(&site.state)
+        .await
+        .map_err(|error| failure(&error))?;
+    let watch = Watch::new(site.source_dir()).map_err(|error| failure(&error))?;
+
+    let guards = Arc::new(Guards::default());
+    let tokens = Arc::new(Tokens::new(Arc::clone(&store), publisher(&guards)));
+    let last = Arc::new(ArcSwap::from_pointee(Report::default()));
+    let (rounds, asked) = mpsc::channel(ASKED_MAX);
+    let operator = Arc::new(Operator {
+        site: site.clone(),
+        tokens: Arc::clone(&tokens),
+        store: Arc::clone(&store),
+        rounds,
+        last: Arc::clone(&last),
+    });
+
+    let config = &site.config;
+    let policy = AccessPolicy::new(&config.trusted_proxies, &config.origins);
+    let listen = listener.local_addr().unwrap_or(config.listen.auth);
+    let mut tasks = JoinSet::new();
+    let until = shutdown.clone();
+    let auth = ForwardAuth::new(policy, guards.table());
+    tasks.spawn(async move { auth.serve(listener, until).await });
+    let until = shutdown.clone();
+    let socket = control.path().display().to_string();
+    tasks.spawn(async move { control.serve(operator, until).await });
+    ready(&format!(
+        "watching {}, answering ForwardAuth on {listen}, control socket {socket}",
+        site.source_dir().display()
+    ));
+
+    let mut rounds = Rounds {
+        site,
+        store,
+        guards,
+        tokens,
+        watch,
+        last,
+        asked,
+        engine: None,
+        engine_due: Arc::new(Notify::new()),
+        events: JoinSet::new(),
+        absent_since: BTreeMap::new(),
+        failures: BTreeMap::new(),
+        told: BTreeSet::new(),
+        shutdown,
+    };
+    rounds.run().await;
+    while tasks.join_next().await.is_some() {}
+    tracing::info!("stopped; every container runs on");
+    Ok(())
+}
+
+fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signal = signal(kind).map_err(|error| failure(&error))?;
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            signal.recv().await;
+            tracing::info!("stopping");
+            shutdown.cancel();
+        });
+    }
+    Ok(())
+}
+
+fn publisher(guards: &Arc<Guards>) -> super::tokens::Changed {
+    let guards = Arc::clone(guards);
+    Box::new(move |tokens| {
+        if let Err(error) = tokens {
+            tracing::error!(
+                "tokens cannot be read, so nobody is let in: {}",
+                super::chain::chain(error)
+            );
+        }
+        guards.publish(tokens.ok());
+    })
+}
+
+/// What failed for an instance, and when it is tried again.
+struct Failing {
+    count: u32,
+    until: jiff::Timestamp,
+    last: Failure,
+}
+
+/// The loop that runs rounds.
+struct Rounds {
+    site: Site,
+    store: Arc<Store>,
+    guards: Arc<Guards>,
+    tokens: Arc<Tokens>,
+    watch: Watch,
+    last: Arc<ArcSwap<Report>>,
+    asked: mpsc::Receiver<AskedRound>,
+    engine: Option<Fleet<Docker>>,
+    engine_due: Arc<Notify>,
+    events: JoinSet<()>,
+    absent_since: BTreeMap<InstanceName, jiff::Timestamp>,
+    failures: BTreeMap<InstanceName, Failing>,
+    /// What was said already and still holds: it is not said again every round.
+    told: BTreeSet<String>,
+    shutdown: CancellationToken,
+}
+
+impl Rounds {
+    async fn run(&mut self) {
+        let mut asked: Option<AskedRound> = None;
+        while !self.shutdown.is_cancelled() {
+            let ask = asked.as_ref().map(|asked| asked.ask.clone());
+            let report = self.round(ask).await;
+            let next = self.next_due(&report);
+            self.tell(&report);
+            self.last.store(Arc::new(report.clone()));
+            if let Some(AskedRound { reply, .. }) = asked.take() {
+                // Whoever asked may be gone; the round was run all the same.
+                let _ = reply.send(report);
+            }
+            asked = self.wait(next).await;
+        }
+    }
+
+    /// Until a round is due. An asked one comes with who asked.
+    async fn wait(&mut self, next: Duration) -> Option<AskedRound> {
+        let engine_due = Arc::clone(&self.engine_due);
+        tokio::select! {
+            () = self.shutdown.cancelled() => None,
+            asked = self.asked.recv() => asked,
+            () = self.watch.changed() => None,
+            () = async {
+                engine_due.notified().await;
+                tokio::time::sleep(EVENTS_COALESCE).await;
+            } => None,
+            () = tokio::time::sleep(next) => {
+                if let Err(error) = self.watch.rearm() {
+                    tracing::warn!("{}", super::chain::chain(&error));
+                }
+                None
+            }
+        }
+    }
+
+    async fn round(&mut self, asked: Option<Ask>) -> Report {
+        let shown = self.site.source_shown();
+        let read = tokio::task::block_in_place(|| self.watch.read(&shown));
+        let snapshot = match read {
+            Ok(snapshot) => snapshot,
+            Err(error) => return *round::source_failed(&error),
+        };
+        let desired = match round::desired(&snapshot, &self.site) {
+            Ok(desired) => desired,
+            Err(report) => {
+                // Verdicts go on from what was known.
+                self.publish().await;
+                return *report;
+            }
+        };
+        self.guards.update(&desired, None);
+        self.publish().await;
+        match self.round_on_engine(desired, asked).await {
+            Ok(report) => report,
+            Err(report) => *report,
+        }
+    }
+
+    async fn round_on_engine(
+        &mut self,
+        desired: Desired,
+        asked: Option<Ask>,
+    ) -> Result<Report, Box<Report>> {
+        let diagnostics = desired.diagnostics.clone();
+        let revision = desired.revision.clone();
+        let engine = self.engine().map_err(|failure| {
+            Box::new(Report {
+                revision,
+                diagnostics,
+                ..Report::aborted(failure)
+            })
+        })?;
+        let memory = blocking(&self.store, |store| {
+            Memory::read(store, jiff::Timestamp::now())
+        });
+        let memory = memory
+            .await
+            .map_err(|error| Box::new(round::store_failed(&error)))?;
+        let (known, wanted) = (memory.protected.clone(), desired.clone());
+        blocking(&self.store, move |store| {
+            Memory::remember_protected(store, &known, &wanted)
+        })
+        .await
+        .map_err(|error| Box::new(round::store_failed(&error)))?;
+
+        let by_hand = asked.is_some();
+        let mut ask = asked.unwrap_or_default();
+        self.absent_since.retain(|name, _| !desired.names(name));
+        ask.absent_since = if by_hand {
+            BTreeMap::new()
+        } else {
+            self.absent_since.clone()
+        };
+        let mut view = round::look(
+            &self.site,
+            &engine,
+            desired,
+            &memory,
+            Some(&self.store),
+            &ask,
+        )
+        .await?;
+        if !by_hand && self.note_absences(&view) {
+            ask.absent_since = self.absent_since.clone();
+            let desired = view.desired;
+            view = round::look(
+                &self.site,
+                &engine,
+                desired,
+                &memory,
+                Some(&self.store),
+                &ask,
+            )
+            .await?;
+        }
+        self.guards.update(&view.desired, Some(&view.observed));
+        self.publish().await;
+        let now = jiff::Timestamp::now();
+        let waiting = self
+            .failures
+            .iter()
+            .filter(|(_, failing)| !by_hand && failing.until > now)
+            .map(|(name, failing)| (name.clone(), (failing.until, failing.last.clone())))
+            .collect();
+        let report = round::perform(
+            &self.site,
+            &engine,
+            &view,
+            &self.store,
+            &waiting,
+            &self.shutdown,
+        )
+        .await;
+        self.note_failures(&report);
+        Ok(report)
+    }
+
+    /// Whether an orphan was seen for the first time.
+    fn note_absences(&mut self, view: &round::View) -> bool {
+        let now = jiff::Timestamp::now();
+        let before = self.absent_since.len();
+        for name in view
+            .observed
+            .instances
+            .keys()
+            .filter(|name| !view.desired.names(name))
+        {
+            self.absent_since.entry(name.clone()).or_insert(now);
+        }
+        self.absent_since.len() > before
+    }
+
+    fn note_failures(&mut self, report: &Report) {
+        let failed: BTreeMap<_, _> = report
+            .steps
+            .iter()
+            .filter_map(|step| match &step.outcome {
+                Outcome::Failed(failure) => Some((&step.step.instance, Some(failure))),
+                Outcome::Waiting { .. } => Some((&step.step.instance, None)),
+                Outcome::Done | Outcome::Held => None,
+            })
+            .collect();
+        self.failures.retain(|name, _| failed.contains_key(name));
+        for (name, failure) in failed {
+            let Some(failure) = failure else { continue };
+            let count = self.failures.get(name).map_or(0, |failing| failing.count) + 1;
+            let pause = Backoff::next(count, jitter());
+            let until = jiff::Timestamp::now() + pause;
+            let failing = Failing {
+                count,
+                until,
+                last: failure.clone(),
+            };
+            self.failures.insert(name.clone(), failing);
+        }
+    }
+
+    /// How long until a round is due if nothing happens.
+    fn next_due(&self, report: &Report) -> Duration {
+        let now = jiff::Timestamp::now();
+        let mut next = Duration::from(self.site.config.reconcile.resync);
+        if report.aborted.is_some() {
+            next = next.min(ENGINE_RETRY);
+        }
+        for failing in self.failures.values() {
+            let left = Duration::try_from(failing.until.duration_since(now)).unwrap_or_default();
+            next = next.min(left + Duration::from_millis(10));
+        }
+        if report
+            .steps
+            .iter()
+            .any(|step| step.step.reason == Reason::JustVanished)
+        {
+            next = next.min(Duration::from(ABSENCE) + Duration::from_millis(100));
+        }
+        next
+    }
+
+    async fn publish(&self) {
+        let tokens = Arc::clone(&self.tokens);
+        // What went wrong is told where the table is made.
+        let _ = tokio::task::spawn_blocking(move || tokens.refresh()).await;
+    }
+
+    /// The engine, connected at need: one that is away at start is waited for.
+    fn engine(&mut self) -> Result<Fleet<Docker>, Failure> {
+        if let Some(engine) = &self.engine {
+            return Ok(engine.clone());
+        }
+        let engine = self.site.engine().map_err(Failure::from)?;
+        let (listening, due) = (engine.clone(), Arc::clone(&self.engine_due));
+        self.events
+            .spawn(async move { listen(listening, due).await });
+        self.engine = Some(engine.clone());
+        Ok(engine)
+    }
+
+    /// Logs what is new in a report.
+    fn tell(&mut self, report: &Report) {
+        let mut now_told = BTreeSet::new();
+        let mut news = report.clone();
+        news.steps.retain(|step| match &step.outcome {
+            Outcome::Held => {
+                let key = format!("{} {}", step.step.instance, step.step.reason);
+                let new = !self.told.contains(&key);
+                now_told.insert(key);
+                new
+            }
+            Outcome::Done | Outcome::Failed(_) | Outcome::Waiting { .. } => true,
+        });
+        if let Some(failure) = &report.aborted {
+            if self.told.contains(&failure.message) {
+                news.aborted = None;
+            }
+            now_told.insert(failure.message.clone());
+        }
+        for diagnostic in &report.diagnostics {
+            let text = diagnostic.to_string();
+            if !self.told.contains(&text) {
+                if diagnostic.is_error() {
+                    tracing::error!(revision = report.revision, "{text}");
+                } else {
+                    tracing::warn!(revision = report.revision, "{text}");
+                }
+            }
+            now_told.insert(text);
+        }
+        self.told = now_told;
+        round::log(&news);
+    }
+}
+
+/// Makes a round due for every change on the engine, and after every loss of its events.
+async fn listen(engine: Fleet<Docker>, due: Arc<Notify>) {
+    let mut cursor = None;
+    let mut away = false;
+    loop {
+        match engine.changed(&mut cursor).await {
+            Ok(()) => away = false,
+            Err(error) => {
+                if !away {
+                    tracing::warn!(%error, "the engine's events broke off; listening again");
+                }
+                away = true;
+                tokio::time::sleep(ENGINE_RETRY).await;
+            }
+        }
+        due.notify_one();
+    }
+}
+
+/// Spreads retries of many instances; a system without randomness spreads none.
+fn jitter() -> f64 {
+    let mut byte = [128_u8; 1];
+    let _ = getrandom::fill(&mut byte);
+    f64::from(byte[0]) / 255.0
+}

@@ -1,0 +1,69 @@
+//! Where a command runs: the configuration and what it leads to.
+
+use std::path::{Path, PathBuf};
+
+use crate::doors::engine::EngineError;
+use crate::doors::engine::docker::{Docker, DockerReader};
+use crate::doors::engine::fleet::Fleet;
+use crate::doors::files;
+use crate::words::config::Config;
+use crate::words::diagnostic::Diagnostic;
+
+/// Everything a command needs to know of where it runs.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The configuration, with what the command line overrides.
+    pub config: Config,
+    /// The file it was read from.
+    pub config_path: Option<PathBuf>,
+    /// The state directory.
+    pub state: PathBuf,
+    /// What is worth a look in the configuration.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Site {
+    /// The directory of manifests.
+    pub fn source_dir(&self) -> &Path {
+        &self.config.source.dir
+    }
+
+    /// The directory of manifests as a person would name it.
+    pub fn source_shown(&self) -> String {
+        let cwd = std::env::current_dir().unwrap_or_default();
+        files::shown(self.source_dir(), &cwd)
+    }
+
+    /// The engine's fleet, to look at only.
+    pub fn observer(&self) -> Result<Fleet<DockerReader>, EngineError> {
+        let reader = DockerReader::connect(self.config.engine.docker.host.as_deref())?;
+        Ok(Fleet::new(
+            reader,
+            self.config.manager.clone(),
+            self.config.network.clone(),
+        ))
+    }
+
+    /// The engine's fleet, to act on.
+    pub fn engine(&self) -> Result<Fleet<Docker>, EngineError> {
+        let docker = Docker::connect(self.config.engine.docker.host.as_deref())?;
+        Ok(Fleet::new(
+            docker,
+            self.config.manager.clone(),
+            self.config.network.clone(),
+        ))
+    }
+
+    /// Names configuration and source: two sites with one fingerprint mean the same fleet.
+    pub fn fingerprint(&self) -> String {
+        let mut config = self.config.clone();
+        // Both ways of naming one directory are the same source.
+        if let Ok(canonical) = config.source.dir.canonicalize() {
+            config.source.dir = canonical;
+        }
+        // Where the state is was decided when the socket was found.
+        config.state = None;
+        let text = serde_json::to_string(&config).expect("a configuration has string keys only");
+        blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+    }
+}

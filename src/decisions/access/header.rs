@@ -1,0 +1,93 @@
+//! The headers of a question, read without trust: they come from whoever called the edge.
+
+use super::Reason;
+
+/// The longest host name, in bytes.
+pub(super) const HOST_MAX: usize = 253;
+/// The longest bearer that is looked at, in bytes: ours have 62, and someone's own may be longer.
+const BEARER_MAX: usize = 4096;
+
+/// A header that may stand once in a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Header<'r> {
+    /// Not there.
+    #[default]
+    Absent,
+    /// There once.
+    Once(&'r [u8]),
+    /// There more than once: which one counts is anybody's guess, so none does.
+    Repeated,
+}
+
+impl<'r> Header<'r> {
+    /// Of all values that a request has for one name.
+    pub fn of(values: impl IntoIterator<Item = &'r [u8]>) -> Self {
+        let mut values = values.into_iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Absent,
+            (Some(value), None) => Self::Once(value),
+            (Some(_), Some(_)) => Self::Repeated,
+        }
+    }
+
+    pub(super) fn required(self, absent: Reason, repeated: Reason) -> Result<&'r [u8], Reason> {
+        self.optional(repeated)?.ok_or(absent)
+    }
+
+    pub(super) fn optional(self, repeated: Reason) -> Result<Option<&'r [u8]>, Reason> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Once(value) => Ok(Some(value)),
+            Self::Repeated => Err(repeated),
+        }
+    }
+}
+
+/// The bearer token (RFC 6750, section 2.1). `None` where another scheme or nothing was presented.
+pub(super) fn bearer(authorization: Header<'_>) -> Result<Option<&[u8]>, Reason> {
+    let Some(value) = authorization.optional(Reason::DuplicateAuthorization)? else {
+        return Ok(None);
+    };
+    let end = value.iter().position(|b| *b == b' ').unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end);
+    if scheme.is_empty()
+        || !scheme
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+    {
+        return Err(Reason::Malformed);
+    }
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Ok(None);
+    }
+    let token = rest.trim_ascii();
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(b);
+    if token.is_empty() || token.len() > BEARER_MAX || !token.iter().all(is_token) {
+        return Err(Reason::Malformed);
+    }
+    Ok(Some(token))
+}
+
+/// A forwarded host in lower case, without its port and one trailing dot. Whether any such host can
+/// exist is left to the look-up; what no host can look like is malformed.
+pub(super) fn host<'b>(value: &[u8], buffer: &'b mut [u8; HOST_MAX]) -> Result<&'b str, Reason> {
+    let name = match value.iter().rposition(|b| *b == b':') {
+        Some(colon) => {
+            let port = &value[colon + 1..];
+            if port.len() > 5 || !port.iter().all(u8::is_ascii_digit) {
+                return Err(Reason::Malformed);
+            }
+            &value[..colon]
+        }
+        None => value,
+    };
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let is_host = |b: &u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(b);
+    if name.is_empty() || name.len() > HOST_MAX || !name.iter().all(is_host) {
+        return Err(Reason::Malformed);
+    }
+    let lower = &mut buffer[..name.len()];
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    std::str::from_utf8(lower).map_err(|_| Reason::Malformed)
+}

@@ -1,0 +1,11 @@
+//! Floor 1: decisions. Pure functions on the words; time and randomness come in as arguments.
+
+pub mod access;
+pub mod change;
+pub mod check;
+pub mod guard;
+pub mod pace;
+pub mod plan;
+pub mod reason;
+pub mod report;
+pub mod status;

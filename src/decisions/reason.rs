@@ -1,0 +1,140 @@
+//! Reasons in words: why a step is, and the way out where a person must find one.
+
+use std::fmt;
+
+use super::plan::Reason;
+use crate::words::diagnostic::Diagnostic;
+use crate::words::observed::Phase;
+
+impl fmt::Display for Reason {
+    /// One sentence without a full stop.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("it does not exist yet"),
+            Self::Changed => f.write_str("its manifest has changed"),
+            Self::ImageMoved { from, to } => {
+                write!(
+                    f,
+                    "its image has moved from {} to {}",
+                    short(from),
+                    short(to)
+                )
+            }
+            Self::Illegible { why } => {
+                write!(
+                    f,
+                    "the record of what it was made from cannot be read: {why}"
+                )
+            }
+            Self::NotRunning { phase } => write!(f, "it should run, but {}", doing(*phase)),
+            Self::NotStopped => f.write_str("it should be stopped, and stay so"),
+            Self::Superseded => f.write_str("a newer generation has taken over"),
+            Self::Orphaned => f.write_str("no manifest names it"),
+            Self::Unreadable { diagnostics } => unreadable(diagnostics, f),
+            Self::SecretUnreadable { why } => write!(f, "a secret cannot be read: {why}"),
+            Self::NameTaken { name, holder } => {
+                write!(
+                    f,
+                    "the name `{name}` is taken by {holder}, which is not ours"
+                )
+            }
+            Self::MadeByNewer { version } => {
+                write!(f, "a newer instanced made it (spec version {version})")
+            }
+            Self::Protected => f.write_str("no manifest names it, but it is protected"),
+            Self::PruneDisabled => f.write_str("no manifest names it, but pruning is off"),
+            Self::PruneBlocked {
+                removals, fleet, ..
+            } => write!(
+                f,
+                "no manifest names it, but {removals} of {fleet} would be removed at once"
+            ),
+            Self::JustVanished => f.write_str(
+                "its manifest has only just vanished; if it stays away, the instance is removed",
+            ),
+        }
+    }
+}
+
+impl Reason {
+    /// What a person can do where the step does nothing: a command or a change to make.
+    pub fn way_out(&self) -> Option<String> {
+        let help = match self {
+            Self::Unreadable { diagnostics } => {
+                return Some(
+                    first_error(diagnostics)
+                        .and_then(|d| d.help.clone())
+                        .unwrap_or_else(|| {
+                            "correct the manifest; until then the instance stays as it is"
+                                .to_owned()
+                        }),
+                );
+            }
+            Self::PruneBlocked { id, .. } => return Some(confirm_command(id)),
+            Self::SecretUnreadable { .. } => {
+                "make the secret readable for the daemon, or take it out of the manifest"
+            }
+            Self::NameTaken { .. } => "remove or rename what holds the name",
+            Self::MadeByNewer { .. } => "run the newer instanced, or remove the container by hand",
+            Self::Protected => {
+                "to remove it, bring the manifest back with `protect: false`, then delete it"
+            }
+            Self::PruneDisabled => "set `reconcile.prune.enabled: true`, or remove it by hand",
+            Self::Missing
+            | Self::Changed
+            | Self::ImageMoved { .. }
+            | Self::Illegible { .. }
+            | Self::NotRunning { .. }
+            | Self::NotStopped
+            | Self::Superseded
+            | Self::Orphaned
+            | Self::JustVanished => return None,
+        };
+        Some(help.to_owned())
+    }
+}
+
+/// What a person types to let blocked removals happen.
+pub fn confirm_command(id: &str) -> String {
+    format!("instanced reconcile --confirm-prune {id}")
+}
+
+fn unreadable(diagnostics: &[Diagnostic], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("its manifest cannot be used")?;
+    let Some(first) = first_error(diagnostics) else {
+        return Ok(());
+    };
+    write!(f, ": {}: ", first.place)?;
+    if !first.field.is_empty() {
+        write!(f, "{}: ", first.field)?;
+    }
+    f.write_str(&first.message)?;
+    match diagnostics.iter().filter(|d| d.is_error()).count() {
+        0 | 1 => Ok(()),
+        errors => write!(f, " (and {} more)", errors - 1),
+    }
+}
+
+fn first_error(diagnostics: &[Diagnostic]) -> Option<&Diagnostic> {
+    diagnostics
+        .iter()
+        .find(|d| d.is_error())
+        .or(diagnostics.first())
+}
+
+fn doing(phase: Phase) -> String {
+    match phase {
+        Phase::Created => "was never started".to_owned(),
+        Phase::Running => "runs otherwise than it should".to_owned(),
+        Phase::Restarting => "is being restarted by the engine".to_owned(),
+        Phase::Paused => "is paused".to_owned(),
+        Phase::Exited(status) => format!("exited with status {status}"),
+        Phase::Dead => "is dead".to_owned(),
+    }
+}
+
+/// An image's id as people compare it.
+fn short(id: &str) -> &str {
+    let digits = id.strip_prefix("sha256:").unwrap_or(id);
+    digits.get(..12).unwrap_or(digits)
+}

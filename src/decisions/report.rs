@@ -1,0 +1,90 @@
+//! What a round did: data for the log, the status, the API and the command line alike.
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::Step;
+use crate::words::diagnostic::Diagnostic;
+
+/// One round, told. A round never fails: what failed is in here.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The revision that was desired; empty when the source could not be read.
+    pub revision: String,
+    /// Every step with what became of it, sorted by instance.
+    pub steps: Vec<StepReport>,
+    /// How many instances were as they should be.
+    pub unchanged: usize,
+    /// What is wrong with the source's files.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Why nothing was tried at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<Failure>,
+    /// What one should know beside: an override that could not be read, a network that is open …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// One step and its outcome.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// The step.
+    pub step: Step,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub millis: u64,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Left alone, as planned.
+    Held,
+    /// Tried, and failed.
+    Failed(Failure),
+    /// Not tried yet: it failed lately, and its next try is due then.
+    Waiting {
+        /// When.
+        until: jiff::Timestamp,
+        /// The last failure.
+        last: Failure,
+    },
+}
+
+/// Something that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was tried and what came of it.
+    pub message: String,
+    /// The way out, where one can be named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl Report {
+    /// A round in which nothing could be tried.
+    pub fn aborted(failure: Failure) -> Self {
+        Self {
+            aborted: Some(failure),
+            ..Self::default()
+        }
+    }
+
+    /// Whether anything was tried and failed.
+    pub fn has_failures(&self) -> bool {
+        self.aborted.is_some()
+            || self
+                .steps
+                .iter()
+                .any(|s| matches!(s.outcome, Outcome::Failed(_) | Outcome::Waiting { .. }))
+    }
+
+    /// Whether anything is held or blocked.
+    pub fn has_held(&self) -> bool {
+        self.steps.iter().any(|s| s.outcome == Outcome::Held)
+            || self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}

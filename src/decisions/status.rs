@@ -1,0 +1,161 @@
+//! How each instance stands: one phase from a closed list, the reason, and the engine's detail.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::config::Public;
+use crate::words::desired::Desired;
+use crate::words::manifest::Auth;
+use crate::words::name::InstanceName;
+use crate::words::observed::{Applied, Generation, Health, Observed, Phase};
+use crate::words::spec::Spec;
+
+use super::report::{Outcome, Report};
+
+/// One instance, for status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Its name.
+    pub name: InstanceName,
+    /// How it stands.
+    pub phase: InstancePhase,
+    /// Why, in a sentence; empty when it is as it should be.
+    pub reason: String,
+    /// What its health check says.
+    pub health: Option<Health>,
+    /// The generation that stands.
+    pub generation: Option<u64>,
+    /// Its image's reference.
+    pub image: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// When it was started last.
+    pub started: Option<jiff::Timestamp>,
+    /// Where its endpoints are.
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// One endpoint, for status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Its name.
+    pub name: String,
+    /// Its URL at the edge.
+    pub url: String,
+    /// Who may reach it.
+    pub auth: Auth,
+}
+
+/// How an instance stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstancePhase {
+    /// It shall be, and is not there yet.
+    Pending,
+    /// It runs, and its health check has not decided yet.
+    Starting,
+    /// It runs.
+    Running,
+    /// It runs, and its health check says it is not well.
+    Unhealthy,
+    /// It stands still, as it should.
+    Stopped,
+    /// It is left alone on purpose.
+    Held,
+    /// A step for it failed.
+    Failed,
+    /// No manifest names it.
+    Orphaned,
+}
+
+/// How every instance stands that is desired, held or observed.
+pub fn status(
+    desired: &Desired,
+    observed: &Observed,
+    report: &Report,
+    public: &Public,
+) -> Vec<InstanceStatus> {
+    let told: BTreeMap<_, _> = report
+        .steps
+        .iter()
+        .map(|step| (&step.step.instance, step))
+        .collect();
+    let names: std::collections::BTreeSet<&InstanceName> = desired
+        .specs
+        .keys()
+        .chain(desired.unreadable.keys())
+        .chain(observed.instances.keys())
+        .collect();
+    names
+        .into_iter()
+        .map(|name| {
+            let newest = observed.instances.get(name).and_then(|all| all.last());
+            let applied = newest.and_then(applied_spec);
+            let spec = desired.specs.get(name).or(applied);
+            let step = told.get(name).copied();
+            let (phase, reason) = match step.map(|s| (&s.outcome, &s.step.reason)) {
+                Some((Outcome::Failed(failure), _)) => {
+                    (InstancePhase::Failed, failure.message.clone())
+                }
+                Some((Outcome::Waiting { last, until }, _)) => (
+                    InstancePhase::Failed,
+                    format!(
+                        "{}; next try at {}",
+                        last.message,
+                        until.strftime("%H:%M:%S")
+                    ),
+                ),
+                Some((Outcome::Held, reason)) => (InstancePhase::Held, reason.to_string()),
+                Some((Outcome::Done, _)) | None => {
+                    (phase_of(newest, desired.names(name)), String::new())
+                }
+            };
+            InstanceStatus {
+                name: name.clone(),
+                phase,
+                reason,
+                health: newest.and_then(|g| g.health),
+                generation: newest.map(|g| g.number),
+                image: spec.map(|s| s.image.clone()),
+                owner: spec.and_then(|s| s.owner.clone()),
+                started: newest.and_then(|g| g.started),
+                endpoints: spec.map(|s| endpoints(s, public)).unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+/// The endpoints of a spec as people open them.
+pub fn endpoints(spec: &Spec, public: &Public) -> Vec<EndpointStatus> {
+    spec.endpoints
+        .iter()
+        .map(|(name, endpoint)| EndpointStatus {
+            name: name.to_string(),
+            url: public.url(&endpoint.host, &endpoint.path),
+            auth: endpoint.auth,
+        })
+        .collect()
+}
+
+fn applied_spec(generation: &Generation) -> Option<&Spec> {
+    match &generation.applied {
+        Applied::Spec(spec) => Some(spec),
+        Applied::Newer(_) | Applied::Unreadable(_) => None,
+    }
+}
+
+fn phase_of(newest: Option<&Generation>, named: bool) -> InstancePhase {
+    let Some(generation) = newest else {
+        return InstancePhase::Pending;
+    };
+    match (generation.phase, generation.health) {
+        _ if !named => InstancePhase::Orphaned,
+        (Phase::Running, Some(Health::Unhealthy)) => InstancePhase::Unhealthy,
+        (Phase::Running, Some(Health::Starting)) | (Phase::Restarting | Phase::Created, _) => {
+            InstancePhase::Starting
+        }
+        (Phase::Running, _) => InstancePhase::Running,
+        (Phase::Exited(_) | Phase::Paused | Phase::Dead, _) => InstancePhase::Stopped,
+    }
+}

@@ -1,0 +1,212 @@
+//! A running daemon, as other processes on its host reach it: over its control socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::words::control::{Problem, SOCKET};
+
+/// The largest answer that is read, in bytes.
+const ANSWER_MAX: usize = 64 << 20;
+/// How long an answer may take, unless the caller knows better.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a daemon gave no answer, or not the one asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlClientError {
+    /// There is a socket, but it cannot be used.
+    #[error("cannot reach the daemon at {}", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The daemon went away in the middle.
+    #[error("the daemon at {} broke off", path.display())]
+    BrokeOff {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: hyper::Error,
+    },
+    /// The daemon is there and silent.
+    #[error("the daemon at {} did not answer {method} {request} within {} s", path.display(), patience.as_secs())]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// How it was asked.
+        method: Method,
+        /// What for.
+        request: String,
+        /// How long.
+        patience: Duration,
+    },
+    /// What came is no answer of ours: another version's, or another program's.
+    #[error("the daemon at {} answered {status} with something that is not understood", path.display())]
+    Strange {
+        /// The socket.
+        path: PathBuf,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// A path that cannot be asked for.
+    #[error("{request:?} is no path of the control API")]
+    Path {
+        /// The path.
+        request: String,
+        /// Why not.
+        source: hyper::http::Error,
+    },
+    /// The daemon said no.
+    #[error("the daemon refused: {0}")]
+    Refused(Problem),
+}
+
+/// A running daemon.
+#[derive(Debug, Clone)]
+pub struct ControlClient {
+    path: PathBuf,
+    patience: Duration,
+}
+
+impl ControlClient {
+    /// The daemon of this state directory; `None` when none listens.
+    pub async fn connect(state: &Path) -> Result<Option<Self>, ControlClientError> {
+        let client = Self {
+            path: state.join(SOCKET),
+            patience: PATIENCE,
+        };
+        match client.open().await {
+            Ok(_) => Ok(Some(client)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(source) => Err(ControlClientError::Unreachable {
+                path: client.path,
+                source,
+            }),
+        }
+    }
+
+    /// With another patience, for what takes longer: a round, say.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Asks for what is at `path`.
+    pub async fn get(&self, path: &str) -> Result<Value, ControlClientError> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Asks for something to be done.
+    pub async fn post<T: serde::Serialize>(
+        &self,
+        path: &str,
+        body: &T,
+    ) -> Result<Value, ControlClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| {
+            ControlClientError::Refused(Problem::invalid(format!("the request: {error}")))
+        })?;
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    /// Asks for something to go.
+    pub async fn delete(&self, path: &str) -> Result<Value, ControlClientError> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Value, ControlClientError> {
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(path)
+            .header(HOST, "instanced");
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|source| ControlClientError::Path {
+                request: path.to_owned(),
+                source,
+            })?;
+        tokio::time::timeout(self.patience, self.exchange(request))
+            .await
+            .unwrap_or_else(|_| {
+                Err(ControlClientError::Silent {
+                    path: self.path.clone(),
+                    method,
+                    request: path.to_owned(),
+                    patience: self.patience,
+                })
+            })
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, ControlClientError> {
+        let broke_off = |source| ControlClientError::BrokeOff {
+            path: self.path.clone(),
+            source,
+        };
+        let stream = self
+            .open()
+            .await
+            .map_err(|source| ControlClientError::Unreachable {
+                path: self.path.clone(),
+                source,
+            })?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(broke_off)?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(broke_off)?;
+            self.read(response).await
+        };
+        // The connection moves the bytes; it ends after the answer, or before it with the answer's error.
+        let mut answer = std::pin::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => answer,
+            _ = connection => answer.await,
+        }
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Result<Value, ControlClientError> {
+        let status = response.status();
+        let strange = || ControlClientError::Strange {
+            path: self.path.clone(),
+            status: status.as_u16(),
+        };
+        let body = Limited::new(response.into_body(), ANSWER_MAX)
+            .collect()
+            .await;
+        let bytes = body.map_err(|_| strange())?.to_bytes();
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|_| strange());
+        }
+        let problem = serde_json::from_slice(&bytes).map_err(|_| strange())?;
+        Err(ControlClientError::Refused(problem))
+    }
+
+    async fn open(&self) -> io::Result<UnixStream> {
+        UnixStream::connect(&self.path).await
+    }
+}

@@ -1,0 +1,236 @@
+//! The calls of an engine that runs containers one by one, normalised. One method is one thing that
+//! happens; sequences of them are [`super::fleet`]'s. Docker's adapter and the fake of the tests implement
+//! this, and one contract suite runs on both.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::IpAddr;
+
+use super::EngineError;
+use crate::words::manifest::Restart;
+use crate::words::observed::{Health, Phase};
+
+/// Reading calls.
+pub trait ReadContainers: Send + Sync {
+    /// All containers, running or not, that carry all of `labels` (key and value), inspected. A container
+    /// that vanishes in between is left out.
+    fn list(
+        &self,
+        labels: &[(String, String)],
+    ) -> impl Future<Output = Result<Vec<Container>, EngineError>> + Send;
+
+    /// Names of all containers that start with `prefix`, whoever's, with their ids.
+    fn names(
+        &self,
+        prefix: &str,
+    ) -> impl Future<Output = Result<BTreeMap<String, String>, EngineError>> + Send;
+
+    /// The id of the image under a reference; `None` when the engine does not have it.
+    fn image(
+        &self,
+        reference: &str,
+    ) -> impl Future<Output = Result<Option<String>, EngineError>> + Send;
+
+    /// Networks of exactly this name (an engine may have several).
+    fn networks(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Vec<NetworkFacts>, EngineError>> + Send;
+
+    /// Names of volumes that carry all of `labels`.
+    fn volumes(
+        &self,
+        labels: &[(String, String)],
+    ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
+
+    /// One regular file of a container, running or not. `Gone` when it has none.
+    fn read_file(
+        &self,
+        container: &str,
+        path: &str,
+    ) -> impl Future<Output = Result<Vec<u8>, EngineError>> + Send;
+
+    /// Waits until something happens to a container with all of `labels` after `cursor`, and moves the cursor
+    /// past it: create, start, die, stop, kill, destroy, rename, pause, update, oom, a verdict of its health
+    /// check, a network joined or left. Several events at once are one return.
+    ///
+    /// The cursor is an opaque place in the engine's stream of events. `None` means from now on, and says
+    /// there when that was. May be cancelled: nothing is lost. Whoever lists first and waits later misses what
+    /// happened between, so have the cursor first. An error says that events may have been lost: list.
+    fn changed(
+        &self,
+        labels: &[(String, String)],
+        cursor: &mut Option<String>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+}
+
+/// Changing calls. Removing or stopping what is gone already is a success.
+pub trait ChangeContainers: ReadContainers {
+    /// Makes a bridge network. With `isolated`, containers on it cannot reach each other.
+    fn create_network(
+        &self,
+        name: &str,
+        isolated: bool,
+        labels: &BTreeMap<String, String>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Pulls an image.
+    fn pull(&self, reference: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Makes a volume, or finds it made already with the same labels.
+    fn create_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Removes a volume.
+    fn remove_volume(&self, name: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Creates a container and returns its id. It is not started.
+    fn create(&self, draft: &Draft) -> impl Future<Output = Result<String, EngineError>> + Send;
+
+    /// Puts files into a directory of a created container, before it starts.
+    fn put_files(
+        &self,
+        container: &str,
+        directory: &str,
+        files: &[DraftFile],
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Starts a container, or lets a paused one go on; one that runs already is a success.
+    fn start(&self, container: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Stops a container within `grace_secs`, then kills it.
+    fn stop(
+        &self,
+        container: &str,
+        grace_secs: u32,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Sets the restart policy.
+    fn set_restart(
+        &self,
+        container: &str,
+        restart: Restart,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Removes a container that does not run, with its anonymous volumes.
+    fn remove(&self, container: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+}
+
+/// A container as the engine reported it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its name, without a leading slash.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it is doing.
+    pub phase: Phase,
+    /// What its health check says; `None` where it has none.
+    pub health: Option<Health>,
+    /// The id of its image.
+    pub image_id: String,
+    /// Its addresses by network name, while it runs.
+    pub addresses: BTreeMap<String, IpAddr>,
+    /// When it was started last; `None` when never.
+    pub started: Option<jiff::Timestamp>,
+    /// Its restart policy.
+    pub restart: Restart,
+}
+
+/// A network as the engine reported it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkFacts {
+    /// Its id.
+    pub id: String,
+    /// `bridge`, `host` …
+    pub driver: String,
+    /// Whether containers on it cannot reach each other.
+    pub isolated: bool,
+    /// Where it is not isolated: why, and the way out.
+    pub open_because: Option<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A container to be created, complete: nothing is left to the engine's taste.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// Its name.
+    pub name: String,
+    /// The image's reference.
+    pub image: String,
+    /// In place of the image's entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// In place of the image's command.
+    pub command: Option<Vec<String>>,
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Host name.
+    pub hostname: String,
+    /// `uid:gid`.
+    pub user: String,
+    /// Bytes of memory, swap included.
+    pub memory: u64,
+    /// Billionths of a processor.
+    pub nano_cpus: u64,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Bytes of `/dev/shm`.
+    pub shm: u64,
+    /// Restart policy.
+    pub restart: Restart,
+    /// Capabilities beyond none; all others are dropped.
+    pub cap_add: Vec<String>,
+    /// Whether the root file system can only be read.
+    pub read_only: bool,
+    /// Memory file systems: path to bytes.
+    pub tmpfs: BTreeMap<String, u64>,
+    /// What is mounted.
+    pub mounts: Vec<DraftMount>,
+    /// The network's name.
+    pub network: String,
+    /// Seconds between TERM and KILL.
+    pub stop_grace_secs: u32,
+}
+
+/// Something to be mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DraftMount {
+    /// A volume's name or a directory of the host.
+    pub source: MountSource,
+    /// Where.
+    pub target: String,
+    /// Whether it can only be read.
+    pub read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountSource {
+    /// A named volume.
+    Volume(String),
+    /// A directory of the host, which must exist.
+    Host(String),
+}
+
+/// A file to be put into a container.
+#[derive(Debug, Clone)]
+pub struct DraftFile {
+    /// Its name within the directory.
+    pub name: String,
+    /// What it holds.
+    pub content: crate::words::secret::SecretValue,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}

@@ -1,0 +1,161 @@
+//! What Docker's inspect means in our words.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, EndpointSettings,
+    HealthStatusEnum, RestartPolicy, RestartPolicyNameEnum as Policy,
+};
+
+use super::super::containers::Container;
+use crate::words::manifest::Restart;
+use crate::words::observed::{Health, Phase};
+
+/// A container, normalised.
+pub(super) fn container(inspected: ContainerInspectResponse) -> Container {
+    let state = inspected.state.unwrap_or_default();
+    let policy = inspected.host_config.and_then(|host| host.restart_policy);
+    let networks = inspected
+        .network_settings
+        .and_then(|settings| settings.networks);
+    let labels = inspected
+        .config
+        .and_then(|config| config.labels)
+        .unwrap_or_default();
+    Container {
+        id: inspected.id.unwrap_or_default(),
+        name: inspected
+            .name
+            .unwrap_or_default()
+            .trim_start_matches('/')
+            .to_owned(),
+        labels: labels.into_iter().collect(),
+        phase: phase(&state),
+        health: health(&state),
+        image_id: inspected.image.unwrap_or_default(),
+        addresses: addresses(networks.unwrap_or_default()),
+        started: started(&state),
+        restart: restart(policy.as_ref()),
+    }
+}
+
+fn phase(state: &ContainerState) -> Phase {
+    match state.status {
+        Some(Status::CREATED) => Phase::Created,
+        // A container that is being stopped still runs.
+        Some(Status::RUNNING | Status::STOPPING) => Phase::Running,
+        Some(Status::RESTARTING) => Phase::Restarting,
+        Some(Status::PAUSED) => Phase::Paused,
+        Some(Status::REMOVING | Status::DEAD) => Phase::Dead,
+        Some(Status::EMPTY) | None if state.running == Some(true) => Phase::Running,
+        Some(Status::EXITED | Status::EMPTY) | None => {
+            Phase::Exited(state.exit_code.unwrap_or_default())
+        }
+    }
+}
+
+fn health(state: &ContainerState) -> Option<Health> {
+    match state.health.as_ref()?.status? {
+        HealthStatusEnum::EMPTY | HealthStatusEnum::NONE => None,
+        HealthStatusEnum::STARTING => Some(Health::Starting),
+        HealthStatusEnum::HEALTHY => Some(Health::Healthy),
+        HealthStatusEnum::UNHEALTHY => Some(Health::Unhealthy),
+    }
+}
+
+fn addresses(networks: HashMap<String, EndpointSettings>) -> BTreeMap<String, IpAddr> {
+    networks
+        .into_iter()
+        .filter_map(|(name, endpoint)| Some((name, endpoint.ip_address?.parse().ok()?)))
+        .collect()
+}
+
+/// Docker writes the year 1 for "never".
+fn started(state: &ContainerState) -> Option<jiff::Timestamp> {
+    let started: jiff::Timestamp = state.started_at.as_deref()?.parse().ok()?;
+    (started > jiff::Timestamp::UNIX_EPOCH).then_some(started)
+}
+
+fn restart(policy: Option<&RestartPolicy>) -> Restart {
+    match policy.and_then(|policy| policy.name) {
+        Some(Policy::ALWAYS) => Restart::Always,
+        Some(Policy::UNLESS_STOPPED) => Restart::UnlessStopped,
+        Some(Policy::ON_FAILURE) => Restart::OnFailure,
+        Some(Policy::NO | Policy::EMPTY) | None => Restart::No,
+    }
+}
+
+/// The engine's form of a restart policy.
+pub(super) fn policy(restart: Restart) -> RestartPolicy {
+    let name = match restart {
+        Restart::Always => Policy::ALWAYS,
+        Restart::UnlessStopped => Policy::UNLESS_STOPPED,
+        Restart::OnFailure => Policy::ON_FAILURE,
+        Restart::No => Policy::NO,
+    };
+    RestartPolicy {
+        name: Some(name),
+        maximum_retry_count: Some(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inspected(json: serde_json::Value) -> Container {
+        container(serde_json::from_value(json).expect("an inspect"))
+    }
+
+    #[test]
+    fn a_running_container_is_understood() {
+        let found = inspected(serde_json::json!({
+            "Id": "12ab", "Name": "/alice", "Image": "sha256:9",
+            "State": { "Status": "running", "Running": true, "ExitCode": 0,
+                "StartedAt": "2026-11-20T21:00:00.123456789Z", "Health": { "Status": "starting" } },
+            "Config": { "Labels": { "instanced.manager": "default" } },
+            "HostConfig": { "RestartPolicy": { "Name": "unless-stopped", "MaximumRetryCount": 0 } },
+            "NetworkSettings": { "Networks": { "mcp": { "IPAddress": "10.0.0.2" }, "off": { "IPAddress": "" } } },
+        }));
+        assert_eq!(found.name, "alice");
+        assert_eq!(found.phase, Phase::Running);
+        assert_eq!(found.health, Some(Health::Starting));
+        assert_eq!(found.restart, Restart::UnlessStopped);
+        assert_eq!(
+            found.started.expect("started").to_string(),
+            "2026-11-20T21:00:00.123456789Z"
+        );
+        assert_eq!(found.addresses.keys().collect::<Vec<_>>(), ["mcp"]);
+    }
+
+    #[test]
+    fn every_state_of_docker_is_a_phase() {
+        let cases = [
+            ("created", Phase::Created),
+            ("running", Phase::Running),
+            ("restarting", Phase::Restarting),
+            ("paused", Phase::Paused),
+            ("exited", Phase::Exited(137)),
+            ("removing", Phase::Dead),
+            ("dead", Phase::Dead),
+        ];
+        for (status, expected) in cases {
+            let found =
+                inspected(serde_json::json!({ "State": { "Status": status, "ExitCode": 137 } }));
+            assert_eq!(found.phase, expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_year_one_is_never_and_an_empty_policy_is_no() {
+        let found = inspected(serde_json::json!({
+            "State": { "Status": "created", "StartedAt": "0001-01-01T00:00:00Z", "Health": { "Status": "" } },
+            "HostConfig": { "RestartPolicy": { "Name": "", "MaximumRetryCount": 0 } },
+        }));
+        assert_eq!(
+            (found.started, found.restart, found.health),
+            (None, Restart::No, None)
+        );
+    }
+}

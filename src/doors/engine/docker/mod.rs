@@ -1,0 +1,117 @@
+//! Docker, and what speaks its API: the only place that names bollard.
+//!
+//! [`DockerReader`] can only read, so that a dry run which holds one cannot change anything. [`Docker`] wraps
+//! one and adds the changing calls. URLs carry no version: every engine answers in its own newest.
+//!
+//! Every call has a time limit except waiting for events, so an engine that hangs is an error of class
+//! [`Away`](super::ErrorClass::Away), like one that refuses the connection.
+
+mod archive;
+mod change;
+mod connect;
+mod draft;
+mod error;
+mod events;
+mod facts;
+mod network;
+mod read;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bollard::Docker as Client;
+use tokio::sync::OnceCell;
+
+use super::EngineError;
+use super::containers::{Container, NetworkFacts, ReadContainers};
+
+/// A connection that can only read.
+#[derive(Clone)]
+pub struct DockerReader {
+    client: Client,
+    /// The address, for messages.
+    address: String,
+    /// Whether the engine shares this host's kernel.
+    local: bool,
+    /// The stream of events between two waits, so that a wait loses none of a burst.
+    events: Arc<Mutex<Option<events::Held>>>,
+}
+
+/// A connection that can also change things.
+#[derive(Clone)]
+pub struct Docker {
+    reader: DockerReader,
+    log_driver: Arc<OnceCell<String>>,
+}
+
+impl DockerReader {
+    /// Finds the engine: `host` (`unix:///…`, `tcp://…`) where given, else `DOCKER_HOST`, else Docker's usual
+    /// socket, else Podman's. A unix socket is tried at once; another address at the first call.
+    pub fn connect(host: Option<&str>) -> Result<Self, EngineError> {
+        connect::connect(host, |name| std::env::var(name).ok())
+    }
+
+    /// Where the engine was found.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Docker {
+    /// Like [`DockerReader::connect`].
+    pub fn connect(host: Option<&str>) -> Result<Self, EngineError> {
+        DockerReader::connect(host).map(Self::from)
+    }
+
+    /// The reading half, sharing the connection.
+    pub fn reader(&self) -> &DockerReader {
+        &self.reader
+    }
+
+    fn client(&self) -> &Client {
+        &self.reader.client
+    }
+}
+
+impl From<DockerReader> for Docker {
+    fn from(reader: DockerReader) -> Self {
+        Self {
+            reader,
+            log_driver: Arc::default(),
+        }
+    }
+}
+
+impl ReadContainers for Docker {
+    async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Container>, EngineError> {
+        self.reader.list(labels).await
+    }
+
+    async fn names(&self, prefix: &str) -> Result<BTreeMap<String, String>, EngineError> {
+        self.reader.names(prefix).await
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        self.reader.image(reference).await
+    }
+
+    async fn networks(&self, name: &str) -> Result<Vec<NetworkFacts>, EngineError> {
+        self.reader.networks(name).await
+    }
+
+    async fn volumes(&self, labels: &[(String, String)]) -> Result<Vec<String>, EngineError> {
+        self.reader.volumes(labels).await
+    }
+
+    async fn read_file(&self, container: &str, path: &str) -> Result<Vec<u8>, EngineError> {
+        self.reader.read_file(container, path).await
+    }
+
+    async fn changed(
+        &self,
+        labels: &[(String, String)],
+        cursor: &mut Option<String>,
+    ) -> Result<(), EngineError> {
+        self.reader.changed(labels, cursor).await
+    }
+}

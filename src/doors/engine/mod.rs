@@ -1,0 +1,106 @@
+//! The engine as the daemon sees it: it speaks of instances, not of containers.
+//!
+//! [`Observe`] only reads; a dry run is handed nothing more. [`Engine`] also performs. An engine that runs
+//! containers one by one (Docker, Podman) is [`fleet::Fleet`] over the calls in [`containers`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+
+use crate::decisions::plan::Step;
+use crate::words::name::InstanceName;
+use crate::words::observed::Observed;
+use crate::words::secret::{SecretName, SecretValue};
+
+pub mod containers;
+pub mod docker;
+pub mod draft;
+pub mod fleet;
+mod traefik;
+
+/// The values of one instance's secrets.
+pub type Secrets = BTreeMap<SecretName, SecretValue>;
+
+/// What an engine can tell.
+pub trait Observe: Send + Sync {
+    /// Everything of ours, foreign things that hold our names, and the ids of the images in `images`.
+    fn observe(
+        &self,
+        images: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<Observed, EngineError>> + Send;
+
+    /// Reads a secret back from the newest generation of an instance; `None` when it has none.
+    fn read_secret(
+        &self,
+        instance: &InstanceName,
+        secret: &SecretName,
+    ) -> impl Future<Output = Result<Option<SecretValue>, EngineError>> + Send;
+}
+
+/// An engine that can also act.
+pub trait Engine: Observe {
+    /// Makes what all instances stand on (the network), and checks that it isolates as configured.
+    fn prepare(&self) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Performs one step. Whatever was there before an error is still consistent: the next round plans
+    /// from what is found.
+    fn perform(
+        &self,
+        step: &Step,
+        secrets: &Secrets,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Waits for a change of our instances that happened after `cursor`, then returns the cursor to wait
+    /// from next. Ends with an error when the engine went away.
+    fn changed(
+        &self,
+        cursor: &mut Option<String>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+}
+
+/// What went wrong with an engine's call.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {detail}")]
+pub struct EngineError {
+    /// What was tried, with its subject: `create container instanced-default-alice-g1`.
+    pub operation: String,
+    /// What became of it.
+    pub class: ErrorClass,
+    /// The engine's words.
+    pub detail: String,
+    /// The way out, where one can be named.
+    pub help: Option<String>,
+}
+
+/// What an engine's error means for who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The engine does not answer. Nothing is known.
+    Away,
+    /// The thing is not there (any more).
+    Gone,
+    /// A name is taken, or the state does not allow it now.
+    Conflict,
+    /// Trying again later may work.
+    Retry,
+    /// Trying again as it is will not work.
+    Permanent,
+}
+
+impl EngineError {
+    /// An error with the engine's words.
+    pub fn new(operation: impl Into<String>, class: ErrorClass, detail: impl Into<String>) -> Self {
+        Self {
+            operation: operation.into(),
+            class,
+            detail: detail.into(),
+            help: None,
+        }
+    }
+
+    /// With a way out.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}

@@ -1,0 +1,145 @@
+//! Text files of a person's: read whole, bounded, and told clearly when they cannot be read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::words::document::LENGTH_MAX;
+
+pub use configuration::{ConfigError, LoadedConfig, load_config};
+
+mod check;
+mod configuration;
+
+/// A file that could not be read. Says all there is to say: it has no source.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct FileError {
+    /// Which file.
+    pub path: PathBuf,
+    /// Why not, and the way out.
+    pub problem: FileProblem,
+}
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileProblem {
+    /// It is not there.
+    #[error("there is no such file; check the path and its spelling")]
+    Missing,
+    /// A link to nowhere.
+    #[error("a symbolic link to `{}`, which is not there; mend or remove the link", .0.display())]
+    Dangling(PathBuf),
+    /// It may not be read.
+    #[error("permission denied; give user {0} the right to read it, and to enter its directories")]
+    Denied(u32),
+    /// A directory stands there.
+    #[error("a directory, not a file; name a file in it")]
+    Directory,
+    /// A pipe, a socket or a device stands there.
+    #[error("a pipe, socket or device; only regular files are read, so save it as one")]
+    Irregular,
+    /// It is longer than any file of ours.
+    #[error("longer than {LENGTH_MAX} bytes; is it the right file? Split it if it is")]
+    TooLong,
+    /// It is text in another encoding.
+    #[error("UTF-16 text; save it as UTF-8")]
+    Utf16,
+    /// It is no text, or text in another encoding.
+    #[error("not UTF-8 at byte {offset} (line {line}); save it as UTF-8")]
+    NotUtf8 {
+        /// How many bytes before it are sound.
+        offset: usize,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The system failed.
+    #[error("cannot be read: {0}; check the disk, or the server it is mounted from")]
+    Failed(io::Error),
+}
+
+impl FileProblem {
+    /// The problem that an error of opening or reading `path` is.
+    pub(super) fn of(path: &Path, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => fs::read_link(path).map_or(Self::Missing, Self::Dangling),
+            io::ErrorKind::PermissionDenied => Self::Denied(rustix::process::geteuid().as_raw()),
+            io::ErrorKind::IsADirectory => Self::Directory,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// Reads a text file: at most [`LENGTH_MAX`] bytes of UTF-8, a byte order mark left out.
+pub fn read_text(path: &Path) -> Result<String, FileError> {
+    let failed = |problem| FileError {
+        path: path.to_owned(),
+        problem,
+    };
+    let bytes = read_bytes(path).map_err(failed)?;
+    decode(bytes).map_err(failed)
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, FileProblem> {
+    let failed = |error| FileProblem::of(path, error);
+    let file = open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if found.is_dir() {
+        return Err(FileProblem::Directory);
+    }
+    if !found.is_file() {
+        return Err(FileProblem::Irregular);
+    }
+    let length_max = LENGTH_MAX as u64;
+    if found.len() > length_max {
+        return Err(FileProblem::TooLong);
+    }
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    file.take(length_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() > LENGTH_MAX {
+        return Err(FileProblem::TooLong);
+    }
+    Ok(bytes)
+}
+
+/// Opens for reading. A pipe that nobody writes to must not make us wait.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits();
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.cast_signed())
+        .open(path)
+}
+
+fn decode(mut bytes: Vec<u8>) -> Result<String, FileProblem> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(FileProblem::Utf16);
+    }
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        bytes.drain(..3);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(offset);
+        let line = 1 + before.filter(|byte| **byte == b'\n').count();
+        FileProblem::NotUtf8 { offset, line }
+    })
+}
+
+/// A path as a person in `cwd` would write it.
+pub fn shown(path: &Path, cwd: &Path) -> String {
+    let inside = path.strip_prefix(cwd).unwrap_or(path);
+    let inside = inside.strip_prefix(".").unwrap_or(inside);
+    if inside.as_os_str().is_empty() {
+        ".".to_owned()
+    } else {
+        inside.display().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! What a configuration may not say although each key alone decodes. Pure.
+
+use globset::Glob;
+
+use crate::words::config::Config;
+use crate::words::diagnostic::Problem;
+use crate::words::quantity::Span;
+
+const PARALLELISM_MAX: usize = 64;
+
+/// Everything that is wrong with a configuration, or worth a look.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    listening(config, &mut problems);
+    routing(config, &mut problems);
+    pace(config, &mut problems);
+    origins(config, &mut problems);
+    policy(config, &mut problems);
+    problems
+}
+
+/// Whoever can ask for verdicts can guess at tokens without end.
+fn listening(config: &Config, problems: &mut Vec<Problem>) {
+    let auth = config.listen.auth;
+    let everybody = config
+        .trusted_proxies
+        .iter()
+        .position(|network| network.prefix_len() == 0);
+    if let Some(index) = everybody {
+        let network = config.trusted_proxies[index];
+        let at = ["trusted_proxies", &index.to_string()];
+        let problem = if auth.ip().is_unspecified() {
+            Problem::error(
+                &at,
+                format!("`{network}` is everybody, while listen.auth answers on every address"),
+            )
+        } else {
+            Problem::error(&at, format!("`{network}` is everybody")).as_warning()
+        };
+        problems.push(problem.with_help("name the addresses that Traefik connects from"));
+    } else if auth.ip().is_unspecified() {
+        let message = format!("`{auth}` listens on every address of this machine");
+        problems.push(
+            Problem::error(&["listen", "auth"], message)
+                .as_warning()
+                .with_help("127.0.0.1:9180 will do where Traefik stands on the host's network"),
+        );
+    }
+    if config.trusted_proxies.is_empty() {
+        problems.push(
+            Problem::error(&["trusted_proxies"], "empty: every request is denied")
+                .with_help("name the addresses that Traefik connects from, such as 127.0.0.0/8"),
+        );
+    }
+}
+
+fn routing(config: &Config, problems: &mut Vec<Problem>) {
+    let entrypoints = &config.traefik.entrypoints;
+    if entrypoints.is_empty() {
+        problems.push(
+            Problem::error(
+                &["traefik", "entrypoints"],
+                "empty: no route would be served",
+            )
+            .with_help("name an entry point of Traefik's, such as [websecure]"),
+        );
+    }
+    for (index, name) in entrypoints.iter().enumerate() {
+        if name.trim().is_empty() {
+            let at = ["traefik", "entrypoints", &index.to_string()];
+            problems.push(Problem::error(&at, "an entry point without a name"));
+        }
+    }
+    if let Some(url) = &config.traefik.auth_url
+        && !["http://", "https://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+    {
+        problems.push(
+            Problem::error(
+                &["traefik", "auth_url"],
+                format!("`{url}` is no HTTP address"),
+            )
+            .with_help("such as http://127.0.0.1:9180/auth/mcp-bearer-check"),
+        );
+    }
+    if config.public.port == Some(0) {
+        problems.push(
+            Problem::error(
+                &["public", "port"],
+                "0 is no port that clients can connect to",
+            )
+            .with_help("leave it out for the scheme's own port"),
+        );
+    }
+    if config.network.name.trim().is_empty() {
+        problems.push(
+            Problem::error(&["network", "name"], "empty")
+                .with_help("leave it out for mcp_instances"),
+        );
+    }
+}
+
+fn pace(config: &Config, problems: &mut Vec<Problem>) {
+    let reconcile = &config.reconcile;
+    if reconcile.resync < Span::secs(1) {
+        problems.push(
+            Problem::error(&["reconcile", "resync"], "shorter than a second")
+                .with_help("60s is the default; changes are seen at once anyway"),
+        );
+    }
+    if !(1..=PARALLELISM_MAX).contains(&reconcile.parallelism) {
+        let message = format!(
+            "{} is not within 1 and {PARALLELISM_MAX}",
+            reconcile.parallelism
+        );
+        problems.push(
+            Problem::error(&["reconcile", "parallelism"], message).with_help("8 is the default"),
+        );
+    }
+    if config.policy.max_instances == 0 {
+        problems.push(
+            Problem::error(&["policy", "max_instances"], "0 allows no instance at all")
+                .with_help("200 is the default"),
+        );
+    }
+}
+
+/// A browser sends `scheme://host[:port]`, and that alone is compared.
+fn origins(config: &Config, problems: &mut Vec<Problem>) {
+    for (index, origin) in config.origins.iter().enumerate() {
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        if host.is_empty() || host.contains(['/', '*', ' ']) {
+            let message = format!("`{origin}` is no origin");
+            problems.push(
+                Problem::error(&["origins", &index.to_string()], message)
+                    .with_help("write it as a browser sends it: https://app.example.com"),
+            );
+        }
+    }
+}
+
+fn policy(config: &Config, problems: &mut Vec<Problem>) {
+    let policy = &config.policy;
+    let lists = [
+        ("images", &policy.images.allow),
+        ("host_paths", &policy.host_paths.allow),
+        ("secrets", &policy.secrets.allow),
+        ("cap_add", &policy.cap_add.allow),
+    ];
+    for (key, globs) in lists {
+        for (index, glob) in globs.iter().enumerate() {
+            let pattern = glob.strip_prefix("env:").unwrap_or(glob);
+            let Err(error) = Glob::new(pattern) else {
+                continue;
+            };
+            let message = format!("`{glob}` is no pattern: {}", error.kind());
+            problems.push(
+                Problem::error(&["policy", key, "allow", &index.to_string()], message).with_help(
+                    "such as /run/secrets/*; a backslash before *, ?, [ or { takes it literally",
+                ),
+            );
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Finding and reading `instanced.yaml`.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::{FileError, FileProblem, check, read_text, shown};
+use crate::words::config::Config;
+use crate::words::diagnostic::Diagnostic;
+use crate::words::document::Document;
+
+/// The file's name in a working directory.
+const LOCAL: &str = "instanced.yaml";
+/// The machine's own.
+const SYSTEM: &str = "/etc/instanced/instanced.yaml";
+/// The state directory of the machine's own daemon.
+const SYSTEM_STATE: &str = "/var/lib/instanced";
+
+/// A configuration that can be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedConfig {
+    /// What it says. Its paths are absolute.
+    pub config: Config,
+    /// The file it was read from; none when every key has its default.
+    pub path: Option<PathBuf>,
+    /// The state directory.
+    pub state: PathBuf,
+    /// What somebody should look at.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration")]
+    Unreadable(#[source] FileError),
+    /// The file can be read, but not used.
+    #[error("the configuration {} cannot be used", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// Everything that is wrong with it, warnings among it.
+        diagnostics: Vec<Diagnostic>,
+    },
+}
+
+impl ConfigError {
+    /// What is wrong, as diagnostics: every one of a file that cannot be used, one for a file that cannot
+    /// be read.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Unreadable(FileError { path, problem }) => {
+                let path = path.display().to_string();
+                vec![Diagnostic::of_file(&path, problem.to_string(), None)]
+            }
+            Self::Invalid { diagnostics, .. } => diagnostics.clone(),
+        }
+    }
+}
+
+/// Reads the configuration: `explicit`, else `instanced.yaml` in `cwd`, else the machine's, else every
+/// default. Relative paths in it count from its own directory; without a file, from `cwd`.
+pub fn load_config(explicit: Option<&Path>, cwd: &Path) -> Result<LoadedConfig, ConfigError> {
+    match explicit {
+        Some(path) => {
+            let text = read_text(&cwd.join(path)).map_err(ConfigError::Unreadable)?;
+            decode(&cwd.join(path), &path.display().to_string(), &text)
+        }
+        None => find(&[cwd.join(LOCAL), SYSTEM.into()], cwd),
+    }
+}
+
+/// Reads the first of `candidates` that is there. One that is there and cannot be read is an error: the
+/// next one may say something else.
+fn find(candidates: &[PathBuf], cwd: &Path) -> Result<LoadedConfig, ConfigError> {
+    for path in candidates {
+        match read_text(path) {
+            Ok(text) => return decode(path, &shown(path, cwd), &text),
+            Err(FileError {
+                problem: FileProblem::Missing,
+                ..
+            }) => {}
+            Err(error) => return Err(ConfigError::Unreadable(error)),
+        }
+    }
+    Ok(settle(Config::default(), None, cwd, Vec::new()))
+}
+
+fn decode(path: &Path, shown_as: &str, text: &str) -> Result<LoadedConfig, ConfigError> {
+    let invalid = |diagnostics| ConfigError::Invalid {
+        path: path.to_owned(),
+        diagnostics,
+    };
+    let document = Document::parse(shown_as, text).map_err(|problem| invalid(vec![problem]))?;
+    let (config, mut diagnostics) = if document.value().is_null() {
+        (Some(Config::default()), Vec::new())
+    } else {
+        document.decode::<Config>()
+    };
+    // What does not decode stands at its default here, so its check finds nothing.
+    let problems = config.as_ref().map(check::problems).unwrap_or_default();
+    diagnostics.extend(problems.into_iter().map(|problem| document.place(problem)));
+    diagnostics.sort();
+    let base = path.parent().unwrap_or(Path::new("/"));
+    match config {
+        Some(config) if !diagnostics.iter().any(Diagnostic::is_error) => {
+            Ok(settle(config, Some(path.to_owned()), base, diagnostics))
+        }
+        _ => Err(invalid(diagnostics)),
+    }
+}
+
+/// Makes the paths absolute, and names the state directory.
+fn settle(
+    mut config: Config,
+    path: Option<PathBuf>,
+    base: &Path,
+    warnings: Vec<Diagnostic>,
+) -> LoadedConfig {
+    config.source.dir = base.join(&config.source.dir);
+    config.state = config.state.map(|state| base.join(state));
+    let state = config.state.clone().unwrap_or_else(|| {
+        default_state(
+            rustix::process::geteuid().is_root(),
+            env::var_os("XDG_STATE_HOME").as_deref(),
+            env::var_os("HOME").as_deref(),
+        )
+    });
+    LoadedConfig {
+        config,
+        path,
+        state,
+        warnings,
+    }
+}
+
+/// The machine's state directory for root, else the user's own. The XDG specification has relative paths
+/// ignored.
+fn default_state(root: bool, xdg: Option<&OsStr>, home: Option<&OsStr>) -> PathBuf {
+    let absolute = |dir: Option<&OsStr>| dir.map(PathBuf::from).filter(|dir| dir.is_absolute());
+    if root {
+        return SYSTEM_STATE.into();
+    }
+    absolute(xdg)
+        .or_else(|| absolute(home).map(|home| home.join(".local/state")))
+        .map_or_else(|| SYSTEM_STATE.into(), |dir| dir.join("instanced"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+use std::fs;
+
+use super::*;
+
+fn load(text: &str) -> Result<LoadedConfig, ConfigError> {
+    decode(Path::new("/etc/x/instanced.yaml"), "instanced.yaml", text)
+}
+
+/// Everything that is told about a configuration.
+fn told(text: &str) -> Vec<String> {
+    let diagnostics = match load(text) {
+        Ok(loaded) => loaded.warnings,
+        Err(error) => error.diagnostics(),
+    };
+    diagnostics.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_explicit_file_comes_first_then_the_directorys_then_the_machines_then_defaults() {
+    let dir = tempfile::tempdir().unwrap();
+    let cwd = dir.path();
+    let machine = cwd.join("etc/instanced.yaml");
+    let candidates = [cwd.join(LOCAL), machine.clone()];
+
+    let loaded = find(&candidates, cwd).unwrap();
+    assert_eq!(loaded.path, None);
+    assert_eq!(loaded.config.source.dir, cwd.join("instances.d"));
+
+    fs::create_dir(cwd.join("etc")).unwrap();
+    fs::write(&machine, "manager: machine").unwrap();
+    let loaded = find(&candidates, cwd).unwrap();
+    assert_eq!(loaded.config.manager.to_string(), "machine");
+    assert_eq!(loaded.path, Some(machine));
+    assert_eq!(loaded.config.source.dir, cwd.join("etc/instances.d"));
+
+    fs::write(cwd.join(LOCAL), "manager: local").unwrap();
+    assert_eq!(
+        find(&candidates, cwd).unwrap().config.manager.to_string(),
+        "local"
+    );
+
+    fs::write(cwd.join("other.yaml"), "manager: other").unwrap();
+    let loaded = load_config(Some(Path::new("other.yaml")), cwd).unwrap();
+    assert_eq!(loaded.config.manager.to_string(), "other");
+    let error = load_config(Some(Path::new("missing.yaml")), cwd).unwrap_err();
+    assert!(matches!(error, ConfigError::Unreadable(_)));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_not_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path().join(LOCAL)).unwrap();
+    let error = load_config(None, dir.path()).unwrap_err();
+    assert!(matches!(error, ConfigError::Unreadable(_)), "{error}");
+}
+
+#[test]
+fn a_file_of_comments_means_every_default() {
+    let loaded = load("# nothing yet\n").unwrap();
+    assert_eq!(loaded.config.manager, Config::default().manager);
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn relative_paths_count_from_the_files_directory() {
+    let loaded = load("source: { dir: ../fleet/instances.d }\nstate: state\n").unwrap();
+    assert_eq!(
+        loaded.config.source.dir,
+        Path::new("/etc/x/../fleet/instances.d")
+    );
+    assert_eq!(loaded.state, Path::new("/etc/x/state"));
+    assert_eq!(loaded.config.state.as_deref(), Some(loaded.state.as_path()));
+}
+
+#[test]
+fn every_problem_is_told_at_its_place() {
+    let text = "\
+listen: { auth: 0.0.0.0:9180 }
+trusted_proxies: [10.0.0.0/8, 0.0.0.0/0]
+traefik:
+  entrypoints: []
+  auth_url: 127.0.0.1:9180
+reconcile: { resync: 10ms, parallelism: 65 }
+policy: { images: { allow: ['*', 'a[b'] } }
+origins: [https://app.example.com/]
+parralelism: 3
+";
+    let told = told(text);
+    let places: Vec<_> = told
+        .iter()
+        .map(|line| line.split(": ").take(2).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(
+        places
+            .iter()
+            .map(|place| place.join(" "))
+            .collect::<Vec<_>>(),
+        [
+            "instanced.yaml:2:31 trusted_proxies[1]",
+            "instanced.yaml:4:3 traefik.entrypoints",
+            "instanced.yaml:5:13 traefik.auth_url",
+            "instanced.yaml:6:22 reconcile.resync",
+            "instanced.yaml:6:41 reconcile.parallelism",
+            "instanced.yaml:7:34 policy.images.allow[1]",
+            "instanced.yaml:8:11 origins[0]",
+            "instanced.yaml:9:1 parralelism",
+        ],
+        "{told:#?}"
+    );
+    assert!(
+        told.iter().all(|line| line.ends_with(')')),
+        "each has a way out: {told:#?}"
+    );
+}
+
+#[test]
+fn a_wildcard_address_is_a_warning_unless_everybody_is_trusted() {
+    let loaded = load("listen: { auth: '[::]:9180' }").unwrap();
+    assert_eq!(loaded.warnings.len(), 1);
+    assert_eq!(loaded.warnings[0].field, "listen.auth");
+    let loaded = load("trusted_proxies: ['::/0']").unwrap();
+    assert_eq!(loaded.warnings[0].field, "trusted_proxies[0]");
+    assert!(load("listen: { auth: '[::]:9180' }\ntrusted_proxies: ['::/0']").is_err());
+}
+
+#[test]
+fn broken_yaml_is_one_diagnostic() {
+    assert_eq!(told("manager: [").len(), 1);
+}
+
+#[test]
+fn the_state_directory_is_the_machines_for_root_and_the_users_own_otherwise() {
+    let state = |root, xdg: Option<&str>, home: Option<&str>| {
+        default_state(root, xdg.map(OsStr::new), home.map(OsStr::new))
+    };
+    assert_eq!(
+        state(true, Some("/x"), Some("/home/a")),
+        Path::new("/var/lib/instanced")
+    );
+    assert_eq!(
+        state(false, Some("/x"), Some("/home/a")),
+        Path::new("/x/instanced")
+    );
+    let own = Path::new("/home/a/.local/state/instanced");
+    assert_eq!(state(false, None, Some("/home/a")), own);
+    assert_eq!(state(false, Some("relative"), Some("/home/a")), own);
+    assert_eq!(state(false, None, None), Path::new("/var/lib/instanced"));
+}

@@ -1,0 +1,8 @@
+//! Floor 2: the doors. One module for each outside thing, and the only one to name its crate.
+
+pub mod control_client;
+pub mod engine;
+pub mod files;
+pub mod source;
+pub mod store;
+pub mod vault;

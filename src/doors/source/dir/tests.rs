@@ -1,0 +1,156 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+/// A directory `instances.d` in a directory of its own.
+fn source() -> (tempfile::TempDir, PathBuf) {
+    let top = tempfile::tempdir().unwrap();
+    let dir = top.path().join("instances.d");
+    fs::create_dir(&dir).unwrap();
+    (top, dir)
+}
+
+fn text(text: &str) -> Content {
+    Content::Text(text.to_owned())
+}
+
+fn read_all(dir: &Path) -> Result<Snapshot, SourceError> {
+    read(dir, "instances.d", &BTreeSet::new())
+}
+
+/// Stems and contents of a snapshot's manifests.
+fn manifests(snapshot: &Snapshot) -> Vec<(&str, &Content)> {
+    snapshot
+        .manifests
+        .iter()
+        .map(|file| (file.stem.as_str(), &file.content))
+        .collect()
+}
+
+#[test]
+fn manifests_are_read_sorted_and_everything_else_is_left_alone() {
+    let (_top, dir) = source();
+    for name in [
+        "bob.yml",
+        "alice.yaml",
+        ".hidden.yaml",
+        "#alice.yaml#",
+        "#x.yaml",
+        ".#alice.yaml",
+        "alice.yaml~",
+        ".alice.yaml.swp",
+        "README.md",
+        ".yaml",
+        "carol.yaml.tmp",
+        "4913",
+    ] {
+        fs::write(dir.join(name), name).unwrap();
+    }
+    fs::create_dir(dir.join("sub.yaml")).unwrap();
+    let snapshot = read_all(&dir).unwrap();
+    assert_eq!(
+        manifests(&snapshot),
+        [("alice", &text("alice.yaml")), ("bob", &text("bob.yml"))]
+    );
+    assert_eq!(snapshot.manifests[1].path, "instances.d/bob.yml");
+    assert_eq!(snapshot.fleet, None);
+}
+
+#[test]
+fn the_fleets_own_file_stands_beside_the_directory() {
+    let (top, dir) = source();
+    fs::write(dir.join("fleet.yaml"), "an instance called fleet").unwrap();
+    fs::write(top.path().join("fleet.yml"), "defaults: {}").unwrap();
+    let snapshot = read_all(&dir).unwrap();
+    let fleet = snapshot.fleet.unwrap();
+    assert_eq!(
+        (fleet.path.as_str(), fleet.content),
+        ("fleet.yml", text("defaults: {}"))
+    );
+    let shown = |shown_as| {
+        let snapshot = read(&dir, shown_as, &BTreeSet::new()).unwrap();
+        snapshot.fleet.unwrap().path
+    };
+    assert_eq!(shown("a/instances.d"), "a/fleet.yml");
+    assert_eq!(shown("."), "../fleet.yml");
+    assert_eq!(shown("/a/instances.d/"), "/a/fleet.yml");
+
+    fs::write(top.path().join("fleet.yaml"), "").unwrap();
+    assert!(matches!(read_all(&dir), Err(SourceError::TwoFleets { .. })));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_still_a_manifest() {
+    let (_top, dir) = source();
+    symlink("nowhere", dir.join("alice.yaml")).unwrap();
+    fs::write(dir.join("bob.yaml"), b"\xff").unwrap();
+    fs::write(dir.join("carol.yaml"), "").unwrap();
+    let snapshot = read_all(&dir).unwrap();
+    let found = manifests(&snapshot);
+    assert!(matches!(found[0], ("alice", Content::Unreadable(why)) if why.contains("nowhere")));
+    assert!(matches!(found[1], ("bob", Content::Unreadable(why)) if why.contains("byte 0")));
+    assert_eq!(found[2], ("carol", &text("")));
+}
+
+#[test]
+fn a_file_that_is_being_written_is_not_opened() {
+    let (top, dir) = source();
+    fs::write(dir.join("alice.yaml"), "half").unwrap();
+    fs::write(dir.join("bob.yaml"), "whole").unwrap();
+    let unsettled = [dir.join("alice.yaml"), top.path().join("fleet.yaml")].into();
+    let snapshot = read(&dir, "instances.d", &unsettled).unwrap();
+    assert_eq!(
+        manifests(&snapshot),
+        [("alice", &Content::BeingWritten), ("bob", &text("whole"))]
+    );
+    let fleet = snapshot
+        .fleet
+        .expect("away for the moment of its replacement only");
+    assert_eq!(fleet.content, Content::BeingWritten);
+}
+
+#[test]
+fn a_source_that_is_not_there_is_an_error_with_its_path_and_never_an_empty_one() {
+    let (top, dir) = source();
+    let missing = read_all(&top.path().join("missing")).unwrap_err();
+    assert!(matches!(missing, SourceError::Missing { .. }));
+    assert!(
+        missing.to_string().contains("/missing is missing; make it"),
+        "{missing}"
+    );
+    let file = dir.join("alice.yaml");
+    fs::write(&file, "").unwrap();
+    assert!(matches!(
+        read_all(&file),
+        Err(SourceError::NotDirectory { .. })
+    ));
+    assert!(matches!(
+        read_all(&file.join("x")),
+        Err(SourceError::NotDirectory { .. })
+    ));
+    let refused = listing_error(&dir, io::ErrorKind::PermissionDenied.into());
+    assert!(matches!(refused, SourceError::List { .. }));
+}
+
+#[test]
+fn a_revision_names_the_files_and_what_they_hold() {
+    let (top, dir) = source();
+    let revision = || read_all(&dir).unwrap().revision;
+    let mut seen = BTreeSet::new();
+    assert!(seen.insert(revision()));
+    fs::write(dir.join("alice.yaml"), "{}").unwrap();
+    assert!(seen.insert(revision()));
+    let here = revision();
+    assert!(!seen.insert(here.clone()), "reading again changes nothing");
+    assert_eq!(here.len(), "dir:".len() + 12);
+    fs::rename(dir.join("alice.yaml"), dir.join("bob.yaml")).unwrap();
+    assert!(seen.insert(revision()));
+    fs::write(dir.join("bob.yaml"), "").unwrap();
+    assert!(seen.insert(revision()));
+    fs::write(top.path().join("fleet.yaml"), "").unwrap();
+    assert!(seen.insert(revision()));
+    fs::rename(dir.join("bob.yaml"), dir.join("alice.yaml")).unwrap();
+    fs::write(dir.join("alice.yaml"), "{}").unwrap();
+    fs::remove_file(top.path().join("fleet.yaml")).unwrap();
+    assert_eq!(revision(), here, "equal files are the same revision");
+}

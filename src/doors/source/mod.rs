@@ -1,0 +1,95 @@
+//! Where manifests come from. This is the only room that names notify.
+//!
+//! [`dir`] reads a directory and the `fleet.yaml` beside it as one [`Snapshot`](crate::words::desired::Snapshot);
+//! [`watch`] says when that is worth doing, and which files somebody is still writing. Nothing is parsed
+//! here, and nothing is ever written.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use watch::Watch;
+
+pub mod dir;
+mod places;
+pub mod watch;
+
+/// The names that the fleet's own file may have, of which it has one.
+const FLEET_NAMES: [&str; 2] = ["fleet.yaml", "fleet.yml"];
+
+/// Why a source could not be read or watched. The round ends: nothing is known of what is desired.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// There is no such directory.
+    #[error(
+        "the source directory {} is missing; make it, or name another with --instances or source.dir",
+        path.display()
+    )]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file stands where the directory should.
+    #[error("the source {} is no directory; name the directory that holds the manifests", path.display())]
+    NotDirectory {
+        /// What stands there.
+        path: PathBuf,
+    },
+    /// The directory could not be listed to its end.
+    #[error(
+        "cannot list the source directory {}; check its mode, and the disk or server it is on",
+        path.display()
+    )]
+    List {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The files changed each time they were read.
+    #[error(
+        "{} changed while it was read, {tries} times in a row; try again when it is at rest",
+        path.display()
+    )]
+    Changing {
+        /// What changed.
+        path: PathBuf,
+        /// How often it was read.
+        tries: u32,
+    },
+    /// Two files claim to be the fleet's.
+    #[error("both fleet.yaml and fleet.yml stand in {}; keep one of them", path.display())]
+    TwoFleets {
+        /// The directory they stand in.
+        path: PathBuf,
+    },
+    /// The system gives no watch.
+    #[error("cannot watch {}{}", path.display(), remedy.map(|r| format!("; {r}")).unwrap_or_default())]
+    Watch {
+        /// What was to be watched.
+        path: PathBuf,
+        /// The way out, where one is known.
+        remedy: Option<&'static str>,
+        /// Why not.
+        source: notify::Error,
+    },
+}
+
+/// The directory that `fleet.yaml` stands in: the one that holds `dir`, by its name and not by where a
+/// link leads.
+fn beside(dir: &Path) -> PathBuf {
+    match (dir.file_name(), dir.parent()) {
+        (Some(_), Some(parent)) if parent.as_os_str().is_empty() => ".".into(),
+        (Some(_), Some(parent)) => parent.to_owned(),
+        _ => dir.join(".."),
+    }
+}
+
+/// Whether a file of this name is a manifest, not a dotfile, a backup, a lock or an editor's own.
+fn is_manifest(name: &OsStr) -> bool {
+    let bytes = name.as_encoded_bytes();
+    let stem = bytes
+        .strip_suffix(b".yaml")
+        .or_else(|| bytes.strip_suffix(b".yml"));
+    stem.is_some_and(|stem| !stem.is_empty() && !stem.starts_with(b".") && !stem.starts_with(b"#"))
+}

@@ -1,0 +1,358 @@
+//! Learning of changes in a directory of manifests, through notify.
+//!
+//! Watches are never mended: when a directory or a link on the way to it changes, all of them are made anew
+//! and the old ones dropped, so that no late event of an old watch can undo a new one. Events are hints;
+//! what the daemon misses here, its resync timer finds.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
+use notify::{Config, ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use super::places::{Meaning, Places};
+use super::{FLEET_NAMES, SourceError, beside, dir};
+use crate::decisions::pace::{FileEvent, QUIET, Settling};
+use crate::words::desired::Snapshot;
+
+/// How often watches are made when what they watch moves meanwhile, and files read when they change.
+const TRIES: u32 = 3;
+/// Time for notify's thread to hand over what the kernel has told it.
+const HANDOVER: Duration = Duration::from_millis(1);
+
+/// A watch on a source's directory, and on all that decides what stands there.
+pub struct Watch {
+    dir: PathBuf,
+    shared: Arc<Shared>,
+    armed: Armed,
+    /// Making the watches anew failed: some of what is watched is no longer the source.
+    stale: bool,
+}
+
+/// The watches of one moment.
+struct Armed {
+    watcher: RecommendedWatcher,
+    places: Arc<Places>,
+    /// The fleet's files that were there.
+    fleets: BTreeSet<PathBuf>,
+}
+
+/// What notify's thread tells us.
+struct Shared {
+    started: Instant,
+    state: Mutex<State>,
+    told: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    settling: Settling,
+    /// Something on the way to the source changed.
+    turned: bool,
+    /// Files that something happened to since the last reading began.
+    touched: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    /// Begins to watch. A directory that is not there yet is waited for. Files that were written in the last
+    /// moments may be unfinished: they are unsettled until they have been quiet for long enough.
+    pub fn new(dir: &Path) -> Result<Self, SourceError> {
+        let shared = Arc::new(Shared::new());
+        let armed = Armed::new(dir, &shared)?;
+        let dir = dir.to_owned();
+        let watch = Self {
+            dir,
+            shared,
+            armed,
+            stale: false,
+        };
+        watch.unsettle_fresh();
+        Ok(watch)
+    }
+
+    /// Returns when a round is due because of files. Nothing is lost when it is dropped before that.
+    pub async fn changed(&mut self) {
+        loop {
+            let turned = std::mem::take(&mut self.shared.state().turned);
+            if turned && let Err(error) = self.arm() {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "changes of the source are seen at the next resync only"
+                );
+            }
+            let wait = {
+                let mut state = self.shared.state();
+                let now = self.shared.now();
+                if state.settling.take(now) {
+                    return;
+                }
+                state.settling.due(now)
+            };
+            let due = async {
+                match wait {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.shared.told.notified() => {}
+                () = due => {}
+            }
+        }
+    }
+
+    /// The files that somebody is still writing, as [`dir::read`] wants them.
+    pub fn unsettled(&self) -> BTreeSet<PathBuf> {
+        self.shared.state().settling.unsettled(self.shared.now())
+    }
+
+    /// Reads the source as [`dir::read`] does. A file that a writer began on while it was read is not taken
+    /// as it was then: everything is read again. Blocks for as long as the disk takes.
+    pub fn read(&mut self, shown_as: &str) -> Result<Snapshot, SourceError> {
+        for _ in 0..TRIES {
+            self.hand_over();
+            self.shared.state().touched.clear();
+            let unsettled = self.unsettled();
+            let snapshot = dir::read(&self.dir, shown_as, &unsettled)?;
+            self.hand_over();
+            if self.shared.state().touched.is_subset(&unsettled) {
+                return Ok(snapshot);
+            }
+        }
+        Err(SourceError::Changing {
+            path: self.dir.clone(),
+            tries: TRIES,
+        })
+    }
+
+    /// Makes the watches anew where they watch what is no longer the source. To be called now and then: a
+    /// mount changes without an event.
+    pub fn rearm(&mut self) -> Result<(), SourceError> {
+        let dead = !self.hand_over();
+        if !dead && !self.stale && Places::of(&self.dir) == *self.armed.places {
+            return Ok(());
+        }
+        self.arm()?;
+        self.shared.change();
+        Ok(())
+    }
+
+    fn arm(&mut self) -> Result<(), SourceError> {
+        self.stale = true;
+        let armed = Armed::new(&self.dir, &self.shared)?;
+        self.stale = false;
+        for gone in self.armed.fleets.difference(&armed.fleets) {
+            // Perhaps it is being replaced: see `Shared::file_event`.
+            self.shared.file_event(FileEvent::Gone, gone);
+        }
+        self.armed = armed;
+        self.unsettle_fresh();
+        Ok(())
+    }
+
+    /// Who wrote a file before the watch began may still be at it.
+    fn unsettle_fresh(&self) {
+        let wall = SystemTime::now();
+        let now = self.shared.now();
+        let mut state = self.shared.state();
+        for path in self.armed.places.files() {
+            let written = fs::metadata(&path).and_then(|found| found.modified());
+            let age = written
+                .ok()
+                .and_then(|written| wall.duration_since(written).ok());
+            if let Some(age) = age.filter(|age| *age < QUIET) {
+                state
+                    .settling
+                    .on_event(FileEvent::Writing, &path, now - age);
+            }
+        }
+    }
+
+    /// Waits until notify's thread has told us of everything that happened before. It answers a call after
+    /// the work it had; the pause keeps the second call out of the work that it answered the first from.
+    /// Returns false when the thread is no more.
+    fn hand_over(&mut self) -> bool {
+        let mut answer = || self.armed.watcher.configure(Config::default()).is_ok();
+        let first = answer();
+        thread::sleep(HANDOVER);
+        first && answer()
+    }
+}
+
+impl Armed {
+    fn new(dir: &Path, shared: &Arc<Shared>) -> Result<Self, SourceError> {
+        for _ in 0..TRIES {
+            let places = Arc::new(Places::of(dir));
+            let told = (Arc::clone(shared), Arc::clone(&places));
+            let handler = move |event| told.0.note(&told.1, event);
+            let mut watcher =
+                RecommendedWatcher::new(handler, Config::default()).map_err(failed(dir))?;
+            for directory in places.directories() {
+                match watcher.watch(directory, RecursiveMode::NonRecursive) {
+                    Err(error) if is_fatal(&error) || places.is_source(directory) => {
+                        // It moved away: the comparison below finds out.
+                        if !is_missing(&error) {
+                            return Err(failed(directory)(error));
+                        }
+                    }
+                    // Without it only moves of the source itself wait for the resync.
+                    _ => {}
+                }
+            }
+            if Places::of(dir) == *places {
+                let fleets = FLEET_NAMES.map(|name| beside(dir).join(name));
+                let there = fleets
+                    .into_iter()
+                    .filter(|path| path.symlink_metadata().is_ok());
+                return Ok(Self {
+                    watcher,
+                    places,
+                    fleets: there.collect(),
+                });
+            }
+        }
+        Err(SourceError::Changing {
+            path: dir.to_owned(),
+            tries: TRIES,
+        })
+    }
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            state: Mutex::default(),
+            told: Notify::new(),
+        }
+    }
+
+    /// The time by which events are told, far enough from its beginning that files can be older.
+    fn now(&self) -> Duration {
+        self.started.elapsed() + QUIET
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change of the state is one call: a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of what notify's thread says.
+    fn note(&self, places: &Places, event: notify::Result<Event>) {
+        let event = match event {
+            Ok(event) if !event.need_rescan() => event,
+            // Events were lost, so anything may have happened.
+            _ => return self.turn(),
+        };
+        let Some(what) = classify(event.kind) else {
+            return;
+        };
+        for path in &event.paths {
+            match places.meaning(path) {
+                Meaning::Nothing => {}
+                Meaning::Turn => self.turn(),
+                // A link leads to somewhere that is not watched yet.
+                Meaning::Files(_) if path.is_symlink() => self.turn(),
+                Meaning::Files(files) => files.iter().for_each(|file| self.file_event(what, file)),
+            }
+        }
+    }
+
+    fn file_event(&self, what: FileEvent, file: &Path) {
+        let fleet = file
+            .file_name()
+            .is_some_and(|name| FLEET_NAMES.iter().any(|f| name == *f));
+        let what = match what {
+            // Editors move the old file away before they write the new one. For the moment between, a
+            // manifest's absence changes nothing (pruning waits), but a fleet's would change every instance.
+            FileEvent::Gone if fleet => FileEvent::Writing,
+            what => what,
+        };
+        let mut state = self.state();
+        state.settling.on_event(what, file, self.now());
+        state.touched.insert(file.to_owned());
+        drop(state);
+        self.told.notify_one();
+    }
+
+    fn turn(&self) {
+        self.state().turned = true;
+        self.change();
+    }
+
+    fn change(&self) {
+        self.state().settling.on_change(self.now());
+        self.told.notify_one();
+    }
+}
+
+/// What an event says of its file; `None` for what changes nothing, such as our own reading.
+fn classify(kind: EventKind) -> Option<FileEvent> {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(FileEvent::Written),
+        // A directory that is called like a manifest is ignored, and the double of a rename's two events.
+        EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => None,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(FileEvent::Written),
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => {
+            Some(FileEvent::Gone)
+        }
+        EventKind::Modify(ModifyKind::Metadata(_)) => Some(FileEvent::Altered),
+        EventKind::Create(CreateKind::Folder) => Some(FileEvent::Altered),
+        EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
+            Some(FileEvent::Writing)
+        }
+    }
+}
+
+fn is_missing(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
+        }
+        _ => false,
+    }
+}
+
+fn is_fatal(error: &notify::Error) -> bool {
+    matches!(error.kind, ErrorKind::MaxFilesWatch)
+}
+
+fn failed(path: &Path) -> impl FnOnce(notify::Error) -> SourceError {
+    let path = path.to_owned();
+    move |source| SourceError::Watch {
+        path,
+        remedy: remedy(&source),
+        source,
+    }
+}
+
+fn remedy(error: &notify::Error) -> Option<&'static str> {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => {
+            Some("raise the limit: sysctl fs.inotify.max_user_watches=524288")
+        }
+        // Too many open files: here, too many inotify instances of this user's.
+        ErrorKind::Io(error)
+            if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) =>
+        {
+            Some("raise the limit: sysctl fs.inotify.max_user_instances=1024 (or ulimit -n)")
+        }
+        ErrorKind::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Some("the daemon's user needs the right to read it")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! The store: what the daemon must remember and no container can tell. The only module that names sled.
+//!
+//! Every write is on disk before its call returns. Reading never writes. All calls block: async callers
+//! use `spawn_blocking`. The state directory is the daemon's alone (mode 0700), one process has it open
+//! at a time, and whoever comes second is told who was first.
+//!
+//! A record is a version byte and JSON, so that a later version can read what this one wrote. A record
+//! that cannot be read is an error that names it: a token that was skipped in silence would be a
+//! revocation nobody asked for. sled itself forgets, in silence, what it wrote after a damaged byte, which
+//! may bring a revoked token back; so the tokens carry a seal of their own.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::words::name::InstanceName;
+use crate::words::secret::{FingerprintKey, SecretName, SecretValue};
+use crate::words::token::TokenRecord;
+
+mod database;
+mod directory;
+mod error;
+mod record;
+mod seal;
+
+pub use directory::Holder;
+use directory::Lock;
+pub use error::StoreError;
+use record::{Removal, RemovalKey};
+use seal::Seal;
+
+/// How often a lock that is held is tried again.
+const LOCK_RETRY: Duration = Duration::from_millis(25);
+const FINGERPRINT_KEY: &str = "fingerprint_key";
+const PROTECTED: &str = "protected";
+
+/// The open store. Dropping it closes it and lets the next process in.
+pub struct Store {
+    // Closed before the lock, which stands below it, is given up.
+    db: sled::Db,
+    tokens: sled::Tree,
+    secrets: sled::Tree,
+    removals: sled::Tree,
+    meta: sled::Tree,
+    seal: Seal,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Opens the store in the state directory `dir`, which is made when it is not there. Waits up to
+    /// `wait` for another process to close it; then the error names that process.
+    pub fn open(dir: &Path, wait: Duration) -> Result<Self, StoreError> {
+        let deadline = Instant::now() + wait;
+        directory::prepare(dir)?;
+        let lock = loop {
+            match Lock::take(dir)? {
+                Ok(lock) => break lock,
+                Err(holder) if Instant::now() >= deadline => {
+                    return Err(StoreError::Held {
+                        path: dir.to_owned(),
+                        holder,
+                    });
+                }
+                Err(_) => thread::sleep(LOCK_RETRY),
+            }
+        };
+        let path = dir.join("store");
+        directory::make_private(&path)?;
+        let db = database::open(&path, deadline)?;
+        let tree = |name: &str| {
+            db.open_tree(name).map_err(|source| StoreError::Open {
+                path: path.clone(),
+                source,
+            })
+        };
+        let (tokens, secrets, removals, meta) = (
+            tree("tokens")?,
+            tree("secrets")?,
+            tree("removals")?,
+            tree("meta")?,
+        );
+        db.flush().map_err(|source| StoreError::Open {
+            path: path.clone(),
+            source,
+        })?;
+        directory::close_to_others(&path)?;
+        let seal = Seal::open(dir, &tokens)?;
+        Ok(Self {
+            db,
+            tokens,
+            secrets,
+            removals,
+            meta,
+            seal,
+            _lock: lock,
+        })
+    }
+
+    /// All tokens, by id. Fails when a single one cannot be read, or the store has lost any.
+    pub fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        self.seal.check()?;
+        self.tokens
+            .iter()
+            .map(|entry| {
+                let (key, value) = entry.map_err(seal::unreadable)?;
+                record::decode(&token_subject(&String::from_utf8_lossy(&key)), &value)
+            })
+            .collect()
+    }
+
+    /// Keeps a new token. Refuses an id that is there.
+    pub fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
+        let subject = token_subject(&token.id);
+        let value = record::encode(&subject, token)?;
+        let sealed = self.seal.begin(&self.tokens)?;
+        if read(&self.tokens, token.id.as_bytes(), &subject)?.is_some() {
+            return Err(StoreError::Exists(token.id.clone()));
+        }
+        sealed.announce(token.id.as_bytes(), &value)?;
+        self.write(&self.tokens, token.id.as_bytes(), value, &subject)
+    }
+
+    /// Forgets a token, also one whose record cannot be read. Says whether it was there.
+    pub fn remove_token(&self, id: &str) -> Result<bool, StoreError> {
+        let subject = token_subject(id);
+        let sealed = self.seal.begin(&self.tokens)?;
+        if let Some(value) = read(&self.tokens, id.as_bytes(), &subject)? {
+            sealed.announce(id.as_bytes(), &value)?;
+        }
+        self.remove(&self.tokens, id.as_bytes(), &subject)
+    }
+
+    /// The key for the fingerprints of secrets; made when first asked for.
+    pub fn fingerprint_key(&self) -> Result<FingerprintKey, StoreError> {
+        let subject = "the fingerprint key";
+        if let Some(value) = read(&self.meta, FINGERPRINT_KEY.as_bytes(), subject)? {
+            let bytes = record::plain(subject, &value)?;
+            let key = <[u8; 32]>::try_from(bytes).map_err(|_| StoreError::Length {
+                record: subject.to_owned(),
+                length: bytes.len(),
+            })?;
+            return Ok(FingerprintKey::new(key));
+        }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(StoreError::Random)?;
+        let kept = self
+            .meta
+            .compare_and_swap(
+                FINGERPRINT_KEY,
+                None::<&[u8]>,
+                Some(record::from_plain(&key)),
+            )
+            .map_err(|source| StoreError::Write {
+                record: subject.to_owned(),
+                source,
+            })?;
+        self.flush(subject)?;
+        // Another thread was first: its key is the one.
+        if kept.is_err() {
+            self.fingerprint_key()
+        } else {
+            Ok(FingerprintKey::new(key))
+        }
+    }
+
+    /// A generated secret of an instance.
+    pub fn secret(
+        &self,
+        instance: &InstanceName,
+        name: &SecretName,
+    ) -> Result<Option<SecretValue>, StoreError> {
+        let subject = secret_subject(instance, name);
+        read(&self.secrets, &secret_key(instance, name), &subject)?
+            .map(|value| Ok(SecretValue::new(record::plain(&subject, &value)?.to_vec())))
+            .transpose()
+    }
+
+    /// Keeps a generated secret, in place of what was there.
+    pub fn put_secret(
+        &self,
+        instance: &InstanceName,
+        name: &SecretName,
+        value: &SecretValue,
+    ) -> Result<(), StoreError> {
+        let subject = secret_subject(instance, name);
+        let value = record::from_plain(value.expose());
+        self.write(&self.secrets, &secret_key(instance, name), value, &subject)
+    }
+
+    /// Forgets a generated secret. Says whether it was there.
+    pub fn remove_secret(
+        &self,
+        instance: &InstanceName,
+        name: &SecretName,
+    ) -> Result<bool, StoreError> {
+        let subject = secret_subject(instance, name);
+        self.remove(&self.secrets, &secret_key(instance, name), &subject)
+    }
+
+    /// Notes that an instance was removed.
+    pub fn note_removal(
+        &self,
+        instance: &InstanceName,
+        at: jiff::Timestamp,
+    ) -> Result<(), StoreError> {
+        let subject = format!("the removal of {instance}");
+        let value = record::encode(
+            &subject,
+            &Removal {
+                instance: instance.clone(),
+                at,
+            },
+        )?;
+        self.write(
+            &self.removals,
+            &RemovalKey::new(instance, at).0,
+            value,
+            &subject,
+        )
+    }
+
+    /// The removals at `since` and later, oldest first.
+    pub fn removals_since(
+        &self,
+        since: jiff::Timestamp,
+    ) -> Result<Vec<(InstanceName, jiff::Timestamp)>, StoreError> {
+        let subject = "the removals";
+        self.removals
+            .range(RemovalKey::from(since)..)
+            .map(|entry| {
+                let (_, value) = entry.map_err(|source| StoreError::Read {
+                    record: subject.to_owned(),
+                    source,
+                })?;
+                let removal: Removal = record::decode("a removal", &value)?;
+                Ok((removal.instance, removal.at))
+            })
+            .collect()
+    }
+
+    /// Forgets the removals before `until`. Returns how many there were.
+    pub fn forget_removals_before(&self, until: jiff::Timestamp) -> Result<usize, StoreError> {
+        let subject = "the removals";
+        let mut forgotten = 0;
+        for key in self.removals.range(..RemovalKey::from(until)).keys() {
+            let key = key.map_err(|source| StoreError::Read {
+                record: subject.to_owned(),
+                source,
+            })?;
+            self.removals
+                .remove(key)
+                .map_err(|source| StoreError::Write {
+                    record: subject.to_owned(),
+                    source,
+                })?;
+            forgotten += 1;
+        }
+        if forgotten > 0 {
+            self.flush(subject)?;
+        }
+        Ok(forgotten)
+    }
+
+    /// The instances that were protected when the manifests were last read in full.
+    pub fn protected(&self) -> Result<BTreeSet<InstanceName>, StoreError> {
+        let subject = "the protected instances";
+        read(&self.meta, PROTECTED.as_bytes(), subject)?.map_or_else(
+            || Ok(BTreeSet::new()),
+            |value| record::decode(subject, &value),
+        )
+    }
+
+    /// Keeps which instances are protected.
+    pub fn set_protected(&self, names: &BTreeSet<InstanceName>) -> Result<(), StoreError> {
+        let subject = "the protected instances";
+        if self.protected().is_ok_and(|kept| kept == *names) {
+            return self.flush(subject);
+        }
+        self.write(
+            &self.meta,
+            PROTECTED.as_bytes(),
+            record::encode(subject, names)?,
+            subject,
+        )
+    }
+
+    fn write(
+        &self,
+        tree: &sled::Tree,
+        key: &[u8],
+        value: Vec<u8>,
+        subject: &str,
+    ) -> Result<(), StoreError> {
+        tree.insert(key, value)
+            .map_err(|source| StoreError::Write {
+                record: subject.to_owned(),
+                source,
+            })?;
+        self.flush(subject)
+    }
+
+    fn remove(&self, tree: &sled::Tree, key: &[u8], subject: &str) -> Result<bool, StoreError> {
+        let was = tree.remove(key).map_err(|source| StoreError::Write {
+            record: subject.to_owned(),
+            source,
+        })?;
+        // Flushed also when nothing was there: an earlier removal may not have reached the disk.
+        self.flush(subject)?;
+        Ok(was.is_some())
+    }
+
+    fn flush(&self, subject: &str) -> Result<(), StoreError> {
+        self.db
+            .flush()
+            .map(drop)
+            .map_err(|source| StoreError::Write {
+                record: subject.to_owned(),
+                source,
+            })
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store(…)")
+    }
+}
+
+fn read(tree: &sled::Tree, key: &[u8], subject: &str) -> Result<Option<sled::IVec>, StoreError> {
+    tree.get(key).map_err(|source| StoreError::Read {
+        record: subject.to_owned(),
+        source,
+    })
+}
+
+fn token_subject(id: &str) -> String {
+    format!("token {id:?}")
+}
+
+fn secret_subject(instance: &InstanceName, name: &SecretName) -> String {
+    format!("secret {name} of {instance}")
+}
+
+/// `<instance>/<secret>`: neither can hold a slash.
+fn secret_key(instance: &InstanceName, name: &SecretName) -> Vec<u8> {
+    format!("{instance}/{name}").into_bytes()
+}
+
+#[cfg(test)]
+mod tests;

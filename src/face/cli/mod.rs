@@ -1,0 +1,214 @@
+//! The command line: what can be typed, and which command does it. One file a command; a command asks
+//! [`crate::daemon::ops`] and hands what comes back to a drawing module.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use tokio::runtime;
+
+use super::exit::Exit;
+use super::output::{Color, Format, Output};
+use super::style;
+use super::telemetry::{self, Verbosity};
+use crate::decisions::report::Failure;
+
+mod completions;
+mod connect;
+mod expiry;
+mod reconcile;
+mod serve;
+mod site;
+mod status;
+mod template;
+mod token;
+mod validate;
+
+/// How many threads serve.
+const SERVE_THREADS: usize = 2;
+
+const AFTER_HELP: &str = "\
+Examples:
+  instanced validate                   are the manifests sound?
+  instanced reconcile --dry-run        what would be done?
+  instanced serve                      keep the fleet as the manifests say
+
+Exit codes:
+  0  done, or nothing to do
+  1  failed, or a manifest is invalid
+  2  changes are pending (with --detailed-exitcode)
+  3  done, but something is held or blocked
+ 64  the command line is wrong";
+
+/// Keeps a fleet of MCP instances exactly as a directory of YAML files says.
+#[derive(Debug, Parser)]
+#[command(name = "instanced", version, after_help = AFTER_HELP, styles = style::help_styles())]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+struct Globals {
+    /// The daemon's configuration [default: instanced.yaml here, else /etc/instanced/instanced.yaml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "INSTANCED_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<PathBuf>,
+    /// Where the manifests are, in place of the configuration's `source.dir`
+    #[arg(long, global = true, value_name = "DIR")]
+    instances: Option<PathBuf>,
+    /// Where the store and the control socket are, in place of the configuration's `state`
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// For whom results are written
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "human|json"
+    )]
+    format: Format,
+    /// Whether colours are used; `auto` honours `NO_COLOR`
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "auto|always|never"
+    )]
+    color: Color,
+    /// Say more; twice, still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Say only what is wrong
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Validate(validate::Args),
+    Reconcile(reconcile::Args),
+    Serve(serve::Args),
+    Status(status::Args),
+    Token(token::Args),
+    Connect(connect::Args),
+    Template(template::Args),
+    Completions(completions::Args),
+}
+
+/// Runs the command line `args`, the program's name first.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let Globals {
+        format,
+        color,
+        quiet,
+        verbose,
+        ..
+    } = cli.globals;
+    let mut out = Output::standard(format, color, quiet);
+    let is_daemon = matches!(cli.command, Command::Serve(_));
+    let started = telemetry::start(
+        Verbosity {
+            verbose,
+            quiet,
+            is_daemon,
+        },
+        out.is_colored(),
+    );
+    let exit = match started {
+        Ok(()) => dispatch(cli, &mut out),
+        Err(error) => Err(Failure {
+            message: format!("cannot start the log: {error}"),
+            help: None,
+        }),
+    };
+    let exit = exit.unwrap_or_else(|failure| {
+        out.fail(&failure);
+        Exit::Failed
+    });
+    out.finish(exit)
+}
+
+/// Help and version are answers; everything else that clap says is a wrong command line.
+fn refuse(error: &clap::Error) -> Exit {
+    let mut out = Output::standard(Format::Human, Color::Auto, false);
+    let text = error.render();
+    if error.use_stderr() {
+        out.tell(text.ansi());
+        return out.finish(Exit::Usage);
+    }
+    out.result(text.ansi());
+    out.finish(Exit::Done)
+}
+
+fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
+    let Cli { globals, command } = cli;
+    // These two need no site: they work where the configuration is broken, too.
+    match command {
+        Command::Template(args) => return template::run(&args, out),
+        Command::Completions(args) => {
+            completions::run(&args, &mut Cli::command(), out);
+            return Ok(Exit::Done);
+        }
+        _ => {}
+    }
+    let Some(site) = site::find(&globals, out)? else {
+        return Ok(Exit::Failed);
+    };
+    match command {
+        Command::Validate(args) => validate::run(&args, &site, out),
+        Command::Serve(args) => serving()?.block_on(serve::run(args, site, out)),
+        Command::Reconcile(args) => short(reconcile::run(
+            args,
+            &site,
+            reconcile::View::new(globals.verbose),
+            out,
+        )),
+        Command::Status(args) => short(status::run(&args, &site, out)),
+        Command::Token(args) => short(token::run(args, &site, out)),
+        Command::Connect(args) => short(connect::run(&args, &site, out)),
+        Command::Template(_) | Command::Completions(_) => Ok(Exit::Done),
+    }
+}
+
+/// Runs what ends by itself, on this thread.
+fn short(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    built(runtime::Builder::new_current_thread().enable_all())?.block_on(work)
+}
+
+fn serving() -> Result<runtime::Runtime, Failure> {
+    built(
+        runtime::Builder::new_multi_thread()
+            .worker_threads(SERVE_THREADS)
+            .enable_all(),
+    )
+}
+
+fn built(builder: &mut runtime::Builder) -> Result<runtime::Runtime, Failure> {
+    builder.build().map_err(|error| Failure {
+        message: format!("cannot start the asynchronous runtime: {error}"),
+        help: Some("check the limits on open files and threads (ulimit -n, ulimit -u)".to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

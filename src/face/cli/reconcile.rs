@@ -1,0 +1,180 @@
+//! `instanced reconcile`: one round, or with `--dry-run` only its plan.
+
+use serde_json::json;
+
+use super::site;
+use crate::daemon::ops::{self, Site};
+use crate::decisions::plan::{Action, Plan};
+use crate::decisions::report::{Failure, Report};
+use crate::face::exit::Exit;
+use crate::face::output::Output;
+use crate::face::plan::PlanView;
+use crate::face::report;
+use crate::words::control::AskReconcile;
+use crate::words::name::InstanceName;
+
+/// Make the fleet what the manifests say, once; with --dry-run, show what would be done
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  instanced reconcile --dry-run                       the plan, as diffs; changes nothing
+  instanced reconcile --dry-run --detailed-exitcode   exits with 2 when there is something to do
+  instanced reconcile alice bob                       these two alone
+  instanced reconcile --confirm-prune 4f1c09a2        let exactly these removals happen
+
+Where a daemon runs, it is the daemon that does it, and its report that is shown.
+Exits with 1 when something failed, and with 3 when something is held or blocked.")]
+pub(super) struct Args {
+    /// Show the plan as unified diffs and change nothing
+    #[arg(long, conflicts_with = "confirm_prune")]
+    dry_run: bool,
+    /// Exit with 2 when changes are pending
+    #[arg(long, requires = "dry_run")]
+    detailed_exitcode: bool,
+    /// Confirm the blocked removals that a plan or report named by this id
+    #[arg(long, value_name = "ID")]
+    confirm_prune: Option<String>,
+    /// These instances alone
+    #[arg(value_name = "NAME")]
+    names: Vec<InstanceName>,
+}
+
+/// How much of a plan is shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View {
+    whole: bool,
+}
+
+impl View {
+    /// With `-v`, every field of a new instance.
+    pub(super) fn new(verbose: u8) -> Self {
+        Self { whole: verbose > 0 }
+    }
+}
+
+/// Runs it.
+pub(super) async fn run(
+    args: Args,
+    site: &Site,
+    view: View,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    if args.dry_run {
+        return Ok(dry_run(&args, site, view, out).await);
+    }
+    // The fingerprint is the daemon floor's to make: it knows what must agree.
+    let ask = AskReconcile {
+        names: args.names,
+        confirm_prune: args.confirm_prune,
+        fingerprint: None,
+    };
+    let done = ops::reconcile(site, ask).await;
+    if out.is_json() {
+        out.json(&done);
+    } else {
+        tell_beside(&done, site, out);
+        match &done.aborted {
+            Some(failure) => out.fail(failure),
+            None => out.result(report::draw(&done)),
+        }
+    }
+    Ok(if done.has_failures() {
+        Exit::Failed
+    } else if done.has_held() {
+        Exit::Held
+    } else {
+        Exit::Done
+    })
+}
+
+async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Exit {
+    let (plan, beside) = ops::dry_run(site, &args.names).await;
+    if out.is_json() {
+        out.json(&json!({
+            "plan": plan,
+            "diagnostics": beside.diagnostics,
+            "notes": beside.notes,
+            "aborted": beside.aborted,
+        }));
+    } else {
+        tell_beside(&beside, site, out);
+        if let Some(failure) = &beside.aborted {
+            out.fail(failure);
+        } else {
+            let manifest_of = |name: &InstanceName| site::manifest_of(site, name);
+            let view = PlanView {
+                manifest_of: &manifest_of,
+                whole: view.whole,
+            };
+            out.result(view.draw(&plan));
+        }
+    }
+    exit_of(&plan, &beside, args.detailed_exitcode)
+}
+
+fn exit_of(plan: &Plan, beside: &Report, detailed: bool) -> Exit {
+    let is_held = |action: &Action| matches!(action, Action::Held);
+    if beside.aborted.is_some() {
+        Exit::Failed
+    } else if detailed && plan.steps.iter().any(|step| !is_held(&step.action)) {
+        Exit::Pending
+    } else if beside.has_held() || plan.steps.iter().any(|step| is_held(&step.action)) {
+        Exit::Held
+    } else {
+        Exit::Done
+    }
+}
+
+/// What is wrong with the files, and what one should know beside.
+fn tell_beside(report: &Report, site: &Site, out: &mut Output) {
+    site::tell(&site.warnings, out);
+    site::tell(&report.diagnostics, out);
+    for note in &report.notes {
+        out.say(format_args!("note: {note}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decisions::plan::{Reason, Step};
+
+    fn step(action: Action) -> Step {
+        Step {
+            instance: "alice".parse().unwrap(),
+            action,
+            reason: Reason::Orphaned,
+            changes: Vec::new(),
+            ends_sessions: false,
+        }
+    }
+
+    #[test]
+    fn the_exit_code_tells_the_worst_that_the_plan_holds() {
+        let fine = Report::default();
+        let nothing = Plan::default();
+        let held = Plan {
+            steps: vec![step(Action::Held)],
+            ..Plan::default()
+        };
+        let remove = step(Action::Remove {
+            targets: Vec::new(),
+        });
+        let both = Plan {
+            steps: vec![step(Action::Held), remove],
+            ..Plan::default()
+        };
+        assert_eq!(exit_of(&nothing, &fine, true), Exit::Done);
+        assert_eq!(exit_of(&held, &fine, true), Exit::Held);
+        assert_eq!(exit_of(&both, &fine, true), Exit::Pending);
+        assert_eq!(exit_of(&both, &fine, false), Exit::Held);
+        let failure = Failure {
+            message: "no engine".to_owned(),
+            help: None,
+        };
+        assert_eq!(
+            exit_of(&nothing, &Report::aborted(failure), true),
+            Exit::Failed
+        );
+    }
+}

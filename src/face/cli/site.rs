@@ -1,0 +1,81 @@
+//! Where a command runs: the configuration, and what the command line says otherwise.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use super::Globals;
+use crate::daemon::ops::Site;
+use crate::decisions::report::Failure;
+use crate::doors::files::{load_config, read_text, shown};
+use crate::face::diagnostics;
+use crate::face::output::Output;
+use crate::words::diagnostic::Diagnostic;
+use crate::words::name::InstanceName;
+
+/// Finds it. `None` when the configuration cannot be used, which is told by then.
+pub(super) fn find(globals: &Globals, out: &mut Output) -> Result<Option<Site>, Failure> {
+    let cwd = working_directory()?;
+    let loaded = match load_config(globals.config.as_deref(), &cwd) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            tell(&error.diagnostics(), out);
+            return Ok(None);
+        }
+    };
+    let mut config = loaded.config;
+    if let Some(dir) = &globals.instances {
+        config.source.dir = cwd.join(dir);
+    }
+    let state = globals
+        .state
+        .as_ref()
+        .map_or(loaded.state, |dir| cwd.join(dir));
+    Ok(Some(Site {
+        config,
+        config_path: loaded.path,
+        state,
+        warnings: loaded.warnings,
+    }))
+}
+
+/// Tells diagnostics, to whomever results are written for.
+pub(super) fn tell(diagnostics: &[Diagnostic], out: &mut Output) {
+    if diagnostics.is_empty() {
+        return;
+    }
+    if out.is_json() {
+        out.tell(serde_json::json!({ "diagnostics": diagnostics }));
+        return;
+    }
+    out.tell(diagnostics::draw(diagnostics, |path| {
+        read_text(Path::new(path)).ok()
+    }));
+}
+
+/// What a person here calls an instance's manifest.
+pub(super) fn manifest_of(site: &Site, name: &InstanceName) -> String {
+    let dir = &site.config.source.dir;
+    let long = dir.join(format!("{name}.yaml"));
+    let short = dir.join(format!("{name}.yml"));
+    let path = if !long.exists() && short.exists() {
+        short
+    } else {
+        long
+    };
+    working_directory().map_or_else(|_| path.display().to_string(), |cwd| shown(&path, &cwd))
+}
+
+/// That no instance has a name.
+pub(super) fn unknown(name: &InstanceName) -> Failure {
+    Failure {
+        message: format!("there is no instance `{name}`"),
+        help: Some("`instanced status` shows them all".to_owned()),
+    }
+}
+
+fn working_directory() -> Result<PathBuf, Failure> {
+    env::current_dir().map_err(|error| Failure {
+        message: format!("cannot tell the working directory: {error}"),
+        help: Some("change to a directory that is there".to_owned()),
+    })
+}

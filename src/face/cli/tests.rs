@@ -1,0 +1,70 @@
+use clap::CommandFactory;
+use insta::assert_snapshot;
+
+use super::{Cli, Exit, refuse};
+use clap::Parser;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split(' '))
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_first_help_page() {
+    assert_snapshot!(Cli::command().render_help());
+}
+
+#[test]
+fn every_command_has_an_example() {
+    fn check(command: &clap::Command) {
+        let help = command.get_after_help().map(ToString::to_string);
+        let is_leaf_of_template = ["list", "show"].contains(&command.get_name());
+        assert!(
+            is_leaf_of_template || help.is_some_and(|text| text.contains("Example")),
+            "{}",
+            command.get_name()
+        );
+        command.get_subcommands().for_each(check);
+    }
+    check(&Cli::command());
+}
+
+#[test]
+fn a_wrong_command_line_is_usage_and_help_is_an_answer() {
+    for wrong in [
+        "instanced",
+        "instanced vali",
+        "instanced status Alice",
+        "instanced reconcile --detailed-exitcode",
+        "instanced reconcile --dry-run --confirm-prune x",
+        "instanced token issue alice",
+        "instanced token issue alice --label x --expires soon",
+        "instanced token revoke",
+    ] {
+        let error = parse(wrong).expect_err(wrong);
+        assert_eq!(refuse(&error), Exit::Usage, "{wrong}");
+    }
+    for answer in [
+        "instanced --help",
+        "instanced --version",
+        "instanced token issue --help",
+    ] {
+        let error = parse(answer).expect_err(answer);
+        assert_eq!(refuse(&error), Exit::Done, "{answer}");
+    }
+}
+
+#[test]
+fn global_options_may_stand_anywhere() {
+    for line in [
+        "instanced --format json status alice",
+        "instanced status --format json alice",
+        "instanced token list --state /tmp/x -vv",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+}

@@ -1,0 +1,67 @@
+//! `instanced validate`: all problems of all files at once; no engine needed.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::site;
+use crate::daemon::ops::{self, Site};
+use crate::decisions::report::Failure;
+use crate::face::exit::Exit;
+use crate::face::output::Output;
+use crate::face::style::{Label, paint};
+use crate::face::words::count;
+use crate::words::diagnostic::Diagnostic;
+
+/// Tell whether the manifests and the configuration are sound, and everything that is wrong with them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  instanced validate                        every manifest of the source
+  instanced validate instances.d/bob.yaml   one of them
+  instanced validate --format json          for a program
+
+Exits with 1 when there is an error; warnings alone exit with 0.")]
+pub(super) struct Args {
+    /// Manifests, or directories of them, in place of the source
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+/// Runs it.
+pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Failure> {
+    let desired = ops::validate(site, &args.paths)?;
+    let mut diagnostics = site.warnings.clone();
+    diagnostics.extend(desired.diagnostics);
+    let errors = diagnostics.iter().filter(|d| d.is_error()).count();
+    let valid = desired.specs.len();
+    if out.is_json() {
+        out.json(&json!({
+            "valid": errors == 0,
+            "manifests": valid + desired.unreadable.len(),
+            "errors": errors,
+            "warnings": diagnostics.len() - errors,
+            "diagnostics": diagnostics,
+        }));
+    } else {
+        tell(&diagnostics, valid, errors, out);
+    }
+    Ok(if errors == 0 {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+fn tell(diagnostics: &[Diagnostic], valid: usize, errors: usize, out: &mut Output) {
+    site::tell(diagnostics, out);
+    if errors > 0 {
+        return;
+    }
+    let ok = paint(Label::Good, "ok");
+    match valid {
+        0 => out.say(format_args!("{ok}: there are no manifests yet")),
+        1 => out.say(format_args!("{ok}: 1 manifest is valid")),
+        n => out.say(format_args!("{ok}: {} are valid", count(n, "manifest"))),
+    }
+}

@@ -1,0 +1,117 @@
+//! How a client reaches an instance: URLs, the VNC password and the lines for an MCP client.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use super::style::{Label, paint};
+use super::table;
+use super::words::shell_word;
+use crate::decisions::status::{EndpointStatus, InstanceStatus};
+use crate::words::manifest::Auth;
+
+/// What stands for the token where none is given.
+pub const PLACEHOLDER: &str = "<TOKEN>";
+
+/// What is told of one instance.
+pub struct Connection<'c> {
+    /// The instance.
+    pub instance: &'c InstanceStatus,
+    /// What its VNC server asks for, where it has one.
+    pub vnc_password: Option<&'c str>,
+}
+
+impl Connection<'_> {
+    /// The endpoints that MCP clients use.
+    pub fn mcp(&self) -> impl Iterator<Item = &EndpointStatus> {
+        self.instance
+            .endpoints
+            .iter()
+            .filter(|e| e.auth == Auth::Bearer || e.name == "mcp")
+    }
+
+    fn vnc(&self) -> Option<&EndpointStatus> {
+        self.instance.endpoints.iter().find(|e| e.name == "vnc")
+    }
+
+    /// Everything, for a person. `bearer` is the token as a shell's word has it within double quotes.
+    pub fn draw(&self, bearer: &str) -> String {
+        let mut pairs: Vec<(&str, String)> = Vec::new();
+        for endpoint in &self.instance.endpoints {
+            pairs.push((&endpoint.name, endpoint.url.clone()));
+        }
+        if self.vnc().is_some() {
+            pairs.push((
+                "vnc password",
+                self.vnc_password.unwrap_or("(not known yet)").to_owned(),
+            ));
+        }
+        let mut drawn = table::pairs(&pairs);
+        let commands = self.claude_code(bearer);
+        if commands.is_empty() {
+            return drawn;
+        }
+        let _ = writeln!(drawn, "\nTo add it to Claude Code:\n");
+        for command in commands {
+            let _ = writeln!(drawn, "  {}", paint(Label::Literal, command));
+        }
+        if bearer == PLACEHOLDER && self.mcp().any(|e| e.auth == Auth::Bearer) {
+            let issue = format!("instanced token issue {} --label LABEL", self.instance.name);
+            let issue = paint(Label::Literal, issue);
+            let _ = writeln!(
+                drawn,
+                "\nFor {PLACEHOLDER}, put in what this prints:\n\n  {issue}"
+            );
+        }
+        drawn
+    }
+
+    /// The commands that add it to Claude Code.
+    pub fn claude_code(&self, bearer: &str) -> Vec<String> {
+        self.mcp()
+            .map(|endpoint| {
+                let name = self.name_of(endpoint);
+                let url = shell_word(&endpoint.url);
+                let header = match endpoint.auth {
+                    Auth::Bearer => format!(" --header \"Authorization: Bearer {bearer}\""),
+                    Auth::None => String::new(),
+                };
+                format!("claude mcp add --transport http {name} {url}{header}")
+            })
+            .collect()
+    }
+
+    /// The `mcpServers` of a client's JSON configuration.
+    pub fn client_json(&self, token: &str) -> Value {
+        let servers: Map<String, Value> = self
+            .mcp()
+            .map(|endpoint| {
+                let mut server = json!({ "type": "http", "url": endpoint.url });
+                if endpoint.auth == Auth::Bearer {
+                    let authorization = format!("Bearer {token}");
+                    server["headers"] = json!({ "Authorization": authorization });
+                }
+                (self.name_of(endpoint), server)
+            })
+            .collect();
+        json!({ "mcpServers": servers })
+    }
+
+    /// Everything, for a program; without a token.
+    pub fn json(&self) -> Value {
+        json!({
+            "name": self.instance.name,
+            "endpoints": self.instance.endpoints,
+            "vnc_password": self.vnc_password,
+            "client": self.client_json(PLACEHOLDER),
+        })
+    }
+
+    /// What a client calls the server: the instance, with the endpoint where that is not the usual one.
+    fn name_of(&self, endpoint: &EndpointStatus) -> String {
+        match endpoint.name.as_str() {
+            "mcp" => self.instance.name.to_string(),
+            other => format!("{}-{other}", self.instance.name),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Draws diagnostics as a good compiler does: the place, the line with the place underlined, what is wrong
+//! and the way out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::style::{Label, paint};
+use super::words::count;
+use crate::words::diagnostic::{Diagnostic, Place};
+
+/// Draws all of them, and a line that counts them. `read` gives the text of a file, where it can.
+pub fn draw(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<String>) -> String {
+    if diagnostics.is_empty() {
+        return String::new();
+    }
+    let mut texts: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    let mut drawn = String::new();
+    for diagnostic in diagnostics {
+        let path = diagnostic.place.path.as_str();
+        let text = texts.entry(path).or_insert_with(|| read(path)).as_deref();
+        drawn += &draw_one(diagnostic, text);
+        drawn += "\n\n";
+    }
+    drawn + &summary(diagnostics) + "\n"
+}
+
+/// `2 errors, 1 warning in 3 files`.
+pub fn summary(diagnostics: &[Diagnostic]) -> String {
+    let errors = diagnostics.iter().filter(|d| d.is_error()).count();
+    let warnings = diagnostics.len() - errors;
+    let files: BTreeSet<&str> = diagnostics.iter().map(|d| d.place.path.as_str()).collect();
+    let mut parts = Vec::new();
+    if errors > 0 {
+        parts.push(paint(Label::Error, count(errors, "error")).to_string());
+    }
+    if warnings > 0 {
+        parts.push(paint(Label::Warning, count(warnings, "warning")).to_string());
+    }
+    format!("{} in {}", parts.join(", "), count(files.len(), "file"))
+}
+
+fn draw_one(diagnostic: &Diagnostic, text: Option<&str>) -> String {
+    let level = if diagnostic.is_error() {
+        Level::ERROR
+    } else {
+        Level::WARNING
+    };
+    let message = sentence(diagnostic);
+    let place = &diagnostic.place;
+    let shown = text.and_then(|text| excerpt(place, text));
+    let Some((line, span)) = shown else {
+        return one_line(diagnostic);
+    };
+    let help = diagnostic.help.as_deref().map(printable);
+    // The line's text alone is handed over, so that a long file is not walked once a diagnostic.
+    let snippet = Snippet::source(line)
+        .path(printable(&place.path))
+        .line_start(place.line)
+        .annotation(AnnotationKind::Primary.span(span));
+    let mut group: Group<'_> = level.primary_title(message).element(snippet);
+    if let Some(help) = &help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    Renderer::styled().render(&[group])
+}
+
+/// `resources.memory: is no size`, or the message alone where it concerns the whole file.
+fn sentence(diagnostic: &Diagnostic) -> String {
+    if diagnostic.field.is_empty() {
+        return printable(&diagnostic.message);
+    }
+    printable(&format!("{}: {}", diagnostic.field, diagnostic.message))
+}
+
+fn one_line(diagnostic: &Diagnostic) -> String {
+    let level = if diagnostic.is_error() {
+        paint(Label::Error, "error")
+    } else {
+        paint(Label::Warning, "warning")
+    };
+    let place = &diagnostic.place;
+    // What concerns a whole file has no line of its own.
+    let place = if diagnostic.field.is_empty() && (place.line, place.column) == (1, 1) {
+        printable(&place.path)
+    } else {
+        printable(&place.to_string())
+    };
+    let mut line = format!("{level}: {place}: {}", sentence(diagnostic));
+    if let Some(help) = &diagnostic.help {
+        let _ = write!(
+            line,
+            "\n{}: {}",
+            paint(Label::Help, " help"),
+            printable(help)
+        );
+    }
+    line
+}
+
+/// The line of a place, and where on it the place is, in bytes. `None` when the text has no such line: it
+/// is empty, or has changed since it was read.
+fn excerpt<'t>(place: &Place, text: &'t str) -> Option<(&'t str, Range<usize>)> {
+    let line = text.lines().nth(place.line.checked_sub(1)?)?;
+    let line = if place.line == 1 {
+        line.trim_start_matches('\u{feff}')
+    } else {
+        line
+    };
+    if line.trim().is_empty() {
+        return None;
+    }
+    let byte_of = |column: usize| {
+        line.char_indices()
+            .nth(column)
+            .map_or(line.len(), |(at, _)| at)
+    };
+    let start = place.column.checked_sub(1)?;
+    if start > line.chars().count() {
+        return None;
+    }
+    Some((
+        line,
+        byte_of(start)..byte_of(start.saturating_add(place.width.max(1))),
+    ))
+}
+
+/// What came from a file, without the control characters that would steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}

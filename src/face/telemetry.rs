@@ -1,0 +1,105 @@
+//! The log: to stderr, as lines for a person on a terminal and as JSON otherwise.
+
+use std::io::{self, IsTerminal};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verbosity {
+    /// How often `-v` was given.
+    pub verbose: u8,
+    /// Whether `-q` was.
+    pub quiet: bool,
+    /// Whether the log is what one watches: `serve`.
+    pub is_daemon: bool,
+}
+
+impl Verbosity {
+    fn level(self) -> LevelFilter {
+        let usual: u8 = if self.is_daemon { 3 } else { 2 };
+        match usual
+            .saturating_add(self.verbose)
+            .saturating_sub(u8::from(self.quiet))
+        {
+            0 | 1 => LevelFilter::ERROR,
+            2 => LevelFilter::WARN,
+            3 => LevelFilter::INFO,
+            4 => LevelFilter::DEBUG,
+            _ => LevelFilter::TRACE,
+        }
+    }
+
+    /// Our own modules at their level; the libraries' chatter only when it is bad.
+    fn targets(self) -> Targets {
+        let level = self.level();
+        let others = if self.verbose > 2 {
+            level
+        } else {
+            level.min(LevelFilter::WARN)
+        };
+        Targets::new()
+            .with_default(others)
+            .with_target("instanced", level)
+    }
+}
+
+/// Starts the log. To be called once.
+///
+/// # Errors
+/// When a log has been started before.
+pub fn start(verbosity: Verbosity, colors: bool) -> Result<(), TryInitError> {
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = if io::stderr().is_terminal() {
+        layer.with_target(false).with_ansi(colors).boxed()
+    } else {
+        layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .boxed()
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(verbosity.targets()))
+        .try_init()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn level(verbose: u8, quiet: bool, is_daemon: bool) -> LevelFilter {
+        Verbosity {
+            verbose,
+            quiet,
+            is_daemon,
+        }
+        .level()
+    }
+
+    #[test]
+    fn a_command_logs_warnings_and_the_daemon_what_it_does() {
+        assert_eq!(level(0, false, false), LevelFilter::WARN);
+        assert_eq!(level(0, false, true), LevelFilter::INFO);
+        assert_eq!(level(0, true, false), LevelFilter::ERROR);
+        assert_eq!(level(1, false, true), LevelFilter::DEBUG);
+        assert_eq!(level(255, true, true), LevelFilter::TRACE);
+    }
+
+    #[test]
+    fn libraries_stay_silent_below_a_warning() {
+        let targets = Verbosity {
+            verbose: 2,
+            quiet: false,
+            is_daemon: true,
+        }
+        .targets();
+        assert!(targets.would_enable("instanced::daemon", &tracing::Level::TRACE));
+        assert!(!targets.would_enable("bollard::docker", &tracing::Level::INFO));
+        assert!(targets.would_enable("sled", &tracing::Level::WARN));
+    }
+}

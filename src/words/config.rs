@@ -1,0 +1,389 @@
+//! `instanced.yaml`: what belongs to the host and its operator. Every key has a default.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::name::{HostName, ManagerName};
+use super::quantity::{Share, Span};
+
+/// The daemon's configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Config {
+    /// Whose containers: two daemons on one engine need two names.
+    pub manager: ManagerName,
+    /// Instances stand at `<endpoint>-<name>.<domain>`.
+    pub domain: HostName,
+    /// How clients see the edge; used in URLs and in the hosts that servers answer.
+    pub public: Public,
+    /// Where manifests come from.
+    pub source: Source,
+    /// Which container engine.
+    pub engine: EngineConfig,
+    /// The network that instances stand on.
+    pub network: Network,
+    /// Where the daemon listens.
+    pub listen: Listen,
+    /// What routes go through.
+    pub traefik: Traefik,
+    /// Who may ask for verdicts, and whose forwarded addresses are believed.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Browser origins that may call MCP endpoints, such as `https://app.example.com`.
+    pub origins: Vec<String>,
+    /// When and how far to converge.
+    pub reconcile: Reconcile,
+    /// What manifests may ask for.
+    pub policy: Policy,
+    /// The store and the control socket; default `/var/lib/instanced` for root, else below
+    /// `$XDG_STATE_HOME`.
+    pub state: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            manager: "default".parse().expect("a DNS label"),
+            domain: "mcp.localhost".parse().expect("a host name"),
+            public: Public::default(),
+            source: Source::default(),
+            engine: EngineConfig::default(),
+            network: Network::default(),
+            listen: Listen::default(),
+            traefik: Traefik::default(),
+            trusted_proxies: ["127.0.0.0/8", "::1/128"]
+                .map(|n| n.parse().expect("a network"))
+                .into(),
+            origins: Vec::new(),
+            reconcile: Reconcile::default(),
+            policy: Policy::default(),
+            state: None,
+        }
+    }
+}
+
+/// The edge as clients see it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Public {
+    /// `https` or `http`.
+    pub scheme: Scheme,
+    /// The port that clients connect to; default 443 or 80.
+    pub port: Option<u16>,
+}
+
+impl Default for Public {
+    fn default() -> Self {
+        Self {
+            scheme: Scheme::Https,
+            port: None,
+        }
+    }
+}
+
+impl Public {
+    /// The host as a URL has it: with the port, unless it is the scheme's own.
+    pub fn authority(&self, host: &HostName) -> String {
+        match self.port {
+            Some(port) if port != self.scheme.port() => format!("{host}:{port}"),
+            _ => host.to_string(),
+        }
+    }
+
+    /// A URL on `host`.
+    pub fn url(&self, host: &HostName, path: &str) -> String {
+        format!("{}://{}{path}", self.scheme, self.authority(host))
+    }
+}
+
+/// A URL's scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// Over TLS.
+    Https,
+    /// Plain.
+    Http,
+}
+
+impl Scheme {
+    /// The port that a URL need not name.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Http => 80,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        })
+    }
+}
+
+/// Where manifests come from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Source {
+    /// A directory of `*.yaml`; `fleet.yaml` stands beside it.
+    pub dir: PathBuf,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self {
+            dir: "instances.d".into(),
+        }
+    }
+}
+
+/// Which container engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct EngineConfig {
+    /// Docker, or Podman by Docker's API.
+    pub docker: DockerConfig,
+}
+
+/// Docker's API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct DockerConfig {
+    /// `unix:///path`; default: `DOCKER_HOST`, then the usual sockets.
+    pub host: Option<String>,
+}
+
+/// The network that instances stand on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Network {
+    /// Its name; created if absent.
+    pub name: String,
+    /// Whether neighbours can reach each other.
+    pub isolation: Isolation,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            name: "mcp_instances".into(),
+            isolation: Isolation::Strict,
+        }
+    }
+}
+
+/// Whether instances can reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// They cannot. Traefik stands on the host's network.
+    Strict,
+    /// They can: for local development with Traefik in a container on the same bridge.
+    Shared,
+}
+
+/// Where the daemon listens.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Listen {
+    /// For Traefik's ForwardAuth.
+    #[schemars(with = "String")]
+    pub auth: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            auth: ([127, 0, 0, 1], 9180).into(),
+        }
+    }
+}
+
+/// What routes go through.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Traefik {
+    /// Traefik's entry points.
+    pub entrypoints: Vec<String>,
+    /// `true`, `false`, or `{ cert_resolver: NAME }`.
+    pub tls: TlsConfig,
+    /// The ForwardAuth address as Traefik reaches it; default: `listen.auth`.
+    pub auth_url: Option<String>,
+    /// Middlewares of the operator's own, before ours.
+    pub middlewares: Vec<String>,
+}
+
+impl Default for Traefik {
+    fn default() -> Self {
+        Self {
+            entrypoints: vec!["websecure".into()],
+            tls: TlsConfig::Plain(true),
+            auth_url: None,
+            middlewares: Vec::new(),
+        }
+    }
+}
+
+/// TLS of the routers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TlsConfig {
+    /// On, with the edge's own certificates, or off.
+    Plain(bool),
+    /// With certificates from a resolver.
+    Resolver {
+        /// The resolver's name in Traefik's static configuration.
+        cert_resolver: String,
+    },
+}
+
+impl<'de> Deserialize<'de> for TlsConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Resolver {
+            cert_resolver: String,
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = TlsConfig;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or { cert_resolver: NAME }")
+            }
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<TlsConfig, E> {
+                Ok(TlsConfig::Plain(on))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<TlsConfig, A::Error> {
+                let Resolver { cert_resolver } =
+                    Resolver::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(TlsConfig::Resolver { cert_resolver })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// When and how far to converge.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Reconcile {
+    /// A round is due at least this often.
+    pub resync: Span,
+    /// How many steps at once.
+    pub parallelism: usize,
+    /// How far removals may go.
+    pub prune: Prune,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self {
+            resync: Span::secs(60),
+            parallelism: 8,
+            prune: Prune::default(),
+        }
+    }
+}
+
+/// How far removals may go.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Prune {
+    /// Whether orphans are removed at all.
+    pub enabled: bool,
+    /// How much of the fleet may go within ten minutes without a person's word.
+    pub max: Share,
+}
+
+impl Default for Prune {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max: Share::Percent(20),
+        }
+    }
+}
+
+/// What manifests may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Policy {
+    /// Images.
+    pub images: ImagePolicy,
+    /// Directories of the host that may be mounted, as globs.
+    pub host_paths: Allowed,
+    /// Files (globs) and variables (`env:GLOB`) that may be secrets.
+    pub secrets: Allowed,
+    /// An MCP endpoint without a guard.
+    pub auth_none: Verdict,
+    /// Capabilities that may be added.
+    pub cap_add: Allowed,
+    /// How many instances at most.
+    pub max_instances: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            images: ImagePolicy::default(),
+            host_paths: Allowed::default(),
+            secrets: Allowed {
+                allow: vec!["/run/secrets/*".into()],
+            },
+            auth_none: Verdict::Warn,
+            cap_add: Allowed::default(),
+            max_instances: 200,
+        }
+    }
+}
+
+/// Which images manifests may name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct ImagePolicy {
+    /// References, as globs.
+    pub allow: Vec<String>,
+    /// A tag `latest`, or none.
+    pub latest: Verdict,
+    /// Whether a digest must be given.
+    pub require_digest: bool,
+}
+
+impl Default for ImagePolicy {
+    fn default() -> Self {
+        Self {
+            allow: vec!["*".into()],
+            latest: Verdict::Warn,
+            require_digest: false,
+        }
+    }
+}
+
+/// A list of what is allowed; nothing else is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Allowed {
+    /// Globs.
+    pub allow: Vec<String>,
+}
+
+/// What policy says of something that is a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Fine.
+    Allow,
+    /// Fine, and told.
+    Warn,
+    /// An error.
+    Deny,
+}

@@ -1,0 +1,170 @@
+//! The words of the control API: what is asked over the socket, and how a refusal is told.
+//!
+//! The daemon's server and every client of it share these, so that neither can misread the other.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::name::{EndpointName, InstanceName};
+
+/// The control socket's name within the state directory.
+pub const SOCKET: &str = "control.sock";
+/// The media type of a [`Problem`] (RFC 9457).
+pub const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// Asks for a new token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssueToken {
+    /// Whose endpoints it shall open.
+    pub instance: InstanceName,
+    /// What it is for.
+    pub label: String,
+    /// From when on it is no longer valid; never, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<jiff::Timestamp>,
+    /// The endpoints it shall open; all bearer endpoints of the instance when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointName>,
+}
+
+/// Asks for a round.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskReconcile {
+    /// These instances alone; all of them when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<InstanceName>,
+    /// The id of a blocked prune that a person has confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_prune: Option<String>,
+    /// What config and source the asker was given, so that a daemon with others can refuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+/// Why something was not done (RFC 9457). It holds no secret: it is printed and logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Which problem, for programs: `urn:instanced:problem:<kind>`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Which problem, for people; the same for every problem of one kind.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong this time.
+    pub detail: String,
+    /// The way out, where one can be named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl Problem {
+    fn new(status: u16, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:instanced:problem:{kind}"),
+            title: title.to_owned(),
+            status,
+            detail: detail.into(),
+            help: None,
+        }
+    }
+
+    /// 400: the request itself is wrong.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(400, "invalid-request", "The request is invalid", detail)
+    }
+
+    /// 403: the asker may not.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(403, "forbidden", "This is not allowed", detail)
+    }
+
+    /// 404: what was asked for is not there.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(404, "not-found", "There is no such thing", detail)
+    }
+
+    /// 405: this path knows other methods.
+    pub fn method(detail: impl Into<String>) -> Self {
+        Self::new(
+            405,
+            "method-not-allowed",
+            "The path has no such method",
+            detail,
+        )
+    }
+
+    /// 408: the request did not arrive in time.
+    pub fn too_slow(detail: impl Into<String>) -> Self {
+        Self::new(408, "too-slow", "The request took too long", detail)
+    }
+
+    /// 409: it does not fit what is there now.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(409, "conflict", "This conflicts with what is there", detail)
+    }
+
+    /// 413: the body is too large.
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(413, "too-large", "The request is too large", detail)
+    }
+
+    /// 415: the body is no JSON.
+    pub fn media_type(detail: impl Into<String>) -> Self {
+        Self::new(415, "media-type", "The body must be JSON", detail)
+    }
+
+    /// 500: it failed for a reason of the daemon's own.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(500, "internal", "The daemon failed", detail)
+    }
+
+    /// 503: not now.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(503, "unavailable", "This cannot be done now", detail)
+    }
+
+    /// With a way out.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_written_as_rfc_9457_says() {
+        let problem = Problem::not_found("no instance `ghost`").with_help("see `status`");
+        assert_eq!(
+            serde_json::to_value(&problem).unwrap(),
+            serde_json::json!({
+                "type": "urn:instanced:problem:not-found",
+                "title": "There is no such thing",
+                "status": 404,
+                "detail": "no instance `ghost`",
+                "help": "see `status`",
+            })
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_in_a_request_is_refused() {
+        assert!(serde_json::from_str::<AskReconcile>("{}").is_ok());
+        assert!(serde_json::from_str::<AskReconcile>(r#"{"nmes": []}"#).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! What a source said at one revision, and what became of it: every manifest resolved or told why not.
+
+use std::collections::BTreeMap;
+
+use super::diagnostic::Diagnostic;
+use super::name::InstanceName;
+use super::spec::Spec;
+
+/// The files of a source at one moment. Reading them is a door's work; nothing here is parsed yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Names what was read: a digest of the files, or a commit.
+    pub revision: String,
+    /// `fleet.yaml`, where there is one.
+    pub fleet: Option<SourceFile>,
+    /// The manifests, sorted by path.
+    pub manifests: Vec<SourceFile>,
+}
+
+/// One file of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// The path as a person would name it.
+    pub path: String,
+    /// The stem: `alice` of `instances.d/alice.yaml`.
+    pub stem: String,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Text.
+    Text(String),
+    /// It could not be read; why.
+    Unreadable(String),
+    /// Somebody is still writing it.
+    BeingWritten,
+}
+
+/// The fleet as it shall be.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Desired {
+    /// Names the revision it was made from.
+    pub revision: String,
+    /// What shall be, by name.
+    pub specs: BTreeMap<InstanceName, Spec>,
+    /// Manifests that could not be resolved: their instances are held as they are.
+    pub unreadable: BTreeMap<InstanceName, Vec<Diagnostic>>,
+    /// Everything that is wrong or worth a look, also of files whose stem is no name.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Desired {
+    /// Whether a manifest of this name is there, sound or not.
+    pub fn names(&self, name: &InstanceName) -> bool {
+        self.specs.contains_key(name) || self.unreadable.contains_key(name)
+    }
+
+    /// Whether no manifest is there at all.
+    pub fn is_empty(&self) -> bool {
+        self.specs.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// Whether any file has an error.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}

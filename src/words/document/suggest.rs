@@ -1,0 +1,136 @@
+//! Words for a person out of decoder errors: what was expected, the nearest known key.
+
+use serde_json::Value;
+
+use super::Segment;
+
+/// Names as decoders give them, and as people say them.
+const PLAIN_WORDS: [(&str, &str); 12] = [
+    ("expected u8", "expected a whole number from 0 to 255"),
+    ("expected u16", "expected a whole number from 0 to 65535"),
+    ("expected u32", "expected a whole number"),
+    ("expected u64", "expected a whole number"),
+    (
+        "expected a nonzero u16",
+        "expected a whole number from 1 to 65535",
+    ),
+    ("expected a nonzero u32", "expected a whole number above 0"),
+    ("expected a sequence", "expected a list"),
+    ("expected a map", "expected a mapping"),
+    ("expected a boolean", "expected true or false"),
+    ("invalid type: ", "found "),
+    ("invalid value: ", "found "),
+    ("sequence, ", "a list, "),
+];
+
+/// A decoder's message as message and way out.
+pub(super) fn reword(message: &str) -> (String, Option<String>) {
+    // serde_json appends a place in its own text, which is not the person's file.
+    let mut words = message
+        .split(" at line ")
+        .next()
+        .unwrap_or(message)
+        .to_owned();
+    if let Some((before, after)) = words.split_once("expected struct ") {
+        let rest = after.split_once(' ').map_or("", |(_, rest)| rest);
+        words = format!("{before}expected a mapping {rest}")
+            .trim_end()
+            .to_owned();
+    }
+    for (from, to) in PLAIN_WORDS {
+        if let Some(stem) = words.strip_suffix(from) {
+            words = format!("{stem}{to}");
+        } else if words.starts_with(from) {
+            words = words.replacen(from, to, 1);
+        }
+    }
+    let help = words.starts_with("unknown variant").then(|| {
+        let mut quoted = words.split('`').skip(1).step_by(2);
+        let given = quoted.next().unwrap_or_default().to_owned();
+        nearest(&given, quoted).map(|near| format!("did you mean `{near}`?"))
+    });
+    (
+        words.replacen("unknown variant", "unknown value", 1),
+        help.flatten(),
+    )
+}
+
+/// A syntax error without the place, which the diagnostic already has.
+pub(super) fn reword_syntax(message: &str) -> String {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    match message {
+        "recursion limit exceeded" => "nested more than 128 levels deep".to_owned(),
+        "repetition limit exceeded" => "its aliases unfold to too much".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// Message and way out for a key that the schema does not know.
+pub(super) fn unknown_key(schema: &Value, path: &[Segment]) -> (String, Option<String>) {
+    let Some((Segment::Key(key), parents)) = path.split_last() else {
+        return ("unexpected".to_owned(), None);
+    };
+    let message = format!("unknown key `{key}`");
+    let keys = keys_at(schema, parents);
+    let help = match nearest(key, keys.iter().map(String::as_str)) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None if keys.is_empty() => None,
+        None => Some(format!("known here: {}", keys.join(", "))),
+    };
+    (message, help)
+}
+
+/// The candidate that was most likely meant.
+pub(super) fn nearest<'a>(
+    given: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(given, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1.max(candidate.len() / 3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// The keys that a mapping at `path` may have.
+fn keys_at(schema: &Value, path: &[Segment]) -> Vec<String> {
+    let mut nodes = vec![schema];
+    for segment in path {
+        nodes = alternatives(schema, nodes);
+        nodes = nodes
+            .into_iter()
+            .filter_map(|node| match segment {
+                Segment::Key(key) => node
+                    .get("properties")
+                    .and_then(|p| p.get(key))
+                    .or_else(|| node.get("additionalProperties")),
+                Segment::Index(_) => node.get("items"),
+            })
+            .collect();
+    }
+    alternatives(schema, nodes)
+        .into_iter()
+        .filter_map(|node| node.get("properties")?.as_object())
+        .flat_map(|properties| properties.keys().cloned())
+        .collect()
+}
+
+/// Follows references and unfolds `anyOf`, `oneOf` and `allOf`.
+fn alternatives<'a>(root: &'a Value, nodes: Vec<&'a Value>) -> Vec<&'a Value> {
+    let mut found = Vec::new();
+    for mut node in nodes {
+        while let Some(name) = node.get("$ref").and_then(Value::as_str) {
+            let Some(target) = name.strip_prefix('#').and_then(|p| root.pointer(p)) else {
+                break;
+            };
+            node = target;
+        }
+        found.push(node);
+        for key in ["anyOf", "oneOf", "allOf"] {
+            if let Some(options) = node.get(key).and_then(Value::as_array) {
+                found.extend(alternatives(root, options.iter().collect()));
+            }
+        }
+    }
+    found
+}

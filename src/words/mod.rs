@@ -1,0 +1,19 @@
+//! Floor 0: the words. Validated types, manifests and their resolution, observed state. Pure: nothing
+//! here reads a file, a clock or a socket.
+
+pub mod config;
+pub mod control;
+pub mod desired;
+pub mod diagnostic;
+pub mod document;
+pub mod label;
+pub mod manifest;
+pub mod name;
+pub mod observed;
+pub mod quantity;
+pub mod resolve;
+pub mod route;
+pub mod secret;
+pub mod spec;
+pub mod template;
+pub mod token;

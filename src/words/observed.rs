@@ -1,0 +1,87 @@
+//! What the engine reported: already a moment old, and never more than what it said.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::name::InstanceName;
+use super::spec::Spec;
+
+/// The fleet as the engine sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Our generations by instance, in ascending order of number.
+    pub instances: BTreeMap<InstanceName, Vec<Generation>>,
+    /// Foreign things that hold a name of ours: the name, and what holds it.
+    pub foreign: BTreeMap<String, String>,
+    /// Images that were asked about and exist: reference to id.
+    pub images: BTreeMap<String, String>,
+}
+
+/// One generation of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Generation {
+    /// The engine's own id of it, opaque.
+    pub id: String,
+    /// Its name on the engine.
+    pub name: String,
+    /// Its number, from 1.
+    pub number: u64,
+    /// What it was created from.
+    pub applied: Applied,
+    /// What it is doing.
+    pub phase: Phase,
+    /// What its health check says, where it has one.
+    pub health: Option<Health>,
+    /// The id of the image it was created from.
+    pub image_id: String,
+    /// Its address on the fleet's network, while it runs.
+    pub address: Option<IpAddr>,
+    /// When it was started last, as the engine writes it.
+    pub started: Option<jiff::Timestamp>,
+    /// Whether the engine would revive it after a restart of its own.
+    pub revives: bool,
+}
+
+/// The record of the spec that a generation was created from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Applied {
+    /// As recorded.
+    Spec(Box<Spec>),
+    /// Recorded in a form that a newer version of ours writes.
+    Newer(u32),
+    /// Not readable; why.
+    Unreadable(String),
+}
+
+/// What a generation is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Created and never started: an unfinished creation.
+    Created,
+    /// Its main process runs.
+    Running,
+    /// The engine is about to start it again.
+    Restarting,
+    /// Frozen by somebody.
+    Paused,
+    /// Its main process ended, with this status.
+    Exited(i64),
+    /// Being removed, or broken beyond use.
+    Dead,
+}
+
+/// What a health check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Not decided yet.
+    Starting,
+    /// Well.
+    Healthy,
+    /// Not well.
+    Unhealthy,
+}

@@ -1,0 +1,333 @@
+//! From the files of a source to what is desired: parse, lay template, defaults and manifest over one
+//! another, normalise, check. Every problem of every file is told; a manifest with an error holds its
+//! instance and spoils no other.
+//!
+//! Later layers win: built-in template, the fleet's defaults, the fleet's own template, manifest. Maps
+//! merge deeply, lists are replaced whole, `null` takes away what a layer below says.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::config::Config;
+use super::desired::{Content, Desired, Snapshot, SourceFile};
+use super::diagnostic::{Diagnostic, Problem};
+use super::document::{Document, Segment};
+use super::manifest::{Manifest, TemplateHead};
+use super::name::InstanceName;
+use super::spec::Spec;
+use super::template;
+
+mod across;
+mod normalise;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+/// Resolves everything that a source says.
+///
+/// # Errors
+/// The diagnostics of `fleet.yaml`, when it cannot be used: then nothing can be said of any instance.
+pub fn resolve(snapshot: &Snapshot, config: &Config) -> Result<Desired, Vec<Diagnostic>> {
+    let (fleet, warnings) = Fleet::read(snapshot.fleet.as_ref())?;
+    let mut desired = Desired {
+        revision: snapshot.revision.clone(),
+        diagnostics: warnings,
+        ..Desired::default()
+    };
+    let mut documents: BTreeMap<InstanceName, Document> = BTreeMap::new();
+    for file in &snapshot.manifests {
+        let name = match file.stem.parse::<InstanceName>() {
+            Ok(name) => name,
+            Err(error) => {
+                desired.diagnostics.push(Diagnostic::of_file(
+                    &file.path,
+                    error.to_string(),
+                    Some("the file's name is the instance's: rename it, such as alice.yaml"),
+                ));
+                continue;
+            }
+        };
+        if desired.names(&name) {
+            let diagnostic = Diagnostic::of_file(
+                &file.path,
+                format!("a second manifest for `{name}`"),
+                Some("keep one of the two files"),
+            );
+            hold(&mut desired, &name, vec![diagnostic]);
+            continue;
+        }
+        match resolve_one(&name, file, &fleet, config) {
+            Ok((spec, document, warnings)) => {
+                desired.diagnostics.extend(warnings);
+                desired.specs.insert(name.clone(), spec);
+                documents.insert(name, document);
+            }
+            Err(diagnostics) => hold(&mut desired, &name, diagnostics),
+        }
+    }
+    for (name, problem) in across::problems(&desired.specs, config) {
+        let Some(document) = documents.get(&name) else {
+            continue;
+        };
+        hold(&mut desired, &name, vec![document.place(problem)]);
+    }
+    desired.diagnostics.sort();
+    desired.diagnostics.dedup();
+    Ok(desired)
+}
+
+fn hold(desired: &mut Desired, name: &InstanceName, diagnostics: Vec<Diagnostic>) {
+    desired.specs.remove(name);
+    desired.diagnostics.extend(diagnostics.iter().cloned());
+    desired
+        .unreadable
+        .entry(name.clone())
+        .or_default()
+        .extend(diagnostics);
+}
+
+type Resolved = (Spec, Document, Vec<Diagnostic>);
+
+fn resolve_one(
+    name: &InstanceName,
+    file: &SourceFile,
+    fleet: &Fleet,
+    config: &Config,
+) -> Result<Resolved, Vec<Diagnostic>> {
+    let document = parse(file).map_err(|diagnostic| vec![diagnostic])?;
+    let (manifest, mut diagnostics) = document.decode::<Manifest>();
+    let manifest = match manifest {
+        Some(manifest) if !diagnostics.iter().any(Diagnostic::is_error) => manifest,
+        _ => return Err(diagnostics),
+    };
+    let layered = fleet
+        .lay_over(&document, manifest.template.as_deref())
+        .map_err(|problem| vec![document.place(problem)])?;
+    let (spec, mut problems) = normalise::normalise(name, &layered, config);
+    if let Some(spec) = &spec {
+        problems.extend(policy::problems(spec, &layered.merged, config));
+    }
+    diagnostics.extend(problems.into_iter().map(|problem| document.place(problem)));
+    match spec {
+        Some(spec) if !diagnostics.iter().any(Diagnostic::is_error) => {
+            Ok((spec, document, diagnostics))
+        }
+        _ => Err(diagnostics),
+    }
+}
+
+fn parse(file: &SourceFile) -> Result<Document, Diagnostic> {
+    let text = match &file.content {
+        Content::Text(text) => text,
+        Content::Unreadable(why) => {
+            return Err(Diagnostic::of_file(&file.path, why.as_str(), None));
+        }
+        Content::BeingWritten => {
+            return Err(Diagnostic::of_file(&file.path, "still being written", None));
+        }
+    };
+    let document = Document::parse(&file.path, text)?;
+    if document.value().is_null() {
+        return Err(Diagnostic::of_file(
+            &file.path,
+            if text.is_empty() {
+                "the file is empty"
+            } else {
+                "the file says nothing"
+            },
+            Some(
+                "write `{}` for an instance of the default template; delete the file to remove it",
+            ),
+        ));
+    }
+    Ok(document)
+}
+
+/// A manifest laid over what it stands on.
+struct Layered {
+    /// The template's name with its version.
+    template: String,
+    /// Variables that the template demands.
+    required_env: Vec<String>,
+    /// Everything together.
+    merged: Manifest,
+}
+
+/// `fleet.yaml`, read.
+#[derive(Default)]
+struct Fleet {
+    defaults: Value,
+    default_template: Option<String>,
+    templates: BTreeMap<String, (TemplateHead, Value)>,
+}
+
+impl Fleet {
+    fn read(file: Option<&SourceFile>) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let Some(file) = file else {
+            return Ok((Self::default(), Vec::new()));
+        };
+        let document = match &file.content {
+            Content::Text(text) => Document::parse(&file.path, text).map_err(|d| vec![d])?,
+            _ => return Err(parse(file).err().into_iter().collect()),
+        };
+        let mut fleet = Self::default();
+        let mut diagnostics = Vec::new();
+        let top = match document.value() {
+            Value::Null => return Ok((fleet, diagnostics)),
+            Value::Object(top) => top,
+            _ => {
+                let problem =
+                    Problem::error(&[], "expected a mapping with `defaults` and `templates`");
+                return Err(vec![document.place(problem)]);
+            }
+        };
+        for (key, value) in top {
+            let at = [Segment::Key(key.clone())];
+            match key.as_str() {
+                "defaults" => {
+                    let (defaults, problems) = document.decode_at::<Manifest>(&at, value.clone());
+                    diagnostics.extend(problems);
+                    fleet.default_template = defaults.and_then(|d: Manifest| d.template);
+                    fleet.defaults = value.clone();
+                }
+                "templates" => fleet.read_templates(&document, value, &mut diagnostics),
+                _ => diagnostics.push(
+                    document.place(
+                        Problem::error(&[key], format!("unknown key `{key}`"))
+                            .with_help("known here: defaults, templates"),
+                    ),
+                ),
+            }
+        }
+        if let Some(reference) = &fleet.default_template
+            && let Err(problem) = fleet.template(reference)
+        {
+            diagnostics.push(document.place(Problem {
+                path: vec!["defaults".into(), "template".into()],
+                ..problem
+            }));
+        }
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            Err(diagnostics)
+        } else {
+            Ok((fleet, diagnostics))
+        }
+    }
+
+    fn read_templates(&mut self, document: &Document, value: &Value, told: &mut Vec<Diagnostic>) {
+        let Value::Object(templates) = value else {
+            let problem = Problem::error(&["templates"], "expected a mapping of name to template");
+            return told.push(document.place(problem));
+        };
+        for (name, value) in templates {
+            let path = ["templates", name];
+            if template::is_reserved(name) || name.contains('@') {
+                told.push(
+                    document.place(
+                        Problem::error(
+                            &path,
+                            format!("`{name}` is the name of a built-in template"),
+                        )
+                        .with_help("a built-in template never changes; choose another name"),
+                    ),
+                );
+                continue;
+            }
+            let Value::Object(fields) = value else {
+                told.push(document.place(Problem::error(&path, "expected a mapping")));
+                continue;
+            };
+            let is_head = |key: &String| ["description", "required_env"].contains(&key.as_str());
+            let (head, body): (Map<_, _>, Map<_, _>) = fields
+                .clone()
+                .into_iter()
+                .partition(|(key, _)| is_head(key));
+            let at = path.map(|segment| Segment::Key(segment.to_owned()));
+            let (head, head_problems) =
+                document.decode_at::<TemplateHead>(&at, Value::Object(head));
+            let (_, body_problems) =
+                document.decode_at::<Manifest>(&at, Value::Object(body.clone()));
+            told.extend(head_problems.into_iter().chain(body_problems));
+            if body.contains_key("template") {
+                told.push(document.place(Problem::error(
+                    &["templates", name, "template"],
+                    "a template stands on no other template",
+                )));
+            }
+            self.templates.insert(
+                name.clone(),
+                (head.unwrap_or_default(), Value::Object(body)),
+            );
+        }
+    }
+
+    /// The layers of a template, lowest first, with its full name and what it demands.
+    fn template(&self, reference: &str) -> Result<(String, Vec<Value>, Vec<String>), Problem> {
+        if let Some(built_in) = template::find(reference) {
+            let document = Document::parse(built_in.name, built_in.text)
+                .expect("a built-in template is sound: the tests read each");
+            let layers = vec![document.value().clone(), self.defaults.clone()];
+            return Ok((built_in.reference(), layers, Vec::new()));
+        }
+        if let Some((head, body)) = self.templates.get(reference) {
+            let layers = vec![self.defaults.clone(), body.clone()];
+            return Ok((reference.to_owned(), layers, head.required_env.clone()));
+        }
+        let known: Vec<_> = template::built_in()
+            .iter()
+            .map(|t| t.name)
+            .chain(self.templates.keys().map(String::as_str))
+            .collect();
+        Err(
+            Problem::error(&["template"], format!("no template `{reference}`"))
+                .with_help(format!("known: {}", known.join(", "))),
+        )
+    }
+
+    fn lay_over(&self, manifest: &Document, reference: Option<&str>) -> Result<Layered, Problem> {
+        let reference = reference
+            .or(self.default_template.as_deref())
+            .unwrap_or(template::DEFAULT);
+        let (template, layers, required_env) = self.template(reference)?;
+        let mut merged = Value::Object(Map::new());
+        for layer in layers {
+            merge(&mut merged, layer);
+        }
+        merge(&mut merged, manifest.value().clone());
+        drop_nulls(&mut merged);
+        let merged = serde_json::from_value(merged)
+            .map_err(|error| Problem::error(&[], format!("with its template: {error}")))?;
+        Ok(Layered {
+            template,
+            required_env,
+            merged,
+        })
+    }
+}
+
+/// Lays `over` on `base`: maps deeply, everything else whole.
+fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                match base.get_mut(&key) {
+                    Some(below) => merge(below, value),
+                    None => {
+                        base.insert(key, value);
+                    }
+                }
+            }
+        }
+        // An absent layer says nothing.
+        (Value::Object(base), Value::Null) if base.is_empty() => {}
+        (base, over) => *base = over,
+    }
+}
+
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(map) = value {
+        map.retain(|_, below| !below.is_null());
+        map.values_mut().for_each(drop_nulls);
+    }
+}

@@ -1,0 +1,435 @@
+//! A layered manifest as a spec: every field with its value, every value in its one form.
+
+use std::collections::BTreeMap;
+
+use super::Layered;
+use crate::words::config::{Config, TlsConfig};
+use crate::words::diagnostic::Problem;
+use crate::words::label;
+use crate::words::manifest::{
+    EnvValue, HealthPart, Manifest, ResourcesPart, ScreenPart, SecretFrom, SecurityPart,
+    StatusRange, VolumePart,
+};
+use crate::words::name::{self, EndpointName, InstanceName};
+use crate::words::quantity::{Bytes, Cpus, Span};
+use crate::words::route::{Edge, Endpoint, Tls};
+use crate::words::secret::{self, SecretName, SecretSource, SecretSpec};
+use crate::words::spec::{HealthProbe, Resources, Screen, Security, Spec, Volume, VolumeSource};
+
+/// Less memory than the engine takes.
+const MEMORY_MIN: Bytes = Bytes::mib(6);
+/// A uid or gid where a manifest gives none.
+const USER_DEFAULT: u32 = 1000;
+
+/// The spec, absent when a problem leaves nothing to make one of, and every problem.
+pub(super) fn normalise(
+    name: &InstanceName,
+    layered: &Layered,
+    config: &Config,
+) -> (Option<Spec>, Vec<Problem>) {
+    let manifest = &layered.merged;
+    let mut told = Vec::new();
+    let endpoints = endpoints(name, manifest, config, &mut told);
+    let allowed_hosts = endpoints
+        .values()
+        .map(|endpoint| config.public.authority(&endpoint.host))
+        .collect();
+    check_required(layered, &mut told);
+    check_env(manifest, &mut told);
+    let Some(image) = manifest
+        .image
+        .clone()
+        .filter(|image| !image.trim().is_empty())
+    else {
+        told.push(
+            Problem::error(
+                &["image"],
+                format!("template `{}` names no image", layered.template),
+            )
+            .with_help("name one, such as `image: acme/mcp-server:3`"),
+        );
+        return (None, told);
+    };
+    let spec = Spec {
+        name: name.clone(),
+        template: layered.template.clone(),
+        owner: manifest.owner.clone(),
+        state: manifest.state.unwrap_or_default(),
+        image,
+        pull: manifest.pull.unwrap_or_default(),
+        entrypoint: manifest.entrypoint.clone(),
+        command: manifest.command.clone(),
+        env: texts(&manifest.env),
+        secrets: secrets(manifest, &mut told),
+        screen: manifest
+            .screen
+            .as_ref()
+            .map(|screen| self::screen(screen, &mut told)),
+        resources: resources(manifest.resources.as_ref(), &mut told),
+        health: manifest
+            .health
+            .as_ref()
+            .map(|h| health(h, &endpoints, &mut told)),
+        endpoints,
+        edge: edge(config),
+        allowed_hosts,
+        restart: manifest.restart.unwrap_or_default(),
+        replace: manifest.replace.unwrap_or_default(),
+        volumes: volumes(manifest.volumes.as_deref().unwrap_or_default(), &mut told),
+        security: security(manifest.security.as_ref(), &mut told),
+        network: config.network.name.clone(),
+        labels: labels(manifest, &mut told),
+        tokens: manifest.tokens.clone().unwrap_or_default(),
+        protect: manifest.protect.unwrap_or_default(),
+    };
+    check_replace(&spec, &mut told);
+    (Some(spec), told)
+}
+
+fn texts(values: &BTreeMap<String, EnvValue>) -> BTreeMap<String, String> {
+    values
+        .iter()
+        .map(|(key, value)| (key.clone(), value.0.clone()))
+        .collect()
+}
+
+fn endpoints(
+    name: &InstanceName,
+    manifest: &Manifest,
+    config: &Config,
+    told: &mut Vec<Problem>,
+) -> BTreeMap<EndpointName, Endpoint> {
+    let mut endpoints = BTreeMap::new();
+    for (key, part) in &manifest.endpoints {
+        let at = ["endpoints", key.as_str()];
+        let host = name::host_label(key, name).and_then(|label| config.domain.child(&label));
+        let path = part.path.clone().unwrap_or_else(|| "/".to_owned());
+        if !path.starts_with('/') {
+            told.push(
+                Problem::error(
+                    &[at[0], at[1], "path"],
+                    format!("`{path}` does not begin with `/`"),
+                )
+                .with_help(format!("write `/{path}`")),
+            );
+        }
+        match (part.port, host) {
+            (Some(port), Ok(host)) => {
+                let auth = part.auth.unwrap_or_default();
+                endpoints.insert(
+                    key.clone(),
+                    Endpoint {
+                        port: port.get(),
+                        path,
+                        auth,
+                        host,
+                    },
+                );
+            }
+            (None, _) => told.push(
+                Problem::error(&at, "no port").with_help("name the port inside the container"),
+            ),
+            (_, Err(error)) => told.push(
+                Problem::error(&at, format!("its host name: {error}"))
+                    .with_help("choose a shorter name for the instance or the endpoint"),
+            ),
+        }
+    }
+    endpoints
+}
+
+fn edge(config: &Config) -> Edge {
+    let traefik = &config.traefik;
+    Edge {
+        entrypoints: traefik.entrypoints.clone(),
+        tls: match &traefik.tls {
+            TlsConfig::Plain(false) => Tls::Off,
+            TlsConfig::Plain(true) => Tls::On,
+            TlsConfig::Resolver { cert_resolver } => Tls::Resolver(cert_resolver.clone()),
+        },
+        auth_url: traefik
+            .auth_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}/auth/mcp-bearer-check", config.listen.auth)),
+        middlewares: traefik.middlewares.clone(),
+    }
+}
+
+fn secrets(manifest: &Manifest, told: &mut Vec<Problem>) -> BTreeMap<SecretName, SecretSpec> {
+    let source = |from: &SecretFrom| match from {
+        SecretFrom::FromFile(path) => SecretSource::File(path.clone()),
+        SecretFrom::FromEnv(name) => SecretSource::Env(name.clone()),
+    };
+    let mut secrets: BTreeMap<SecretName, SecretSpec> = manifest
+        .secrets
+        .iter()
+        .map(|(name, from)| {
+            (
+                name.clone(),
+                SecretSpec {
+                    from: source(from),
+                    print: None,
+                },
+            )
+        })
+        .collect();
+    if let Some(vnc) = &manifest.vnc {
+        let name: SecretName = secret::VNC_PASSWORD.parse().expect("a secret's name");
+        let from = vnc
+            .password
+            .as_ref()
+            .map_or(SecretSource::Generated, source);
+        if secrets
+            .insert(name, SecretSpec { from, print: None })
+            .is_some()
+        {
+            told.push(
+                Problem::error(
+                    &["secrets", secret::VNC_PASSWORD],
+                    "the VNC password has its own key",
+                )
+                .with_help("write it under vnc.password"),
+            );
+        }
+    }
+    secrets
+}
+
+fn screen(part: &ScreenPart, told: &mut Vec<Problem>) -> Screen {
+    let screen = Screen {
+        width: part.width.map_or(1280, std::num::NonZero::get),
+        height: part.height.map_or(720, std::num::NonZero::get),
+        depth: part.depth.unwrap_or(24),
+    };
+    let mut check = |field: &str, value: u16, range: std::ops::RangeInclusive<u16>| {
+        if !range.contains(&value) {
+            let message = format!("{value} is not from {} to {}", range.start(), range.end());
+            told.push(Problem::error(&["screen", field], message));
+        }
+    };
+    check("width", screen.width, 320..=7680);
+    check("height", screen.height, 240..=4320);
+    if ![16, 24].contains(&screen.depth) {
+        let message = format!("{} bits a pixel is neither 16 nor 24", screen.depth);
+        told.push(Problem::error(&["screen", "depth"], message));
+    }
+    screen
+}
+
+fn resources(part: Option<&ResourcesPart>, told: &mut Vec<Problem>) -> Resources {
+    let part = part.cloned().unwrap_or_default();
+    let resources = Resources {
+        memory: part.memory.unwrap_or(Bytes::mib(512)),
+        cpus: part.cpus.unwrap_or(Cpus(1_000_000_000)),
+        pids: part.pids.map_or(256, std::num::NonZero::get),
+        shm: part.shm.unwrap_or(Bytes::mib(64)),
+    };
+    if resources.memory < MEMORY_MIN {
+        let message = format!("{} is less than {MEMORY_MIN}", resources.memory);
+        told.push(Problem::error(&["resources", "memory"], message));
+    }
+    if resources.cpus < Cpus(10_000_000) {
+        let message = format!("{} is less than 0.01", resources.cpus);
+        told.push(Problem::error(&["resources", "cpus"], message));
+    }
+    resources
+}
+
+fn health(
+    part: &HealthPart,
+    endpoints: &BTreeMap<EndpointName, Endpoint>,
+    told: &mut Vec<Problem>,
+) -> HealthProbe {
+    let endpoint = part
+        .endpoint
+        .clone()
+        .unwrap_or_else(|| "mcp".parse().expect("an endpoint's name"));
+    if !endpoints.contains_key(&endpoint) {
+        let known: Vec<_> = endpoints.keys().map(EndpointName::as_str).collect();
+        told.push(
+            Problem::error(&["health", "endpoint"], format!("no endpoint `{endpoint}`"))
+                .with_help(format!("known: {}", known.join(", "))),
+        );
+    }
+    HealthProbe {
+        endpoint,
+        path: part.path.clone().unwrap_or_else(|| "/".to_owned()),
+        expect: part.expect.unwrap_or(StatusRange {
+            first: 200,
+            last: 499,
+        }),
+        interval: part.interval.unwrap_or(Span::secs(10)),
+        timeout: part.timeout.unwrap_or(Span::secs(3)),
+        retries: part.retries.map_or(3, std::num::NonZero::get),
+        start_period: part.start_period.unwrap_or(Span::secs(20)),
+    }
+}
+
+fn volumes(parts: &[VolumePart], told: &mut Vec<Problem>) -> Vec<Volume> {
+    let mut volumes: Vec<Volume> = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        let at = index.to_string();
+        let path = ["volumes", &at];
+        let plain = |name: &str| name.parse::<SecretName>().is_ok() && name.len() <= 64;
+        let source = match (&part.name, &part.host) {
+            (Some(name), None) if plain(name) => VolumeSource::Name(name.clone()),
+            (Some(name), None) => {
+                let message = format!("`{name}` is no volume's name");
+                told.push(
+                    Problem::error(&["volumes", &at, "name"], message)
+                        .with_help("letters, digits, `_`, `-` and `.`, 64 at most"),
+                );
+                continue;
+            }
+            (None, Some(host)) if host.starts_with('/') => VolumeSource::Host(host.clone()),
+            (None, Some(host)) => {
+                let message = format!("`{host}` is no absolute path");
+                told.push(Problem::error(&["volumes", &at, "host"], message));
+                continue;
+            }
+            _ => {
+                told.push(
+                    Problem::error(&path, "neither or both of `name` and `host`")
+                        .with_help("`name` is a volume of the instance's own, `host` a directory"),
+                );
+                continue;
+            }
+        };
+        let target = part.target.clone().unwrap_or_default();
+        if !target.starts_with('/') || target.starts_with(secret::DIRECTORY) {
+            told.push(
+                Problem::error(
+                    &["volumes", &at, "target"],
+                    "no place where it could be mounted",
+                )
+                .with_help("write an absolute path, not below /run/secrets"),
+            );
+        } else if volumes.iter().any(|volume| volume.target == target) {
+            let message = format!("a second volume at {target}");
+            told.push(Problem::error(&["volumes", &at, "target"], message));
+        }
+        volumes.push(Volume {
+            source,
+            target,
+            read_only: part.read_only.unwrap_or(false),
+        });
+    }
+    volumes
+}
+
+fn security(part: Option<&SecurityPart>, told: &mut Vec<Problem>) -> Security {
+    let part = part.cloned().unwrap_or_default();
+    let (uid, gid) = match &part.user {
+        None => (USER_DEFAULT, USER_DEFAULT),
+        Some(EnvValue(text)) => {
+            let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+            match (uid.parse(), gid.parse()) {
+                (Ok(uid), Ok(gid)) => (uid, gid),
+                _ => {
+                    told.push(
+                        Problem::error(
+                            &["security", "user"],
+                            format!("`{text}` is no numeric user"),
+                        )
+                        .with_help("write \"1000\" or \"1000:1000\""),
+                    );
+                    (USER_DEFAULT, USER_DEFAULT)
+                }
+            }
+        }
+    };
+    for path in part.tmpfs.keys().filter(|path| !path.starts_with('/')) {
+        told.push(Problem::error(
+            &["security", "tmpfs", path],
+            "no absolute path",
+        ));
+    }
+    let mut cap_add: Vec<String> = part
+        .cap_add
+        .unwrap_or_default()
+        .iter()
+        .map(|name| name.to_ascii_uppercase())
+        .map(|name| {
+            name.strip_prefix("CAP_")
+                .map_or(name.clone(), str::to_owned)
+        })
+        .collect();
+    cap_add.sort();
+    cap_add.dedup();
+    Security {
+        uid,
+        gid,
+        cap_add,
+        read_only: part.read_only.unwrap_or(false),
+        tmpfs: part.tmpfs,
+    }
+}
+
+fn labels(manifest: &Manifest, told: &mut Vec<Problem>) -> BTreeMap<String, String> {
+    for key in manifest.labels.keys() {
+        if label::RESERVED
+            .iter()
+            .any(|reserved| key.starts_with(reserved))
+        {
+            told.push(
+                Problem::error(&["labels", key], format!("`{key}` is reserved"))
+                    .with_help("labels under traefik. and instanced. are the daemon's own"),
+            );
+        }
+    }
+    texts(&manifest.labels)
+}
+
+fn check_required(layered: &Layered, told: &mut Vec<Problem>) {
+    for variable in &layered.required_env {
+        if !layered.merged.env.contains_key(variable) {
+            told.push(
+                Problem::error(
+                    &["env"],
+                    format!("template `{}` needs {variable}", layered.template),
+                )
+                .with_help(format!("write `env: {{ {variable}: … }}`")),
+            );
+        }
+    }
+}
+
+/// Variables that the daemon sets itself.
+const OURS: [&str; 5] = [
+    "INSTANCE_ID",
+    "SCREEN_WIDTH",
+    "SCREEN_HEIGHT",
+    "COLOR_DEPTH",
+    "MCP_ALLOWED_HOSTS",
+];
+
+fn check_env(manifest: &Manifest, told: &mut Vec<Problem>) {
+    for (key, value) in &manifest.env {
+        if key.is_empty() || key.contains(['=', '\0']) || value.0.contains('\0') {
+            told.push(Problem::error(
+                &["env", key],
+                "no name or value of a variable",
+            ));
+        } else if OURS.contains(&key.as_str()) {
+            told.push(
+                Problem::error(&["env", key], format!("{key} is set by the daemon"))
+                    .with_help("`screen` sets the screen; the rest follows from name and domain"),
+            );
+        }
+    }
+}
+
+fn check_replace(spec: &Spec, told: &mut Vec<Problem>) {
+    use crate::words::manifest::ReplaceOrder;
+    if spec.replace != ReplaceOrder::StartFirst {
+        return;
+    }
+    // Two generations run at once during such a swap.
+    if let Some(volume) = spec.volumes.iter().find(|volume| !volume.read_only) {
+        let message = format!("start-first with a writable volume at {}", volume.target);
+        told.push(
+            Problem::error(&["replace"], message)
+                .with_help("two generations would write to it at once: use stop-first"),
+        );
+    }
+}

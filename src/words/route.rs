@@ -1,0 +1,45 @@
+//! Routes: which host name leads to which port of an instance, and through what. Data; an engine's
+//! adapter renders them to Traefik labels, another one to something else.
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::Auth;
+use super::name::HostName;
+
+/// One endpoint as the edge sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The port inside the container.
+    pub port: u16,
+    /// The path that clients open; no part of the route.
+    pub path: String,
+    /// Who may reach it.
+    pub auth: Auth,
+    /// `<endpoint>-<name>.<domain>`.
+    pub host: HostName,
+}
+
+/// What every route of a fleet goes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// Traefik's entry points.
+    pub entrypoints: Vec<String>,
+    /// TLS at the edge.
+    pub tls: Tls,
+    /// Where Traefik asks for a verdict; `/<endpoint>-<name>` is appended.
+    pub auth_url: String,
+    /// Middlewares of the operator's own, before ours.
+    pub middlewares: Vec<String>,
+}
+
+/// TLS of a router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tls {
+    /// Plain HTTP.
+    Off,
+    /// The edge's own certificates.
+    On,
+    /// Certificates from this resolver.
+    Resolver(String),
+}

@@ -1,0 +1,66 @@
+//! Built-in templates. One never changes under its name and version, so that a new binary replaces
+//! nothing; what is better gets the next version.
+
+/// A template that comes with the binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Template {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version; the bare name means 1.
+    pub version: u32,
+    /// What it is for, in a line.
+    pub description: &'static str,
+    /// Its manifest fields, as YAML.
+    pub text: &'static str,
+}
+
+const BUILT_IN: [Template; 2] = [
+    Template {
+        name: "playwright-browser",
+        version: 1,
+        description: "A real browser: Playwright MCP to drive it, noVNC to watch it",
+        text: include_str!("template/playwright-browser@1.yaml"),
+    },
+    Template {
+        name: "mcp-http",
+        version: 1,
+        description: "Any MCP server that speaks HTTP; the manifest names its image",
+        text: include_str!("template/mcp-http@1.yaml"),
+    },
+];
+
+/// The template of a manifest that names none, where the fleet's defaults name none either.
+pub const DEFAULT: &str = "playwright-browser";
+
+/// All built-in templates.
+pub fn built_in() -> &'static [Template] {
+    &BUILT_IN
+}
+
+/// The built-in template under `name` or `name@version`.
+pub fn find(reference: &str) -> Option<&'static Template> {
+    let (name, version) = split(reference)?;
+    BUILT_IN
+        .iter()
+        .find(|t| t.name == name && t.version == version)
+}
+
+/// Whether `reference` names a built-in template in any version: a fleet cannot take that name.
+pub fn is_reserved(reference: &str) -> bool {
+    let name = reference.split('@').next().unwrap_or_default();
+    BUILT_IN.iter().any(|t| t.name == name)
+}
+
+impl Template {
+    /// `name@version`.
+    pub fn reference(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+}
+
+fn split(reference: &str) -> Option<(&str, u32)> {
+    match reference.split_once('@') {
+        Some((name, version)) => Some((name, version.parse().ok()?)),
+        None => Some((reference, 1)),
+    }
+}

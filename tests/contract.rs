@@ -1,0 +1,80 @@
+//! One contract for every engine that runs containers one by one: the fake keeps it, so that what is proved on
+//! the fake holds; the real engine keeps it, so that the fake stays honest. A missing engine fails.
+//!
+//! Needs an engine (`DOCKER_HOST` or the usual socket) and the `docker` program. Everything it makes is named
+//! `ct-<pid>-…` and removed again.
+
+mod support;
+
+#[path = "contract/docker_only.rs"]
+mod docker_only;
+#[path = "contract/events.rs"]
+mod events;
+#[path = "contract/fake_only.rs"]
+mod fake_only;
+#[path = "contract/files.rs"]
+mod files;
+#[path = "contract/lab.rs"]
+mod lab;
+#[path = "contract/life.rs"]
+mod life;
+#[path = "contract/names.rs"]
+mod names;
+#[path = "contract/networks.rs"]
+mod networks;
+#[path = "contract/docker_lab.rs"]
+mod real;
+#[path = "contract/refusals.rs"]
+mod refusals;
+#[path = "contract/volumes.rs"]
+mod volumes;
+
+/// Every clause, on the fake and on the real engine.
+macro_rules! contract {
+    ($($room:ident :: $clause:ident),+ $(,)?) => {
+        mod fake {
+            $(#[tokio::test]
+            async fn $clause() {
+                crate::$room::$clause(&crate::lab::FakeLab::new()).await;
+            })+
+        }
+        mod docker {
+            $(#[tokio::test]
+            async fn $clause() {
+                crate::real::in_lab(async |lab| crate::$room::$clause(lab).await).await;
+            })+
+        }
+    };
+}
+
+contract! {
+    life::a_container_is_created_started_stopped_and_removed,
+    life::every_call_can_be_made_twice,
+    life::what_was_killed_has_exited,
+    life::a_paused_container_is_let_go_on,
+    life::a_stopped_container_is_not_revived_by_its_policy,
+    life::every_restart_policy_is_read_back,
+    life::a_restart_policy_changes_in_place,
+    names::only_containers_with_all_labels_are_listed,
+    names::a_foreign_container_is_seen_by_its_name_alone,
+    files::files_are_put_before_start_and_read_back,
+    files::a_read_only_root_takes_no_files,
+    files::a_file_that_is_not_there_is_gone,
+    files::a_directory_is_no_file,
+    networks::an_isolated_network_keeps_neighbours_apart,
+    networks::an_open_network_says_why,
+    networks::a_second_network_of_one_name_is_refused,
+    volumes::a_volume_is_found_by_its_labels,
+    volumes::a_volume_of_another_is_a_conflict,
+    volumes::a_volume_in_use_stays,
+    events::a_change_after_the_cursor_wakes,
+    events::nothing_is_seen_twice,
+    events::nothing_is_lost_across_a_reconnect,
+    events::what_others_do_wakes_nobody,
+    events::a_cancelled_wait_loses_nothing,
+    refusals::an_absent_image_is_gone_and_helped,
+    refusals::an_absent_network_is_gone,
+    refusals::a_taken_name_is_a_conflict,
+    refusals::what_is_not_there_is_gone,
+    refusals::a_running_container_is_not_removed,
+}

@@ -1,0 +1,220 @@
+//! A lab on a real engine, through the `docker` program where a person's hands are wanted.
+
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::Path;
+use std::process::Output;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use instanced::doors::engine::containers::{ChangeContainers as _, ReadContainers as _};
+use instanced::doors::engine::docker::Docker;
+use tokio::process::Command;
+use tokio::sync::Mutex;
+
+use crate::lab::Lab;
+
+const TINY: &str = "instanced/tiny:1";
+/// With a health check every second.
+pub const TINY_CHECKED: &str = "instanced/tiny-checked:1";
+
+/// How many labs stand on the shared network. An engine may refuse to remove a network after many creates, so
+/// one serves them all, and the last to leave tries.
+static GUESTS: Mutex<u32> = Mutex::const_new(0);
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+/// A lab on the engine of this machine.
+pub struct DockerLab {
+    engine: Docker,
+    prefix: String,
+    network: String,
+}
+
+/// Runs a clause in a lab of its own and cleans up, also when the clause failed.
+pub async fn in_lab(clause: impl AsyncFnOnce(&DockerLab)) {
+    let lab = DockerLab::open().await;
+    let result = AssertUnwindSafe(clause(&lab)).catch_unwind().await;
+    lab.close().await;
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
+}
+
+impl DockerLab {
+    async fn open() -> Self {
+        build_images();
+        let engine = Docker::connect(None).expect("the contract needs a container engine");
+        let network = format!("ct-{}-net", std::process::id());
+        let mut guests = GUESTS.lock().await;
+        *guests += 1;
+        if engine
+            .networks(&network)
+            .await
+            .expect("networks")
+            .is_empty()
+        {
+            engine
+                .create_network(&network, true, &[].into())
+                .await
+                .expect("a network");
+        }
+        drop(guests);
+        let prefix = format!(
+            "ct-{}-{}-",
+            std::process::id(),
+            LABS.fetch_add(1, Ordering::Relaxed)
+        );
+        Self {
+            engine,
+            prefix,
+            network,
+        }
+    }
+
+    /// Best effort: what cannot be removed is only untidy.
+    async fn close(&self) {
+        let mine = self.engine.names(&self.prefix).await.unwrap_or_default();
+        for name in mine.keys() {
+            docker(&["rm", "--force", "--volumes", name]).await;
+        }
+        for volume in self
+            .engine
+            .volumes(&self.labels())
+            .await
+            .unwrap_or_default()
+        {
+            docker(&["volume", "rm", &volume]).await;
+        }
+        let mut guests = GUESTS.lock().await;
+        *guests -= 1;
+        if *guests == 0 {
+            docker(&["network", "rm", &self.network]).await;
+        }
+    }
+
+    /// A line of what a program inside a container says; also when it fails.
+    pub async fn exec(&self, container: &str, words: &[&str]) -> String {
+        let output = docker(&[&["exec", container, "/tiny"], words].concat()).await;
+        [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
+            .join("")
+    }
+
+    /// What inspect says under a Go template.
+    pub async fn inspect(&self, container: &str, template: &str) -> String {
+        let output = docker(&["inspect", "--format", template, container]).await;
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Waits until an image's program serves inside.
+    pub async fn serves(&self, container: &str) {
+        for _ in 0..100 {
+            if docker(&["exec", container, "/tiny", "ping"])
+                .await
+                .status
+                .success()
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{container} does not serve");
+    }
+}
+
+impl Lab for DockerLab {
+    type Engine = Docker;
+
+    fn engine(&self) -> &Docker {
+        &self.engine
+    }
+
+    fn reconnected(&self) -> Docker {
+        Docker::connect(None).expect("the engine answered before")
+    }
+
+    fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn image(&self) -> &'static str {
+        TINY
+    }
+
+    fn network(&self) -> &str {
+        &self.network
+    }
+
+    async fn kill(&self, container: &str) {
+        must(&["kill", container]).await;
+    }
+
+    async fn pause(&self, container: &str) {
+        must(&["pause", container]).await;
+    }
+
+    async fn add_foreign(&self, name: &str) {
+        must(&[
+            "run",
+            "--detach",
+            "--name",
+            name,
+            "--network",
+            &self.network,
+            TINY,
+        ])
+        .await;
+    }
+
+    async fn drop_network(&self, name: &str) {
+        docker(&["network", "rm", name]).await;
+    }
+
+    async fn file_facts(&self, container: &str, path: &str) -> String {
+        self.exec(container, &["stat", path]).await
+    }
+
+    async fn reaches(&self, from: &str, to: &str, address: IpAddr) -> bool {
+        self.serves(to).await;
+        let address = address.to_string();
+        docker(&["exec", from, "/tiny", "probe", &address, "8080"])
+            .await
+            .status
+            .success()
+    }
+}
+
+/// Runs the `docker` program.
+pub async fn docker(arguments: &[&str]) -> Output {
+    Command::new("docker")
+        .args(arguments)
+        .output()
+        .await
+        .expect("the contract needs the docker program")
+}
+
+/// Runs the `docker` program, and expects it to succeed.
+pub async fn must(arguments: &[&str]) {
+    let output = docker(arguments).await;
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "docker {arguments:?}: {told}");
+}
+
+fn build_images() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny/build.sh");
+        let checked =
+            "HEALTHCHECK --interval=1s --timeout=5s --retries=2 CMD [\"/tiny\", \"ping\"]";
+        for arguments in [&[TINY][..], &[TINY_CHECKED, checked]] {
+            let status = std::process::Command::new(&script).args(arguments).status();
+            assert!(
+                status.expect("a shell").success(),
+                "{} {arguments:?}",
+                script.display()
+            );
+        }
+    });
+}

@@ -1,0 +1,208 @@
+//! What only a real engine can show.
+
+use std::time::{Duration, Instant};
+
+use instanced::doors::engine::ErrorClass;
+use instanced::doors::engine::containers::{
+    ChangeContainers as _, DraftMount, MountSource, ReadContainers as _,
+};
+use instanced::doors::engine::docker::{Docker, DockerReader};
+use instanced::words::manifest::Restart;
+use instanced::words::observed::{Health, Phase};
+
+use crate::lab::Lab as _;
+use crate::real::{DockerLab, TINY_CHECKED, in_lab, must};
+
+#[tokio::test]
+async fn limits_and_hardening_are_as_drafted() {
+    in_lab(async |lab| {
+        let mut draft = lab.draft("hard");
+        draft.cap_add.push("NET_BIND_SERVICE".to_owned());
+        let id = lab.engine().create(&draft).await.expect("created");
+        let told = async |template: &str| lab.inspect(&id, template).await;
+        let limits = told("{{ with .HostConfig }}{{ .Memory }} {{ .MemorySwap }} {{ .NanoCpus }} {{ .PidsLimit }} {{ .ShmSize }}{{ end }}");
+        assert_eq!(limits.await, "67108864 67108864 500000000 64 16777216");
+        let rights = told("{{ with .HostConfig }}{{ .CapDrop }} {{ .CapAdd }} {{ .SecurityOpt }} {{ .Privileged }} {{ .ReadonlyRootfs }} {{ .Tmpfs }} {{ .IpcMode }} [{{ .PidMode }}]{{ end }}");
+        assert_eq!(
+            rights.await,
+            "[ALL] [NET_BIND_SERVICE] [no-new-privileges:true] false true map[/tmp:rw,noexec,nosuid,nodev,size=8388608,mode=1777] private []"
+        );
+        let rest = told("{{ .Config.Hostname }} {{ .Config.User }} {{ .Config.StopTimeout }} {{ .HostConfig.Init }} {{ .HostConfig.AutoRemove }} {{ .HostConfig.PublishAllPorts }} {{ .HostConfig.PortBindings }}");
+        assert_eq!(rest.await, "hard 1000:1000 5 false false false map[]");
+        let log = told("{{ .HostConfig.LogConfig.Type }} {{ .HostConfig.LogConfig.Config }}").await;
+        assert_eq!(log, "json-file map[max-file:3 max-size:10m]");
+        assert_eq!(told("{{ .Config.Env }}").await, "[SCREEN_WIDTH=800]");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn inside_nothing_is_left_to_take() {
+    in_lab(async |lab| {
+        let id = lab.run(&lab.draft("hard")).await;
+        let status = lab.exec(&id, &["status"]).await;
+        for line in [
+            "Uid:\t1000",
+            "CapEff:\t0000000000000000",
+            "CapBnd:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+        ] {
+            assert!(status.contains(line), "{line}: {status}");
+        }
+        assert!(
+            lab.exec(&id, &["write", "/here"])
+                .await
+                .contains("Read-only file system")
+        );
+        assert_eq!(lab.exec(&id, &["write", "/tmp/here"]).await, "");
+        assert_eq!(lab.exec(&id, &["stat", "/tmp"]).await, "1777 0 0");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_ignores_term_is_killed_after_its_grace() {
+    in_lab(async |lab| {
+        let mut draft = lab.draft("deaf");
+        draft
+            .env
+            .insert("TINY_IGNORE_TERM".to_owned(), "1".to_owned());
+        draft.restart = Restart::Always;
+        let id = lab.run(&draft).await;
+        lab.serves(&id).await;
+        let begun = Instant::now();
+        lab.engine().stop(&id, 1).await.expect("stopped");
+        assert!(begun.elapsed() >= Duration::from_secs(1));
+        assert_eq!(lab.look(&id).await.phase, Phase::Exited(137));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_crash_loop_is_seen_and_can_be_ended() {
+    in_lab(async |lab| {
+        let mut draft = lab.draft("loop");
+        draft
+            .env
+            .insert("TINY_EXIT_AFTER_MS".to_owned(), "1".to_owned());
+        draft
+            .env
+            .insert("TINY_EXIT_CODE".to_owned(), "3".to_owned());
+        draft.restart = Restart::Always;
+        let id = lab.run(&draft).await;
+        let mut phase = lab.look(&id).await.phase;
+        for _ in 0..100 {
+            if phase == Phase::Restarting {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            phase = lab.look(&id).await.phase;
+        }
+        assert_eq!(phase, Phase::Restarting);
+        lab.engine().stop(&id, 1).await.expect("stopped");
+        assert!(matches!(lab.look(&id).await.phase, Phase::Exited(_)));
+        lab.engine().remove(&id).await.expect("removed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn health_checks_wake_only_by_their_verdict() {
+    in_lab(async |lab| {
+        let (engine, labels) = (lab.engine(), lab.labels());
+        let mut draft = lab.draft("checked");
+        TINY_CHECKED.clone_into(&mut draft.image);
+        draft
+            .env
+            .insert("TINY_SLOW_START_MS".to_owned(), "1500".to_owned());
+        let id = lab.run(&draft).await;
+        assert_eq!(lab.look(&id).await.health, Some(Health::Starting));
+        let mut cursor = None;
+        let verdict = engine.changed(&labels, &mut cursor);
+        tokio::time::timeout(Duration::from_secs(20), verdict)
+            .await
+            .expect("a verdict")
+            .expect("told");
+        while lab.look(&id).await.health != Some(Health::Healthy) {
+            let verdict = engine.changed(&labels, &mut cursor);
+            tokio::time::timeout(Duration::from_secs(20), verdict)
+                .await
+                .expect("a verdict")
+                .expect("told");
+        }
+        let several_checks =
+            tokio::time::timeout(Duration::from_secs(4), engine.changed(&labels, &mut cursor));
+        assert!(
+            several_checks.await.is_err(),
+            "a check that changes nothing wakes nobody"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_network_that_is_left_by_hand_wakes() {
+    in_lab(async |lab| {
+        let (engine, labels) = (lab.engine(), lab.labels());
+        let id = lab.run(&lab.draft("a")).await;
+        let mut cursor = None;
+        let wait = async |cursor: &mut Option<String>| {
+            tokio::time::timeout(Duration::from_secs(2), engine.changed(&labels, cursor)).await
+        };
+        while wait(&mut cursor).await.is_ok() {}
+        must(&["network", "disconnect", lab.network(), &id]).await;
+        wait(&mut cursor).await.expect("woken").expect("told");
+        assert!(lab.look(&id).await.addresses.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_host_directory_is_refused_with_help() {
+    in_lab(async |lab: &DockerLab| {
+        let mut draft = lab.draft("a");
+        let source = MountSource::Host("/no/such/directory".to_owned());
+        draft.mounts.push(DraftMount {
+            source,
+            target: "/x".to_owned(),
+            read_only: true,
+        });
+        let error = lab.engine().create(&draft).await.expect_err("refused");
+        assert_eq!(error.class, ErrorClass::Permanent, "{error}");
+        assert!(
+            error
+                .help
+                .expect("a way out")
+                .contains("make the directory")
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unreachable_registry_is_worth_another_try() {
+    in_lab(async |lab| {
+        let error = lab
+            .engine()
+            .pull("127.0.0.1:1/none:1")
+            .await
+            .expect_err("refused");
+        assert_eq!(error.class, ErrorClass::Retry, "{error}");
+        assert!(error.help.expect("a way out").contains("cannot be reached"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_away() {
+    let error = Docker::connect(Some("unix:///run/no-such-engine.sock"))
+        .err()
+        .expect("nobody there");
+    assert_eq!(error.class, ErrorClass::Away);
+    // Another address is tried at the first call.
+    let reader = DockerReader::connect(Some("tcp://127.0.0.1:1")).expect("an address");
+    let error = reader.list(&[]).await.expect_err("refused");
+    assert_eq!(error.class, ErrorClass::Away, "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+}

@@ -1,0 +1,162 @@
+//! Where a clause is tried: an engine, and hands outside it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use instanced::doors::engine::containers::{
+    ChangeContainers, Container, Draft, ReadContainers as _,
+};
+use instanced::words::manifest::Restart;
+
+use crate::support::fake_containers::FakeContainers;
+
+/// The label that every container of a lab carries; its value is the lab's prefix.
+pub const LABEL: &str = "instanced.contract";
+
+/// An engine, and what a person beside it could do and see.
+pub trait Lab {
+    /// The engine under test.
+    type Engine: ChangeContainers;
+
+    /// The engine.
+    fn engine(&self) -> &Self::Engine;
+    /// A new connection to it.
+    fn reconnected(&self) -> Self::Engine;
+    /// What all names of this lab begin with.
+    fn prefix(&self) -> &str;
+    /// The tiny image.
+    fn image(&self) -> &'static str;
+    /// An isolated network.
+    fn network(&self) -> &str;
+
+    /// Kills a container.
+    async fn kill(&self, container: &str);
+    /// Pauses a container.
+    async fn pause(&self, container: &str);
+    /// Starts a container without labels.
+    async fn add_foreign(&self, name: &str);
+    /// Removes a network.
+    async fn drop_network(&self, name: &str);
+    /// Mode, owner and group of a file, seen from inside.
+    async fn file_facts(&self, container: &str, path: &str) -> String;
+    /// Whether `from` can open a connection to the MCP port of `to`, which has this address.
+    async fn reaches(&self, from: &str, to: &str, address: IpAddr) -> bool;
+
+    /// The label filter for this lab's containers.
+    fn labels(&self) -> Vec<(String, String)> {
+        vec![(LABEL.to_owned(), self.prefix().to_owned())]
+    }
+
+    /// A name of this lab.
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix())
+    }
+
+    /// A container that has everything a hardened instance has.
+    fn draft(&self, name: &str) -> Draft {
+        Draft {
+            name: self.name(name),
+            image: self.image().to_owned(),
+            entrypoint: None,
+            command: None,
+            env: BTreeMap::from([("SCREEN_WIDTH".to_owned(), "800".to_owned())]),
+            labels: self.labels().into_iter().collect(),
+            hostname: name.to_owned(),
+            user: "1000:1000".to_owned(),
+            memory: 64 << 20,
+            nano_cpus: 500_000_000,
+            pids: 64,
+            shm: 16 << 20,
+            restart: Restart::No,
+            cap_add: Vec::new(),
+            read_only: true,
+            tmpfs: BTreeMap::from([("/tmp".to_owned(), 8 << 20)]),
+            mounts: Vec::new(),
+            network: self.network().to_owned(),
+            stop_grace_secs: 5,
+        }
+    }
+
+    /// Creates and starts a container.
+    async fn run(&self, draft: &Draft) -> String {
+        let id = self.engine().create(draft).await.expect("created");
+        self.engine().start(&id).await.expect("started");
+        id
+    }
+
+    /// The container of this id, if it is there.
+    async fn find(&self, id: &str) -> Option<Container> {
+        let all = self.engine().list(&self.labels()).await.expect("listed");
+        all.into_iter().find(|found| found.id == id)
+    }
+
+    /// The container of this id.
+    async fn look(&self, id: &str) -> Container {
+        self.find(id).await.expect("it is there")
+    }
+}
+
+/// A lab with the fake.
+pub struct FakeLab {
+    engine: FakeContainers,
+}
+
+impl FakeLab {
+    const IMAGE: &str = "instanced/tiny:1";
+    const NETWORK: &str = "ct-fake-net";
+
+    /// A fake engine of its own.
+    pub fn new() -> Self {
+        Self {
+            engine: FakeContainers::new(&[Self::IMAGE], Self::NETWORK),
+        }
+    }
+}
+
+impl Lab for FakeLab {
+    type Engine = FakeContainers;
+
+    fn engine(&self) -> &FakeContainers {
+        &self.engine
+    }
+
+    fn reconnected(&self) -> FakeContainers {
+        self.engine.clone()
+    }
+
+    fn prefix(&self) -> &'static str {
+        "ct-fake-"
+    }
+
+    fn image(&self) -> &'static str {
+        Self::IMAGE
+    }
+
+    fn network(&self) -> &str {
+        Self::NETWORK
+    }
+
+    async fn kill(&self, container: &str) {
+        self.engine.kill(container);
+    }
+
+    async fn pause(&self, container: &str) {
+        self.engine.pause(container);
+    }
+
+    async fn add_foreign(&self, name: &str) {
+        self.engine.add_foreign(name);
+    }
+
+    async fn drop_network(&self, name: &str) {
+        self.engine.remove_network(name);
+    }
+
+    async fn file_facts(&self, container: &str, path: &str) -> String {
+        self.engine.file_facts(container, path).expect("a file")
+    }
+
+    async fn reaches(&self, from: &str, to: &str, _: IpAddr) -> bool {
+        self.engine.reaches(from, to)
+    }
+}

@@ -1,0 +1,306 @@
+//! The control API over a real unix socket: its own client, and a blunt one.
+
+#![allow(clippy::unwrap_used)] // Clippy knows test functions, not the helpers beside them.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use instanced::daemon::control::{ControlError, ControlSocket, Operations, Outcome};
+use instanced::doors::control_client::{ControlClient, ControlClientError};
+use instanced::words::control::{AskReconcile, IssueToken, Problem, SOCKET};
+use instanced::words::name::InstanceName;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Says what it was asked.
+struct Echo;
+
+fn echo(asked: impl std::fmt::Display) -> Value {
+    json!({ "asked": asked.to_string() })
+}
+
+impl Operations for Echo {
+    async fn health(&self) -> Outcome {
+        Ok(echo("health"))
+    }
+    async fn tokens(&self, instance: Option<InstanceName>) -> Outcome {
+        Ok(echo(format!("tokens {instance:?}")))
+    }
+    async fn issue_token(&self, asked: IssueToken) -> Outcome {
+        Ok(echo(format!(
+            "issue {} {} {:?}",
+            asked.instance, asked.label, asked.expires
+        )))
+    }
+    async fn revoke_token(&self, id: String) -> Outcome {
+        Err(Problem::not_found(format!("there is no token {id:?}")).with_help("see `token list`"))
+    }
+    async fn reconcile(&self, asked: AskReconcile) -> Outcome {
+        if asked.names.is_empty() {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        Ok(echo(format!(
+            "reconcile {:?} {:?}",
+            asked.names.len(),
+            asked.confirm_prune
+        )))
+    }
+    async fn plan(&self) -> Outcome {
+        Ok(json!({ "steps": vec!["x".repeat(1000); 500] }))
+    }
+    async fn instances(&self) -> Outcome {
+        Ok(echo("instances"))
+    }
+    async fn instance(&self, name: InstanceName) -> Outcome {
+        Ok(echo(format!("instance {name}")))
+    }
+    async fn vnc_password(&self, name: InstanceName) -> Outcome {
+        Ok(echo(format!("vnc {name}")))
+    }
+}
+
+struct Daemon {
+    state: TempDir,
+    shutdown: CancellationToken,
+    served: JoinHandle<()>,
+}
+
+impl Daemon {
+    async fn start() -> Self {
+        let state = TempDir::new().unwrap();
+        let socket = ControlSocket::bind(state.path()).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let served = tokio::spawn(socket.serve(Arc::new(Echo), shutdown.clone()));
+        Self {
+            state,
+            shutdown,
+            served,
+        }
+    }
+
+    async fn client(&self) -> ControlClient {
+        ControlClient::connect(self.state.path())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Sends bytes as they are; returns all that comes back until the end.
+    async fn raw(&self, bytes: &'static [u8]) -> String {
+        let path = self.state.path().join(SOCKET);
+        tokio::task::spawn_blocking(move || {
+            let mut stream = UnixStream::connect(path).unwrap();
+            stream
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            stream.write_all(bytes).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        })
+        .await
+        .unwrap()
+    }
+}
+
+async fn asked(client: &ControlClient, path: &str) -> Value {
+    client.get(path).await.unwrap()["asked"].clone()
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, ControlClientError>) -> Problem {
+    match result {
+        Err(ControlClientError::Refused(problem)) => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_path_leads_to_its_operation() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client().await;
+    assert_eq!(asked(&client, "/health").await, "health");
+    assert_eq!(asked(&client, "/v1/tokens").await, "tokens None");
+    assert_eq!(
+        asked(&client, "/v1/tokens?instance=alice").await,
+        "tokens Some(InstanceName(\"alice\"))"
+    );
+    assert_eq!(asked(&client, "/v1/instances").await, "instances");
+    assert_eq!(
+        asked(&client, "/v1/instances/alice").await,
+        "instance alice"
+    );
+    assert_eq!(
+        asked(&client, "/v1/instances/alice/vnc-password").await,
+        "vnc alice"
+    );
+    let issue = IssueToken {
+        instance: "alice".parse().unwrap(),
+        label: "ci".to_owned(),
+        expires: Some("2027-01-01T00:00:00Z".parse().unwrap()),
+        endpoints: Vec::new(),
+    };
+    let answer = client.post("/v1/tokens", &issue).await.unwrap();
+    assert_eq!(answer["asked"], "issue alice ci Some(2027-01-01T00:00:00Z)");
+    let round = json!({ "names": ["alice"], "confirm_prune": "abc" });
+    let answer = client.post("/v1/reconcile", &round).await.unwrap();
+    assert_eq!(answer["asked"], "reconcile 1 Some(\"abc\")");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_answer_arrives_whole() {
+    let daemon = Daemon::start().await;
+    let plan = daemon.client().await.get("/v1/plan").await.unwrap();
+    assert_eq!(plan["steps"].as_array().unwrap().len(), 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_arrives_as_the_problem_it_is() {
+    let daemon = Daemon::start().await;
+    let problem = refused(daemon.client().await.delete("/v1/tokens/k3v9x0qa").await);
+    assert_eq!(problem.status, 404);
+    assert_eq!(problem.detail, "there is no token \"k3v9x0qa\"");
+    assert_eq!(problem.help.as_deref(), Some("see `token list`"));
+    let raw = daemon
+        .raw(b"DELETE /v1/tokens/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .to_ascii_lowercase();
+    assert!(
+        raw.contains("content-type: application/problem+json"),
+        "{raw}"
+    );
+    assert!(raw.contains("cache-control: no-store"), "{raw}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_asked_is_refused_with_what_can() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client().await;
+    for path in [
+        "/",
+        "/v1",
+        "/v2/tokens",
+        "/v1/instances/alice/x",
+        "/v1/tokens/",
+    ] {
+        let status = refused(client.get(path).await).status;
+        assert!(matches!(status, 404 | 405), "{path}: {status}");
+    }
+    let problem = refused(client.delete("/v1/plan").await);
+    assert_eq!(problem.status, 405);
+    assert!(problem.detail.contains("GET"), "{}", problem.detail);
+    assert_eq!(
+        refused(client.get("/v1/instances/No_Name").await).status,
+        400
+    );
+    assert_eq!(
+        refused(client.get("/v1/tokens?instance=No_Name").await).status,
+        400
+    );
+    let error = client.get("no path at all").await.unwrap_err();
+    assert!(matches!(error, ControlClientError::Path { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_body_is_refused_with_the_field() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client().await;
+    let wrong = async |body: Value| refused(client.post("/v1/tokens", &body).await);
+    let problem = wrong(json!({ "instance": "No_Name", "label": "x" })).await;
+    assert_eq!(problem.status, 400);
+    assert!(problem.detail.contains("`instance`"), "{}", problem.detail);
+    assert!(
+        wrong(json!({ "label": "x" }))
+            .await
+            .detail
+            .contains("instance")
+    );
+    assert!(
+        wrong(json!({ "instance": "a", "label": "x", "secret": 1 }))
+            .await
+            .detail
+            .contains("secret")
+    );
+    let large = json!({ "instance": "a", "label": "x".repeat(100_000) });
+    assert_eq!(wrong(large).await.status, 413);
+    let form = b"POST /v1/tokens HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+        Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\na=b";
+    assert!(daemon.raw(form).await.starts_with("HTTP/1.1 415"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_does_not_wait_for_ever() {
+    let daemon = Daemon::start().await;
+    let client = daemon
+        .client()
+        .await
+        .with_patience(Duration::from_millis(50));
+    let error = client.post("/v1/reconcile", &json!({})).await.unwrap_err();
+    assert!(
+        matches!(error, ControlClientError::Silent { .. }),
+        "{error}"
+    );
+    // Others are served meanwhile.
+    assert_eq!(asked(&client, "/health").await, "health");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_daemon_there_is_no_client() {
+    let state = TempDir::new().unwrap();
+    assert!(
+        ControlClient::connect(state.path())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    // Nor with a socket that a killed daemon left behind.
+    drop(std::os::unix::net::UnixListener::bind(state.path().join(SOCKET)).unwrap());
+    assert!(
+        ControlClient::connect(state.path())
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let state = TempDir::new().unwrap();
+    drop(std::os::unix::net::UnixListener::bind(state.path().join(SOCKET)).unwrap());
+    let socket = ControlSocket::bind(state.path()).await.unwrap();
+    let mode = std::fs::metadata(socket.path())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let error = ControlSocket::bind(state.path()).await.unwrap_err();
+    assert!(matches!(error, ControlError::InUse { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_socket_is_left_alone() {
+    let state = TempDir::new().unwrap();
+    let path = state.path().join(SOCKET);
+    std::fs::write(&path, "precious").unwrap();
+    assert!(ControlSocket::bind(state.path()).await.is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_end_the_socket_is_gone() {
+    let daemon = Daemon::start().await;
+    daemon.client().await.get("/health").await.unwrap();
+    daemon.shutdown.cancel();
+    daemon.served.await.unwrap();
+    assert!(!daemon.state.path().join(SOCKET).exists());
+    assert!(
+        ControlClient::connect(daemon.state.path())
+            .await
+            .unwrap()
+            .is_none()
+    );
+}

@@ -1,0 +1,31 @@
+//! The main job with real parts: engine, image, Traefik, the official MCP client, and the daemon as a process
+//! of its own, which is killed where a test says so.
+//!
+//! Needs a container engine with `instanced/browser:1`, and the tools of `scripts/tools.sh`; what is missing
+//! fails with the command that brings it. `make test` brings all of it. Everything made here carries a manager
+//! or a name that begins with `e2e-<pid>`, and goes again, also after a failure.
+//!
+//! Each check of a scenario is told in a line of its own.
+
+#[path = "e2e/clients.rs"]
+mod clients;
+#[path = "e2e/daemon.rs"]
+mod daemon;
+#[path = "e2e/edge.rs"]
+mod edge;
+#[path = "e2e/engine.rs"]
+mod engine;
+#[path = "e2e/guards.rs"]
+mod guards;
+#[path = "e2e/lab.rs"]
+mod lab;
+#[path = "e2e/main_job.rs"]
+mod main_job;
+#[path = "e2e/mistakes.rs"]
+mod mistakes;
+#[path = "e2e/proxy.rs"]
+mod proxy;
+#[path = "e2e/rounds.rs"]
+mod rounds;
+#[path = "e2e/said.rs"]
+mod said;

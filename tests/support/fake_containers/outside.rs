@@ -1,0 +1,178 @@
+//! What a test does to the fake engine that the daemon does not: prepare, break, edit by hand, look.
+
+use super::{BTreeMap, Container, Draft, FakeContainers, Fault, Health, Phase, Restart, world};
+
+impl FakeContainers {
+    /// The changing calls so far, each with its subject: `start instanced-default-alice-g1`.
+    pub fn journal(&self) -> Vec<String> {
+        self.world().journal.clone()
+    }
+
+    /// Forgets the calls so far, to look only at what comes.
+    pub fn clear_journal(&self) {
+        self.world().journal.clear();
+    }
+
+    /// Lets a call (a method's name) go wrong, after `well` of its calls went well. Once.
+    pub fn fail(&self, call: &str, well: usize, fault: Fault) {
+        self.world().faults.push((call.to_owned(), well, fault));
+    }
+
+    /// All containers, whoever's.
+    pub fn all(&self) -> Vec<Container> {
+        self.world().list(&[])
+    }
+
+    /// What a container was made from.
+    pub fn draft(&self, container: &str) -> Option<Draft> {
+        self.world()
+            .held(container)
+            .ok()
+            .map(|held| held.draft.clone())
+    }
+
+    /// A file's mode, owner and group, as `stat` inside would tell them.
+    pub fn file_facts(&self, container: &str, path: &str) -> Option<String> {
+        let file = self.world().file(container, path).ok()?;
+        Some(format!("{:04o} {} {}", file.mode, file.uid, file.gid))
+    }
+
+    /// An image appears, or its tag moves.
+    pub fn tag_image(&self, reference: &str, id: &str) {
+        self.world()
+            .images
+            .insert(reference.to_owned(), id.to_owned());
+    }
+
+    /// An image can be pulled from now on.
+    pub fn publish_image(&self, reference: &str, id: &str) {
+        self.world()
+            .registry
+            .insert(reference.to_owned(), id.to_owned());
+    }
+
+    /// A health check says something.
+    pub fn set_health(&self, container: &str, health: Option<Health>) {
+        self.edit(container, |facts| facts.health = health);
+    }
+
+    /// Somebody pauses a container.
+    pub fn pause(&self, container: &str) {
+        self.edit(container, |facts| facts.phase = Phase::Paused);
+    }
+
+    /// Somebody renames a container.
+    pub fn rename(&self, container: &str, name: &str) {
+        self.edit(container, |facts| name.clone_into(&mut facts.name));
+    }
+
+    /// Somebody kills a container; no policy revives it.
+    pub fn kill(&self, container: &str) {
+        self.world()
+            .end(container, 137)
+            .expect("the test named a container");
+        self.happened.notify_waiters();
+    }
+
+    /// Its main process ends by itself; the restart policy acts.
+    pub fn crash(&self, container: &str, status: i64) {
+        let mut world = self.world();
+        world
+            .end(container, status)
+            .expect("the test named a container");
+        let restart = world.held(container).expect("just ended").facts.restart;
+        let revives = match restart {
+            Restart::Always | Restart::UnlessStopped => true,
+            Restart::OnFailure => status != 0,
+            Restart::No => false,
+        };
+        if revives {
+            world.start(container).expect("just ended");
+        }
+        drop(world);
+        self.happened.notify_waiters();
+    }
+
+    /// Somebody removes a container by force.
+    pub fn remove_by_force(&self, container: &str) {
+        self.world().take_away(container);
+        self.happened.notify_waiters();
+    }
+
+    /// Somebody makes and starts a container without our labels.
+    pub fn add_foreign(&self, name: &str) {
+        let mut world = self.world();
+        world
+            .images
+            .entry("foreign:1".to_owned())
+            .or_insert_with(|| world::image_id("foreign:1"));
+        if world.networks_named("bridge").is_empty() {
+            world.add_network("bridge", false, &BTreeMap::new());
+        }
+        let id = world
+            .create(&foreign(name))
+            .expect("the test gave a free name");
+        world.start(&id).expect("just created");
+        drop(world);
+        self.happened.notify_waiters();
+    }
+
+    /// Somebody removes a network by hand.
+    pub fn remove_network(&self, name: &str) {
+        self.world().networks.retain(|(network, _)| network != name);
+    }
+
+    /// Whether one running container could open a connection to another.
+    pub fn reaches(&self, from: &str, to: &str) -> bool {
+        let mut world = self.world();
+        let mut network = |container: &str| {
+            let held = world.held(container).expect("the test named a container");
+            (held.facts.phase == Phase::Running).then(|| held.draft.network.clone())
+        };
+        let (from, to) = (network(from), network(to));
+        let open = |name: &String| {
+            world
+                .networks_named(name)
+                .iter()
+                .any(|facts| !facts.isolated)
+        };
+        from.is_some() && from == to && from.as_ref().is_some_and(open)
+    }
+
+    fn edit(&self, container: &str, edit: impl FnOnce(&mut Container)) {
+        let mut world = self.world();
+        let facts = &mut world
+            .held(container)
+            .expect("the test named a container")
+            .facts;
+        edit(facts);
+        let id = facts.id.clone();
+        world.tell(&id);
+        drop(world);
+        self.happened.notify_waiters();
+    }
+}
+
+fn foreign(name: &str) -> Draft {
+    Draft {
+        name: name.to_owned(),
+        image: "foreign:1".to_owned(),
+        entrypoint: None,
+        command: None,
+        env: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        hostname: name.to_owned(),
+        user: "0:0".to_owned(),
+        memory: 0,
+        nano_cpus: 0,
+        pids: 0,
+        shm: 0,
+        restart: Restart::No,
+        cap_add: Vec::new(),
+        read_only: false,
+        tmpfs: BTreeMap::new(),
+        mounts: Vec::new(),
+        network: "bridge".to_owned(),
+        stop_grace_secs: 10,
+    }
+}

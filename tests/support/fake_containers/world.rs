@@ -1,0 +1,296 @@
+//! What the fake engine holds, and the rules it keeps.
+
+use super::{
+    BTreeMap, Container, Draft, DraftFile, ErrorClass, Fault, IpAddr, Ipv4Addr, Labels,
+    MountSource, NetworkFacts, Phase,
+};
+
+type Refusal = (ErrorClass, String);
+
+#[derive(Default)]
+pub(super) struct World {
+    /// Nanoseconds, and the source of all ids.
+    clock: u32,
+    pub(super) containers: BTreeMap<String, Held>,
+    pub(super) networks: Vec<(String, NetworkFacts)>,
+    pub(super) volumes: BTreeMap<String, Volume>,
+    /// Reference to id.
+    pub(super) images: BTreeMap<String, String>,
+    /// What can be pulled: reference to id.
+    pub(super) registry: BTreeMap<String, String>,
+    /// The labels of the container that each event was about.
+    pub(super) events: Vec<BTreeMap<String, String>>,
+    pub(super) journal: Vec<String>,
+    /// Call, how many of it go well before, and what then goes wrong.
+    pub(super) faults: Vec<(String, usize, Fault)>,
+}
+
+/// A container, and what it was made from.
+pub(super) struct Held {
+    pub(super) facts: Container,
+    pub(super) draft: Draft,
+    files: BTreeMap<String, DraftFile>,
+}
+
+pub(super) struct Volume {
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) files: BTreeMap<String, DraftFile>,
+}
+
+/// Whether all of `wanted` are among `labels`.
+pub(super) fn has(labels: &BTreeMap<String, String>, wanted: &Labels) -> bool {
+    wanted
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// The id that an image of this reference has at first.
+pub(super) fn image_id(reference: &str) -> String {
+    format!("sha256:{reference}")
+}
+
+impl Held {
+    pub(super) fn mounts(&self, volume: &str) -> bool {
+        self.draft
+            .mounts
+            .iter()
+            .any(|mount| mount.source == MountSource::Volume(volume.to_owned()))
+    }
+
+    fn runs(&self) -> bool {
+        matches!(
+            self.facts.phase,
+            Phase::Running | Phase::Paused | Phase::Restarting
+        )
+    }
+}
+
+impl World {
+    fn tick(&mut self) -> u32 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// The id of a container that is given by id or name.
+    fn id_of(&self, container: &str) -> Result<String, Refusal> {
+        let known = self
+            .containers
+            .values()
+            .find(|held| held.facts.id == container || held.facts.name == container);
+        let known = known.map(|held| held.facts.id.clone());
+        known.ok_or_else(|| (ErrorClass::Gone, format!("no such container: {container}")))
+    }
+
+    /// A container's name for the journal; other subjects as they are.
+    pub(super) fn name_of(&self, subject: &str) -> String {
+        self.containers
+            .get(subject)
+            .map_or_else(|| subject.to_owned(), |held| held.facts.name.clone())
+    }
+
+    pub(super) fn held(&mut self, container: &str) -> Result<&mut Held, Refusal> {
+        let id = self.id_of(container)?;
+        Ok(self.containers.get_mut(&id).expect("just found"))
+    }
+
+    pub(super) fn next_fault(&mut self, call: &str) -> Option<Fault> {
+        let at = self.faults.iter().position(|(faulty, ..)| faulty == call)?;
+        if self.faults[at].1 > 0 {
+            self.faults[at].1 -= 1;
+            return None;
+        }
+        Some(self.faults.remove(at).2)
+    }
+
+    pub(super) fn list(&self, labels: &Labels) -> Vec<Container> {
+        let all = self.containers.values().map(|held| &held.facts);
+        all.filter(|facts| has(&facts.labels, labels))
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn networks_named(&self, name: &str) -> Vec<NetworkFacts> {
+        let named = self.networks.iter().filter(|(network, _)| network == name);
+        named.map(|(_, facts)| facts.clone()).collect()
+    }
+
+    pub(super) fn add_network(
+        &mut self,
+        name: &str,
+        isolated: bool,
+        labels: &BTreeMap<String, String>,
+    ) {
+        let facts = NetworkFacts {
+            id: format!("network-{}", self.tick()),
+            driver: "bridge".to_owned(),
+            isolated,
+            open_because: (!isolated).then(|| "it was made so".to_owned()),
+            labels: labels.clone(),
+        };
+        self.networks.push((name.to_owned(), facts));
+    }
+
+    /// Something happened to a container.
+    pub(super) fn tell(&mut self, container: &str) {
+        if let Ok(id) = self.id_of(container) {
+            self.events.push(self.containers[&id].facts.labels.clone());
+        }
+    }
+
+    pub(super) fn create(&mut self, draft: &Draft) -> Result<String, Refusal> {
+        match self.networks_named(&draft.network).len() {
+            1 => {}
+            0 => return Err((ErrorClass::Gone, "there is no such network".to_owned())),
+            more => {
+                return Err((
+                    ErrorClass::Conflict,
+                    format!("{more} networks have this name"),
+                ));
+            }
+        }
+        let image = self.images.get(&draft.image).cloned();
+        let image_id =
+            image.ok_or_else(|| (ErrorClass::Gone, format!("No such image: {}", draft.image)))?;
+        if self.id_of(&draft.name).is_ok() {
+            return Err((
+                ErrorClass::Conflict,
+                format!("the name {} is already in use", draft.name),
+            ));
+        }
+        let volumes = draft.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Volume(name) => Some(name.clone()),
+            MountSource::Host(_) => None,
+        });
+        for name in volumes {
+            // As Docker does; without labels.
+            let unlabelled = Volume {
+                labels: BTreeMap::new(),
+                files: BTreeMap::new(),
+            };
+            self.volumes.entry(name).or_insert(unlabelled);
+        }
+        let id = format!("{:064x}", self.tick());
+        let facts = Container {
+            id: id.clone(),
+            name: draft.name.clone(),
+            labels: draft.labels.clone(),
+            phase: Phase::Created,
+            health: None,
+            image_id,
+            addresses: BTreeMap::new(),
+            started: None,
+            restart: draft.restart,
+        };
+        let held = Held {
+            facts,
+            draft: draft.clone(),
+            files: BTreeMap::new(),
+        };
+        self.containers.insert(id.clone(), held);
+        self.tell(&id);
+        Ok(id)
+    }
+
+    pub(super) fn start(&mut self, container: &str) -> Result<(), Refusal> {
+        let tick = self.tick();
+        let held = self.held(container)?;
+        match held.facts.phase {
+            Phase::Running => return Ok(()),
+            Phase::Paused => held.facts.phase = Phase::Running,
+            Phase::Dead => {
+                return Err((ErrorClass::Conflict, "it is marked for removal".to_owned()));
+            }
+            Phase::Created | Phase::Restarting | Phase::Exited(_) => {
+                held.facts.phase = Phase::Running;
+                held.facts.started = jiff::Timestamp::from_second(i64::from(tick)).ok();
+                let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + tick));
+                held.facts.addresses = BTreeMap::from([(held.draft.network.clone(), address)]);
+            }
+        }
+        self.tell(container);
+        Ok(())
+    }
+
+    /// The main process ended and is not started again.
+    pub(super) fn end(&mut self, container: &str, status: i64) -> Result<(), Refusal> {
+        let held = self.held(container)?;
+        if held.runs() {
+            held.facts.phase = Phase::Exited(status);
+            held.facts.addresses.clear();
+            held.facts.health = None;
+            self.tell(container);
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_away(&mut self, container: &str) {
+        self.tell(container);
+        if let Ok(id) = self.id_of(container) {
+            self.containers.remove(&id);
+        }
+    }
+
+    /// The volume that is mounted at a path or above it, and whether it can only be read.
+    fn mounted(&mut self, container: &str, path: &str) -> Result<Option<(String, bool)>, Refusal> {
+        let mounts = &self.held(container)?.draft.mounts;
+        let covers = |target: &str| path == target || path.starts_with(&format!("{target}/"));
+        let found = mounts.iter().find(|mount| covers(&mount.target));
+        Ok(found.and_then(|mount| match &mount.source {
+            MountSource::Volume(name) => Some((name.clone(), mount.read_only)),
+            MountSource::Host(_) => None,
+        }))
+    }
+
+    pub(super) fn put_files(
+        &mut self,
+        container: &str,
+        directory: &str,
+        files: &[DraftFile],
+    ) -> Result<(), Refusal> {
+        let mounted = self.mounted(container, directory)?;
+        let root_locked = self.held(container)?.draft.read_only;
+        let locked = mounted
+            .as_ref()
+            .map_or(root_locked, |(_, read_only)| *read_only);
+        if locked {
+            return Err((ErrorClass::Permanent, "it is marked read-only".to_owned()));
+        }
+        for file in files {
+            let path = format!("{directory}/{}", file.name);
+            match &mounted {
+                Some((volume, _)) => self
+                    .volumes
+                    .get_mut(volume)
+                    .expect("mounted")
+                    .files
+                    .insert(path, file.clone()),
+                None => self.held(container)?.files.insert(path, file.clone()),
+            };
+        }
+        Ok(())
+    }
+
+    pub(super) fn file(&mut self, container: &str, path: &str) -> Result<DraftFile, Refusal> {
+        let mounted = self.mounted(container, path)?;
+        let directory = mounted.is_some()
+            && self
+                .held(container)?
+                .draft
+                .mounts
+                .iter()
+                .any(|mount| mount.target == path);
+        if directory {
+            return Err((ErrorClass::Permanent, "it is no regular file".to_owned()));
+        }
+        let found = match mounted {
+            Some((volume, _)) => self
+                .volumes
+                .get(&volume)
+                .and_then(|volume| volume.files.get(path)),
+            None => self.held(container)?.files.get(path),
+        };
+        found
+            .cloned()
+            .ok_or_else(|| (ErrorClass::Gone, format!("no such file: {path}")))
+    }
+}

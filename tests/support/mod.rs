@@ -1,0 +1,4 @@
+//! What several kinds of tests stand on. Each test binary uses a part of it.
+#![allow(dead_code)]
+
+pub mod fake_containers;
