@@ -15,10 +15,10 @@ pub use super::site::Site;
 use super::chain::{chain, failure};
 use super::memory::{Memory, blocking};
 use super::operate;
-use super::round::{self, Ask};
+use super::round::{self, Ask, View};
 use super::tokens::Tokens;
-use crate::decisions::plan::Plan;
-use crate::decisions::report::{Failure, Report};
+use crate::decisions::plan::{Action, Plan};
+use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 use crate::decisions::status::{self, InstanceStatus};
 use crate::doors::control_client::{ControlClient, ControlClientError};
 use crate::doors::files;
@@ -76,6 +76,11 @@ pub fn validate(site: &Site, paths: &[PathBuf]) -> Result<Desired, Failure> {
 /// The snapshot of a directory, or of the one file in its directory.
 fn read_path(path: &Path) -> Result<Snapshot, Box<Report>> {
     let cwd = std::env::current_dir().unwrap_or_default();
+    if let Err(error) = path.metadata() {
+        let message = format!("cannot read {}: {error}", path.display());
+        let help = Some("name manifests or directories of manifests".to_owned());
+        return Err(Box::new(Report::aborted(Failure { message, help })));
+    }
     let is_file = path.is_file();
     let dir = match path.parent() {
         Some(parent) if is_file && parent.as_os_str().is_empty() => Path::new("."),
@@ -105,22 +110,8 @@ fn read_path(path: &Path) -> Result<Snapshot, Box<Report>> {
 
 /// The plan of a round that nobody performs.
 pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Plan, Report) {
-    let desired = round::read_source(site).and_then(|snapshot| round::desired(&snapshot, site));
-    let desired = match desired {
-        Ok(desired) => desired,
-        Err(report) => return (Plan::default(), *report),
-    };
-    let (memory, note) = memory_for_dry_run(site).await;
-    let engine = match site.observer() {
-        Ok(engine) => engine,
-        Err(error) => return (Plan::default(), round::engine_away(error)),
-    };
-    let ask = Ask {
-        names: names.to_vec(),
-        ..Ask::default()
-    };
-    match round::look(site, &engine, desired, &memory, None, &ask).await {
-        Ok(view) => {
+    match look(site, names).await {
+        Ok((view, note)) => {
             let report = Report {
                 revision: view.plan.revision.clone(),
                 diagnostics: view.desired.diagnostics,
@@ -131,6 +122,22 @@ pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Plan, Report) {
         }
         Err(report) => (Plan::default(), *report),
     }
+}
+
+/// What a round would find and do, with a note on what could not be taken into account.
+async fn look(site: &Site, names: &[InstanceName]) -> Result<(View, Option<String>), Box<Report>> {
+    let snapshot = round::read_source(site)?;
+    let desired = round::desired(&snapshot, site)?;
+    let engine = site
+        .observer()
+        .map_err(|error| Box::new(round::engine_away(error)))?;
+    let (memory, note) = memory_for_dry_run(site).await;
+    let ask = Ask {
+        names: names.to_vec(),
+        ..Ask::default()
+    };
+    let view = round::look(site, &engine, desired, &memory, None, &ask).await?;
+    Ok((view, note))
 }
 
 /// A dry run makes no store where there is none, and waits for none that another process holds.
@@ -231,18 +238,31 @@ pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
     if let Some(client) = daemon(site).await? {
         return read(client.get("/v1/instances").await);
     }
-    let (desired, report) =
-        match round::read_source(site).and_then(|snapshot| round::desired(&snapshot, site)) {
-            Ok(desired) => (desired, Report::default()),
-            Err(report) => (Desired::default(), *report),
-        };
-    if let Some(failure) = report.aborted {
-        return Err(failure);
-    }
-    let observed = operate::observe(site).await?;
+    let nothing = || Failure {
+        message: "nothing was read".to_owned(),
+        help: None,
+    };
+    let (view, _) = look(site, &[])
+        .await
+        .map_err(|report| report.aborted.unwrap_or_else(nothing))?;
+    let held = view
+        .plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Held);
+    let report = Report {
+        steps: held
+            .map(|step| StepReport {
+                step: step.clone(),
+                outcome: Outcome::Held,
+                millis: 0,
+            })
+            .collect(),
+        ..Report::default()
+    };
     Ok(status::status(
-        &desired,
-        &observed,
+        &view.desired,
+        &view.observed,
         &report,
         &site.config.public,
     ))

@@ -34,6 +34,10 @@ pub enum PruneVerdict {
     Blocked {
         /// Names exactly these removals at this revision.
         id: String,
+        /// How many would be gone, those of the last ten minutes included.
+        removals: usize,
+        /// Of how many, those of the last ten minutes included.
+        fleet: usize,
     },
 }
 
@@ -55,7 +59,11 @@ pub fn prune(ask: &Ask<'_>, policy: &Prune) -> PruneVerdict {
     let allowed = policy.max.of(u64::try_from(fleet).unwrap_or(u64::MAX));
     let many = going > 1 && u64::try_from(going).unwrap_or(u64::MAX) > allowed;
     if ask.source_is_empty || many {
-        PruneVerdict::Blocked { id }
+        PruneVerdict::Blocked {
+            id,
+            removals: going,
+            fleet,
+        }
     } else {
         PruneVerdict::Go
     }

@@ -16,8 +16,9 @@ use crate::words::observed::{Applied, Generation, Observed, Phase};
 use crate::words::quantity::Span;
 use crate::words::spec::Spec;
 
-#[cfg(test)]
-mod tests;
+mod removals;
+
+use removals::Removals;
 
 /// How long an absence must last in a watched source before it counts.
 pub const ABSENCE: Span = Span::secs(5);
@@ -177,10 +178,12 @@ pub enum Reason {
     PruneBlocked {
         /// What a person confirms: names exactly these removals at this revision.
         id: String,
-        /// How many would go.
+        /// How many would be gone, those of the last ten minutes included.
         removals: usize,
-        /// Of how many.
+        /// Of how many, those of the last ten minutes included.
         fleet: usize,
+        /// Whether the source names no instance at all.
+        emptied: bool,
     },
     /// No manifest names it, and for too short a time to be believed.
     JustVanished,
@@ -443,87 +446,4 @@ fn unless_blocked(step: Step, next: u64, observed: &Observed, history: &History)
         }
         None => step,
     }
-}
-
-/// The verdict on every orphan.
-struct Removals<'a> {
-    verdict: PruneVerdict,
-    going: Vec<InstanceName>,
-    fleet: usize,
-    history: &'a History,
-}
-
-impl<'a> Removals<'a> {
-    fn decide(desired: &Desired, observed: &Observed, history: &'a History, prune: &Prune) -> Self {
-        let orphans = observed
-            .instances
-            .keys()
-            .filter(|name| !desired.names(name));
-        let going: Vec<_> = orphans
-            .filter(|name| !history.protected.contains(*name))
-            .filter(|name| !just_vanished(name, history))
-            .cloned()
-            .collect();
-        let window = i64::try_from(guard::WINDOW.0).unwrap_or(i64::MAX);
-        let lately =
-            |at: &jiff::Timestamp| history.now.as_millisecond() - at.as_millisecond() < window;
-        let fleet = observed.instances.len();
-        let verdict = guard::prune(
-            &guard::Ask {
-                orphans: &going,
-                fleet,
-                removed_lately: history.removals.iter().filter(|(_, at)| lately(at)).count(),
-                source_is_empty: desired.is_empty(),
-                revision: &desired.revision,
-                confirmed: history.confirm_prune.as_deref(),
-            },
-            prune,
-        );
-        Self {
-            verdict,
-            going,
-            fleet,
-            history,
-        }
-    }
-
-    fn step(&self, name: &InstanceName, generations: &[Generation]) -> Step {
-        if self.history.protected.contains(name) {
-            return held(name, Reason::Protected);
-        }
-        if !self.going.contains(name) {
-            return held(name, Reason::JustVanished);
-        }
-        match &self.verdict {
-            PruneVerdict::Disabled => held(name, Reason::PruneDisabled),
-            PruneVerdict::Blocked { id } => {
-                let (removals, fleet) = (self.going.len(), self.fleet);
-                held(
-                    name,
-                    Reason::PruneBlocked {
-                        id: id.clone(),
-                        removals,
-                        fleet,
-                    },
-                )
-            }
-            PruneVerdict::Go => Step {
-                instance: name.clone(),
-                action: Action::Remove {
-                    targets: generations.iter().map(Retired::from).collect(),
-                },
-                reason: Reason::Orphaned,
-                changes: Vec::new(),
-                ends_sessions: generations.iter().any(|g| g.phase == Phase::Running),
-            },
-        }
-    }
-}
-
-fn just_vanished(name: &InstanceName, history: &History) -> bool {
-    let absence = i64::try_from(ABSENCE.0).unwrap_or(i64::MAX);
-    history
-        .absent_since
-        .get(name)
-        .is_some_and(|since| history.now.as_millisecond() - since.as_millisecond() < absence)
 }

@@ -43,11 +43,14 @@ impl fmt::Display for Reason {
             }
             Self::Protected => f.write_str("no manifest names it, but it is protected"),
             Self::PruneDisabled => f.write_str("no manifest names it, but pruning is off"),
+            Self::PruneBlocked { emptied: true, .. } => f.write_str(
+                "no manifest names it, but there is none at all, and an emptied source removes nothing",
+            ),
             Self::PruneBlocked {
                 removals, fleet, ..
             } => write!(
                 f,
-                "no manifest names it, but {removals} of {fleet} would be removed at once"
+                "no manifest names it, but {removals} of {fleet} instances would be gone within ten minutes"
             ),
             Self::JustVanished => f.write_str(
                 "its manifest has only just vanished; if it stays away, the instance is removed",

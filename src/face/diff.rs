@@ -9,7 +9,7 @@ use super::style::{Label, paint};
 use crate::decisions::change::Change;
 use crate::words::spec::Spec;
 
-/// What a reader of a new instance wants to see; the rest is the template's and the host's.
+/// What a reader of a new instance wants to see, in this order; the rest is the template's and the host's.
 const TELLING: [&str; 14] = [
     "template",
     "owner",
@@ -27,26 +27,26 @@ const TELLING: [&str; 14] = [
     "protect",
 ];
 
-/// A unified diff of the fields that changed, between two named sides.
+/// A unified diff of the fields that changed, between two named sides. Field by field: nothing is alike
+/// between two of them that a diff of the whole could hold on to.
 pub fn of_changes(changes: &[Change], old: &str, new: &str) -> String {
-    let changes = without_prints(changes);
-    let old_text = side(
-        changes
-            .iter()
-            .filter_map(|(field, (old, _))| Some((field, old.as_ref()?))),
-    );
-    let new_text = side(
-        changes
-            .iter()
-            .filter_map(|(field, (_, new))| Some((field, new.as_ref()?))),
-    );
-    unified(&old_text, &new_text, old, new)
+    let fields = without_prints(changes);
+    let sides = fields
+        .iter()
+        .map(|(field, (old, new))| (side(field, old.as_ref()), side(field, new.as_ref())));
+    unified(sides, old, new)
 }
 
 /// A unified diff from nothing to a spec; `whole` shows every field, else the telling ones.
 pub fn of_new(spec: &Spec, new: &str, whole: bool) -> String {
     let fields = shown(spec, whole);
-    unified("", &yaml(&Value::Object(fields)), "/dev/null", new)
+    let place = |field: &str| TELLING.iter().position(|telling| *telling == field);
+    let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
+    fields.sort_by_key(|(field, _)| place(field).unwrap_or(TELLING.len()));
+    let sides = fields
+        .into_iter()
+        .map(|(field, value)| (String::new(), side(field, Some(value))));
+    unified(sides, "/dev/null", new)
 }
 
 /// The fields of a spec that are worth showing, without secrets' hashes and what is empty.
@@ -61,11 +61,24 @@ pub fn shown(spec: &Spec, whole: bool) -> Map<String, Value> {
             }
         }
     }
+    if let Some(cpus) = fields.get_mut("resources").and_then(|r| r.get_mut("cpus")) {
+        unquote(cpus);
+    }
     fields.retain(|_, value| !is_empty(value));
     if !whole {
         fields.retain(|field, _| TELLING.contains(&field.as_str()));
     }
     fields
+}
+
+/// A number that a spec keeps as text, as people write it.
+fn unquote(value: &mut Value) {
+    let number = value
+        .as_str()
+        .and_then(|text| serde_json::from_str(text).ok());
+    if let Some(number @ Value::Number(_)) = number {
+        *value = number;
+    }
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -90,7 +103,10 @@ fn without_prints(changes: &[Change]) -> BTreeMap<String, Sides> {
 }
 
 fn redacted(change: &Change) -> (String, Sides) {
-    let sides = (change.old.clone(), change.new.clone());
+    let mut sides = (change.old.clone(), change.new.clone());
+    if change.field == "resources.cpus" {
+        sides.0.iter_mut().chain(&mut sides.1).for_each(unquote);
+    }
     if change.field.split('.').next() != Some("secrets") {
         return (change.field.clone(), sides);
     }
@@ -115,15 +131,14 @@ fn remove_prints(value: &mut Value) {
     }
 }
 
-/// One side's fields as YAML, a dotted path each.
-fn side<'c>(fields: impl Iterator<Item = (&'c String, &'c Value)>) -> String {
-    let fields = fields.map(|(field, value)| (field.clone(), value.clone()));
-    let fields: Map<String, Value> = fields.collect();
-    if fields.is_empty() {
-        String::new()
-    } else {
-        yaml(&Value::Object(fields))
-    }
+/// One side of a field as YAML, under its dotted path; nothing where it has none.
+fn side(field: &str, value: Option<&Value>) -> String {
+    value.map_or_else(String::new, |value| {
+        yaml(&Value::Object(Map::from_iter([(
+            field.to_owned(),
+            value.clone(),
+        )])))
+    })
 }
 
 /// A value as YAML; strings of a spec cannot fail to be written.
@@ -131,20 +146,32 @@ pub fn yaml(value: &Value) -> String {
     serde_yaml::to_string(value).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
 }
 
-fn unified(old_text: &str, new_text: &str, old: &str, new: &str) -> String {
-    let diff = TextDiff::from_lines(old_text, new_text);
-    let mut unified = diff.unified_diff();
-    let text = unified.context_radius(3).header(old, new).to_string();
-    let lines: Vec<String> = text.lines().map(painted).collect();
-    lines.join("\n") + "\n"
+/// One hunk of all these pairs of texts, one below the other.
+fn unified(texts: impl Iterator<Item = (String, String)>, old: &str, new: &str) -> String {
+    let (mut lines, mut old_lines, mut new_lines) = (String::new(), 0, 0);
+    for (old_text, new_text) in texts {
+        for change in TextDiff::from_lines(&old_text, &new_text).iter_all_changes() {
+            old_lines += usize::from(change.old_index().is_some());
+            new_lines += usize::from(change.new_index().is_some());
+            let line = format!("{}{}", change.tag(), change.value().trim_end_matches('\n'));
+            lines += &painted(&line);
+            lines.push('\n');
+        }
+    }
+    let range = |lines: usize| format!("{},{lines}", usize::from(lines > 0));
+    format!(
+        "{}\n{}\n{}\n{lines}",
+        paint(Label::Subject, format!("--- {old}")),
+        paint(Label::Subject, format!("+++ {new}")),
+        paint(
+            Label::Faint,
+            format!("@@ -{} +{} @@", range(old_lines), range(new_lines))
+        ),
+    )
 }
 
 fn painted(line: &str) -> String {
     match line.as_bytes().first() {
-        _ if line.starts_with("+++") || line.starts_with("---") => {
-            paint(Label::Subject, line).to_string()
-        }
-        Some(b'@') => paint(Label::Faint, line).to_string(),
         Some(b'+') => paint(Label::Added, line).to_string(),
         Some(b'-') => paint(Label::Removed, line).to_string(),
         _ => line.to_owned(),

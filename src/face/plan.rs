@@ -104,7 +104,8 @@ fn head(step: &Step, width: usize) -> String {
     head + separator + &reason(step)
 }
 
-fn reason(step: &Step) -> String {
+/// Why a step is, with the fields that changed where they are few.
+pub(super) fn reason(step: &Step) -> String {
     let fields = &step.changes;
     match step.reason {
         Reason::Changed if fields.is_empty() => step.reason.to_string(),
@@ -147,15 +148,21 @@ fn blocked(plan: &Plan) -> Option<String> {
             id,
             removals,
             fleet,
-        } => Some(prune_notice(id, *removals, *fleet)),
+            emptied,
+        } => Some(prune_notice(id, *removals, *fleet, *emptied)),
         _ => None,
     })
 }
 
 /// Says that a prune is blocked and how it is let through.
-pub fn prune_notice(id: &str, removals: usize, fleet: usize) -> String {
+pub fn prune_notice(id: &str, removals: usize, fleet: usize, emptied: bool) -> String {
+    let why = if emptied {
+        "the source names no instance at all".to_owned()
+    } else {
+        format!("{removals} of {fleet} instances would be gone within ten minutes")
+    };
     format!(
-        "{}: {removals} of {fleet} instances would be removed at once, so none is.\n  \
+        "{}: {why}, so none is removed.\n  \
          If that is right, confirm exactly these removals with:\n\n    {}\n",
         paint(Label::Warning, "prune blocked"),
         paint(Label::Literal, confirm_command(id)),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plan::prune_notice;
+use super::plan::{prune_notice, reason};
 use super::step::{self, Kind};
 use super::style::{Label, paint};
 use super::words::took;
@@ -17,7 +17,10 @@ pub fn draw(report: &Report) -> String {
         drawn += &line(told, width);
     }
     if let Some(notice) = blocked(report) {
-        let _ = write!(drawn, "\n{notice}\n");
+        let _ = write!(drawn, "\n{notice}");
+    }
+    if !drawn.is_empty() {
+        drawn.push('\n');
     }
     drawn + &summary(report) + "\n"
 }
@@ -41,7 +44,10 @@ fn line(told: &StepReport, width: usize) -> String {
         paint(label, format!("{verb:8}"))
     );
     let what = match &told.outcome {
-        Outcome::Done => format!("{generations}  {}", paint(Label::Faint, took(told.millis))),
+        Outcome::Done => {
+            let why = paint(Label::Faint, reason(&told.step));
+            format!("{generations}  in {}: {why}", took(told.millis))
+        }
         Outcome::Failed(_) => {
             format!("{generations}  failed after {}", took(told.millis))
         }
@@ -92,7 +98,10 @@ fn blocked(report: &Report) -> Option<String> {
                 id,
                 removals,
                 fleet,
-            } if told.outcome == Outcome::Held => Some(prune_notice(id, *removals, *fleet)),
+                emptied,
+            } if told.outcome == Outcome::Held => {
+                Some(prune_notice(id, *removals, *fleet, *emptied))
+            }
             _ => None,
         })
 }

@@ -109,6 +109,7 @@ fn prune_blocked() -> Reason {
         id: "4f1c09a2".to_owned(),
         removals: 2,
         fleet: 9,
+        emptied: false,
     }
 }
 

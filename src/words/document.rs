@@ -224,7 +224,11 @@ fn syntax_error(path: &str, text: &str, error: &serde_yaml::Error) -> Diagnostic
     if text
         .lines()
         .nth(diagnostic.place.line - 1)
-        .is_some_and(|l| l.trim_start().starts_with('\t'))
+        .is_some_and(|l| {
+            l.chars()
+                .take_while(|c| c.is_whitespace())
+                .any(|c| c == '\t')
+        })
     {
         diagnostic.help = Some("YAML indents with spaces, not with tabs".to_owned());
     }

@@ -96,7 +96,8 @@ fn resolve_one(
     config: &Config,
 ) -> Result<Resolved, Vec<Diagnostic>> {
     let document = parse(file).map_err(|diagnostic| vec![diagnostic])?;
-    let (manifest, mut diagnostics) = document.decode::<Manifest>();
+    let (manifest, mut diagnostics) =
+        document.decode_at::<Manifest>(&[], without_nulls(document.value().clone()));
     let manifest = match manifest {
         Some(manifest) if !diagnostics.iter().any(Diagnostic::is_error) => manifest,
         _ => return Err(diagnostics),
@@ -186,7 +187,8 @@ impl Fleet {
             let at = [Segment::Key(key.clone())];
             match key.as_str() {
                 "defaults" => {
-                    let (defaults, problems) = document.decode_at::<Manifest>(&at, value.clone());
+                    let (defaults, problems) =
+                        document.decode_at::<Manifest>(&at, without_nulls(value.clone()));
                     diagnostics.extend(problems);
                     fleet.default_template = defaults.and_then(|d: Manifest| d.template);
                     fleet.defaults = value.clone();
@@ -247,7 +249,7 @@ impl Fleet {
             let (head, head_problems) =
                 document.decode_at::<TemplateHead>(&at, Value::Object(head));
             let (_, body_problems) =
-                document.decode_at::<Manifest>(&at, Value::Object(body.clone()));
+                document.decode_at::<Manifest>(&at, without_nulls(Value::Object(body.clone())));
             told.extend(head_problems.into_iter().chain(body_problems));
             if body.contains_key("template") {
                 told.push(document.place(Problem::error(
@@ -291,12 +293,11 @@ impl Fleet {
             .unwrap_or(template::DEFAULT);
         let (template, layers, required_env) = self.template(reference)?;
         let mut merged = Value::Object(Map::new());
-        for layer in layers {
+        for layer in layers.into_iter().filter(|layer| !layer.is_null()) {
             merge(&mut merged, layer);
         }
         merge(&mut merged, manifest.value().clone());
-        drop_nulls(&mut merged);
-        let merged = serde_json::from_value(merged)
+        let merged = serde_json::from_value(without_nulls(merged))
             .map_err(|error| Problem::error(&[], format!("with its template: {error}")))?;
         Ok(Layered {
             template,
@@ -319,15 +320,17 @@ fn merge(base: &mut Value, over: Value) {
                 }
             }
         }
-        // An absent layer says nothing.
-        (Value::Object(base), Value::Null) if base.is_empty() => {}
         (base, over) => *base = over,
     }
 }
 
-fn drop_nulls(value: &mut Value) {
-    if let Value::Object(map) = value {
+/// `null` takes away what a layer below says; to the layer itself it is as if the key were not there.
+fn without_nulls(mut value: Value) -> Value {
+    if let Value::Object(map) = &mut value {
         map.retain(|_, below| !below.is_null());
-        map.values_mut().for_each(drop_nulls);
+        for below in map.values_mut() {
+            *below = without_nulls(below.take());
+        }
     }
+    value
 }

@@ -28,7 +28,7 @@ pub struct Lab {
     directory: TempDir,
     /// Whose containers these are.
     pub manager: String,
-    /// Where the ForwardAuth listener stands.
+    /// Where the `ForwardAuth` listener stands.
     pub auth: SocketAddrV4,
     /// Where Traefik listens, if the test starts one.
     pub http: SocketAddrV4,
@@ -201,11 +201,13 @@ pub fn tiny(more: &str) -> String {
 /// What the daemon said last, for whoever has to understand a failure.
 fn tail(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
+    // Traefik's access log has a line for each look that a test took.
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("{\"Client")).collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
 impl Drop for Lab {
+    #[expect(clippy::print_stderr, reason = "the harness shows it with the failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let containers = engine::docker(&["ps", "--all", "--filter", &format!("name={}", self.manager)]).stdout;
@@ -213,6 +215,10 @@ impl Drop for Lab {
                 eprintln!("--- {log}\n{}", tail(&self.path(log)));
             }
             eprintln!("--- containers\n{containers}");
+            if std::env::var_os("INSTANCED_E2E_KEEP").is_some() {
+                self.directory.disable_cleanup(true);
+                eprintln!("--- kept: {}", self.directory.path().display());
+            }
         }
         engine::clear(&self.manager, &self.foreign);
         if self.manager.ends_with("-network") {

@@ -166,8 +166,9 @@ impl Scene {
         self.step("an RFB handshake with the password succeeds", |scene| {
             let connect = scene.lab.instanced(&["--format", "json", "connect", "alice"]).expect_code(0);
             let told = connect.json();
-            assert_eq!(told["mcp_url"], scene.edge.url("http", "mcp-alice", "/mcp"), "{connect}");
-            assert_eq!(told["vnc_url"], scene.edge.url("http", "vnc-alice", "/vnc.html"), "{connect}");
+            let urls: Vec<_> = told["endpoints"].as_array().expect("a list").iter().map(|one| &one["url"]).collect();
+            let [mcp, vnc] = [("mcp-alice", "/mcp"), ("vnc-alice", "/vnc.html")];
+            assert_eq!(urls, [&scene.edge.url("http", mcp.0, mcp.1), &scene.edge.url("http", vnc.0, vnc.1)]);
             scene.keep_secret("alice.vnc", told["vnc_password"].as_str().expect("a password"));
             scene.look("alice.vnc", Some("1280x720")).expect_code(0);
         });

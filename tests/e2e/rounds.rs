@@ -8,6 +8,8 @@ use super::proxy::Proxy;
 use super::said::{check, eventually};
 
 const SOON: Duration = Duration::from_secs(60);
+/// A watching daemon leaves a file alone that changed so lately: it may still be written.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// A manifest that uses as much as it can of what an instance may say.
 const RICH: &str = "\
@@ -57,6 +59,7 @@ fn reconciling_twice_changes_nothing_the_second_time() {
         assert_eq!(proxy.changes_since(before), Vec::<String>::new());
     });
     check("rounds", "nor does a daemon that starts beside it, through all its rounds", || {
+        std::thread::sleep(QUIET);
         let before = proxy.count();
         let daemon = Daemon::start(&lab);
         lab.instanced(&["reconcile"]).expect_code(0);
@@ -81,9 +84,10 @@ fn an_engine_that_goes_away_is_told_once_and_comes_back() {
         std::thread::sleep(Duration::from_secs(8));
         assert!(daemon.runs(), "the daemon ended");
         let log = lab.log();
-        let told: Vec<_> = log[before..].lines().filter(|line| line.contains("engine")).collect();
-        let loud = told.iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).count();
-        assert_eq!(loud, 1, "told {loud} times:\n{}", told.join("\n"));
+        let aborted: Vec<_> = log[before..].lines().filter(|line| line.contains("round aborted")).collect();
+        assert_eq!(aborted.len(), 1, "told {} times:\n{}", aborted.len(), &log[before..]);
+        let loud = log[before..].lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).count();
+        assert!(loud <= 2, "the lost events and the aborted round, but nothing again:\n{}", &log[before..]);
     });
     check("engine away", "status goes on answering, and a token can be issued", || {
         lab.status("one").expect("a status without an engine");

@@ -113,7 +113,8 @@ impl Watch {
     }
 
     /// Reads the source as [`dir::read`] does. A file that a writer began on while it was read is not taken
-    /// as it was then: everything is read again. Blocks for as long as the disk takes.
+    /// as it was then: everything is read again. Only a truncation is told so late by the kernel that a file
+    /// may show zero bytes; such a file counts as unfinished anyway. Blocks for as long as the disk takes.
     pub fn read(&mut self, shown_as: &str) -> Result<Snapshot, SourceError> {
         for _ in 0..TRIES {
             self.hand_over();
@@ -169,7 +170,7 @@ impl Watch {
             if let Some(age) = age.filter(|age| *age < QUIET) {
                 state
                     .settling
-                    .on_event(FileEvent::Writing, &path, now - age);
+                    .on_event(FileEvent::Writing, &path, now.saturating_sub(age));
             }
         }
     }
@@ -194,15 +195,14 @@ impl Armed {
             let mut watcher =
                 RecommendedWatcher::new(handler, Config::default()).map_err(failed(dir))?;
             for directory in places.directories() {
-                match watcher.watch(directory, RecursiveMode::NonRecursive) {
-                    Err(error) if is_fatal(&error) || places.is_source(directory) => {
-                        // It moved away: the comparison below finds out.
-                        if !is_missing(&error) {
-                            return Err(failed(directory)(error));
-                        }
-                    }
-                    // Without it only moves of the source itself wait for the resync.
-                    _ => {}
+                let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) else {
+                    continue;
+                };
+                // What is missing moved away: the comparison below finds out. Without another directory's
+                // watch, only moves of the source itself wait for the resync.
+                let needed = places.is_source(directory) || is_limit(&error);
+                if needed && !is_missing(&error) {
+                    return Err(failed(directory)(error));
                 }
             }
             if Places::of(dir) == *places {
@@ -295,15 +295,17 @@ impl Shared {
 /// What an event says of its file; `None` for what changes nothing, such as our own reading.
 fn classify(kind: EventKind) -> Option<FileEvent> {
     match kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(FileEvent::Written),
-        // A directory that is called like a manifest is ignored, and the double of a rename's two events.
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(FileEvent::Written),
+        // `Both` doubles the two events of a rename.
         EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => None,
-        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(FileEvent::Written),
         EventKind::Modify(ModifyKind::Name(RenameMode::From)) | EventKind::Remove(_) => {
             Some(FileEvent::Gone)
         }
-        EventKind::Modify(ModifyKind::Metadata(_)) => Some(FileEvent::Altered),
-        EventKind::Create(CreateKind::Folder) => Some(FileEvent::Altered),
+        // A directory that is called like a manifest is never closed.
+        EventKind::Modify(ModifyKind::Metadata(_)) | EventKind::Create(CreateKind::Folder) => {
+            Some(FileEvent::Altered)
+        }
         EventKind::Create(_) | EventKind::Modify(_) | EventKind::Any | EventKind::Other => {
             Some(FileEvent::Writing)
         }
@@ -323,7 +325,8 @@ fn is_missing(error: &notify::Error) -> bool {
     }
 }
 
-fn is_fatal(error: &notify::Error) -> bool {
+/// Whether the system has no more watches to give: then it has none for the source either.
+fn is_limit(error: &notify::Error) -> bool {
     matches!(error.kind, ErrorKind::MaxFilesWatch)
 }
 

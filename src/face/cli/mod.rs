@@ -148,16 +148,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     out.finish(exit)
 }
 
-/// Help and version are answers; everything else that clap says is a wrong command line.
+/// Says what clap has to say.
 fn refuse(error: &clap::Error) -> Exit {
     let mut out = Output::standard(Format::Human, Color::Auto, false);
     let text = error.render();
-    if error.use_stderr() {
-        out.tell(text.ansi());
-        return out.finish(Exit::Usage);
+    let exit = exit_of(error);
+    match exit {
+        Exit::Usage => out.tell(text.ansi()),
+        _ => out.result(text.ansi()),
     }
-    out.result(text.ansi());
-    out.finish(Exit::Done)
+    out.finish(exit)
+}
+
+/// Help and version are answers; everything else that clap says is a wrong command line.
+fn exit_of(error: &clap::Error) -> Exit {
+    if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    }
 }
 
 fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {

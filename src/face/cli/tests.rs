@@ -1,8 +1,7 @@
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use insta::assert_snapshot;
 
-use super::{Cli, Exit, refuse};
-use clap::Parser;
+use super::{Cli, Exit, exit_of};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
@@ -46,7 +45,7 @@ fn a_wrong_command_line_is_usage_and_help_is_an_answer() {
         "instanced token revoke",
     ] {
         let error = parse(wrong).expect_err(wrong);
-        assert_eq!(refuse(&error), Exit::Usage, "{wrong}");
+        assert_eq!(exit_of(&error), Exit::Usage, "{wrong}");
     }
     for answer in [
         "instanced --help",
@@ -54,7 +53,7 @@ fn a_wrong_command_line_is_usage_and_help_is_an_answer() {
         "instanced token issue --help",
     ] {
         let error = parse(answer).expect_err(answer);
-        assert_eq!(refuse(&error), Exit::Done, "{answer}");
+        assert_eq!(exit_of(&error), Exit::Done, "{answer}");
     }
 }
 

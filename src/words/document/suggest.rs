@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Segment;
 
 /// Names as decoders give them, and as people say them.
-const PLAIN_WORDS: [(&str, &str); 12] = [
+const PLAIN_WORDS: [(&str, &str); 13] = [
     ("expected u8", "expected a whole number from 0 to 255"),
     ("expected u16", "expected a whole number from 0 to 65535"),
     ("expected u32", "expected a whole number"),
@@ -20,7 +20,8 @@ const PLAIN_WORDS: [(&str, &str); 12] = [
     ("expected a boolean", "expected true or false"),
     ("invalid type: ", "found "),
     ("invalid value: ", "found "),
-    ("sequence, ", "a list, "),
+    ("found sequence", "found a list"),
+    ("found map", "found a mapping"),
 ];
 
 /// A decoder's message as message and way out.

@@ -1,0 +1,227 @@
+//! The gallery of plans: each file in `tests/plan/` is a fleet as it shall be, the containers as they are,
+//! and the plan that follows, as a person sees it. Reads as documentation; `INSTANCED_UPDATE=1` writes what
+//! the plans are now, for a look at the difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use instanced::decisions::check;
+use instanced::decisions::plan::{History, plan};
+use instanced::face::plan::PlanView;
+use instanced::words::config::Config;
+use instanced::words::desired::{Content, Desired, Snapshot, SourceFile};
+use instanced::words::name::InstanceName;
+use instanced::words::observed::{Applied, Generation, Health, Observed, Phase};
+use instanced::words::resolve::resolve;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The moment of every plan in the gallery.
+const NOW: i64 = 1_800_000_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    #[serde(rename = "about")]
+    _about: String,
+    #[serde(default)]
+    fleet: Option<Value>,
+    /// A manifest, or a text as it stands in the file.
+    #[serde(default)]
+    desired: BTreeMap<String, Value>,
+    #[serde(default)]
+    observed: BTreeMap<String, Vec<Stands>>,
+    /// Image references to ids, as the engine has them now.
+    #[serde(default)]
+    images: BTreeMap<String, String>,
+    /// Names of ours that foreign containers hold.
+    #[serde(default)]
+    foreign: BTreeMap<String, String>,
+    #[serde(default)]
+    protected: BTreeSet<InstanceName>,
+    /// Seconds ago at which a manifest vanished.
+    #[serde(default)]
+    absent: BTreeMap<InstanceName, i64>,
+    /// Removed, so many seconds ago.
+    #[serde(default)]
+    removed: BTreeMap<InstanceName, i64>,
+    #[serde(default)]
+    confirm: Option<String>,
+    #[serde(default)]
+    secrets_unreadable: BTreeMap<InstanceName, String>,
+    plan: String,
+}
+
+/// One generation, described by the manifest that it was created from.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stands {
+    generation: u64,
+    #[serde(default = "running")]
+    phase: Phase,
+    #[serde(default)]
+    from: Option<Value>,
+    #[serde(default)]
+    newer: Option<u32>,
+    #[serde(default)]
+    illegible: Option<String>,
+    #[serde(default)]
+    image: Option<String>,
+    #[serde(default)]
+    revives: Option<bool>,
+}
+
+fn running() -> Phase {
+    Phase::Running
+}
+
+fn desired(fleet: Option<&Value>, manifests: &BTreeMap<String, Value>) -> Desired {
+    let file = |path: String, stem: &str, value: &Value| SourceFile {
+        path,
+        stem: stem.to_owned(),
+        content: Content::Text(match value {
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        }),
+    };
+    let snapshot = Snapshot {
+        revision: "dir:0123456789ab".to_owned(),
+        fleet: fleet.map(|value| file("fleet.yaml".to_owned(), "fleet", value)),
+        manifests: manifests
+            .iter()
+            .map(|(name, value)| file(format!("instances.d/{name}.yaml"), name, value))
+            .collect(),
+    };
+    resolve(&snapshot, &Config::default()).expect("fleet.yaml of a case is sound")
+}
+
+fn observed(case: &Case) -> Observed {
+    let mut observed = Observed {
+        images: case.images.clone(),
+        foreign: case.foreign.clone(),
+        ..Observed::default()
+    };
+    for (name, generations) in &case.observed {
+        let stands = |stands: &Stands| {
+            let number = stands.generation;
+            let applied = match (&stands.from, stands.newer, &stands.illegible) {
+                (_, Some(version), _) => Applied::Newer(version),
+                (_, _, Some(why)) => Applied::Unreadable(why.clone()),
+                (from, _, _) => {
+                    let manifest = from.clone().unwrap_or_else(|| serde_json::json!({}));
+                    let manifests = BTreeMap::from([(name.clone(), manifest)]);
+                    let mut made = desired(case.fleet.as_ref(), &manifests);
+                    Applied::Spec(Box::new(
+                        made.specs.remove(name.as_str()).expect("a sound `from`"),
+                    ))
+                }
+            };
+            Generation {
+                id: format!("{name}-{number}"),
+                name: format!("instanced-default-{name}-g{number}"),
+                number,
+                applied,
+                phase: stands.phase,
+                health: Some(Health::Healthy),
+                image_id: stands
+                    .image
+                    .clone()
+                    .unwrap_or_else(|| "sha256:old".to_owned()),
+                address: None,
+                started: None,
+                revives: stands.revives.unwrap_or(stands.phase == Phase::Running),
+            }
+        };
+        let name = name.parse().expect("an instance's name");
+        observed
+            .instances
+            .insert(name, generations.iter().map(stands).collect());
+    }
+    observed
+}
+
+fn drawn(case: &Case) -> String {
+    let now = jiff::Timestamp::from_second(NOW).expect("a moment");
+    let ago = |seconds: &i64| jiff::Timestamp::from_second(NOW - seconds).expect("a moment");
+    let desired = desired(case.fleet.as_ref(), &case.desired);
+    let observed = observed(case);
+    let history = History {
+        now,
+        removals: case
+            .removed
+            .iter()
+            .map(|(name, s)| (name.clone(), ago(s)))
+            .collect(),
+        absent_since: case
+            .absent
+            .iter()
+            .map(|(name, s)| (name.clone(), ago(s)))
+            .collect(),
+        protected: case.protected.clone(),
+        secrets_unreadable: case.secrets_unreadable.clone(),
+        confirm_prune: case.confirm.clone(),
+    };
+    let plan = plan(
+        &desired,
+        &observed,
+        &history,
+        &Config::default().reconcile.prune,
+    );
+    assert_eq!(
+        check::violations(&plan, &desired, &observed),
+        Vec::<String>::new()
+    );
+    let manifest_of = |name: &InstanceName| format!("instances.d/{name}.yaml");
+    let view = PlanView {
+        manifest_of: &manifest_of,
+        whole: false,
+    };
+    let text = anstream::adapter::strip_str(&view.draw(&plan)).to_string();
+    let plain: Vec<_> = text.trim().lines().map(str::trim_end).collect();
+    plain.join("\n") + "\n"
+}
+
+#[test]
+fn every_case_of_the_gallery_plans_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
+    let mut paths: Vec<_> = fs::read_dir(&folder)
+        .expect("the gallery")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    paths.sort();
+    assert!(paths.len() >= 20, "the gallery has {} cases", paths.len());
+    let mut wrong = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("a case");
+        // By way of JSON, as documents of ours are read: `{ exited: 1 }` is a phase, no tag needed.
+        let case: Value = serde_yaml::from_str(&text).expect("YAML");
+        let case: Case =
+            serde_json::from_value(case).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let plan = drawn(&case);
+        if plan == case.plan {
+            continue;
+        }
+        if std::env::var_os("INSTANCED_UPDATE").is_some() {
+            let (above, _) = text.split_once("\nplan: |").expect("`plan: |` comes last");
+            let indented: String = plan
+                .lines()
+                .map(|line| {
+                    if line.is_empty() {
+                        "\n".to_owned()
+                    } else {
+                        format!("  {line}\n")
+                    }
+                })
+                .collect();
+            fs::write(&path, format!("{above}\nplan: |\n{indented}")).expect("writing the case");
+        }
+        wrong.push(format!(
+            "{}:\n{plan}\ninstead of\n{}",
+            path.display(),
+            case.plan
+        ));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
