@@ -1,5 +1,12 @@
 #!/usr/bin/env bash
-# Everything that a fleet needs on this machine, from nothing to a printed token: `make up`, `make down`.
+# `make up`: everything that a fleet needs on this machine, from nothing to a line for an MCP client. Starts what
+# is missing (container engine, image, build, Traefik), then the daemon with instanced.yaml, and issues a token
+# for one instance. Runs until Ctrl-C, which stops what was started and leaves the containers running.
+#
+# Environment:
+#   INSTANCE            the instance that gets the token (default: example, else the first manifest)
+#   TRAEFIK_API         where Traefik's own API listens (default: 127.0.0.1:8089)
+#   INSTANCED_RUN_DIR   logs, state and tokens (default: .run)
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -8,46 +15,12 @@ cd "$repo"
 . "$repo/scripts/lib.sh"
 # shellcheck source=scripts/steps.sh
 . "$repo/scripts/steps.sh"
+# shellcheck source=scripts/local.sh
+. "$repo/scripts/local.sh"
 
-usage() {
-  cat <<USAGE
-usage: up.sh [up|down]
-
-  up     starts what is missing (container engine, image, build, Traefik), then the daemon with
-         instanced.yaml, issues a token for one instance and says how to use it. Runs until Ctrl-C,
-         which stops what was started and leaves the containers running
-  down   stops such a run, and removes the containers of instanced.yaml's manager, their network and
-         their secrets. Volumes that instances keep stay, and are named
-
-Environment:
-  INSTANCE      the instance that gets the token (default: example, else the first manifest)
-  TRAEFIK_API   where Traefik's own API listens (default: 127.0.0.1:8089)
-  INSTANCED_RUN_DIR   logs, state and tokens (default: .run)
-USAGE
-}
-
-config=$repo/instanced.yaml
-binary=$repo/target/release/instanced
-run_dir=${INSTANCED_RUN_DIR:-$repo/.run}
-export INSTANCED_RUN_DIR=$run_dir INSTANCED_RUN=$run_dir
-lock=$run_dir/up.lock
+readonly READY_SECS=120 FAILED_SECS=15 ANSWER_SECS=15 STOP_SECS=15 IMAGE=instanced/browser:1
+# Where Traefik's own API listens; nothing in instanced.yaml says so.
 api=${TRAEFIK_API:-127.0.0.1:8089}
-readonly READY_SECS=120 FAILED_SECS=15 STOP_SECS=15 IMAGE=instanced/browser:1
-
-# configured SECTION KEY DEFAULT: a value of instanced.yaml, for what is not the daemon's to tell before it runs.
-# SECTION may be empty: a key of the top level.
-configured() {
-  local value
-  value=$(awk -v section="$1" -v key="$2" '
-    { sub(/(^|[ \t])#.*$/, "") }
-    /^[a-z_]+:/ { here = substr($0, 1, index($0, ":") - 1) == section }
-    section == "" ? $0 ~ "^" key ":" : here && $0 ~ "(^|[ {,])" key ":" {
-      sub("^.*[ {,]" key ":[ \t]*|^" key ":[ \t]*", "")
-      sub(/[,}].*$/, ""); gsub(/["\047 \t]/, "")
-      print; exit
-    }' "$config")
-  printf '%s\n' "${value:-$3}"
-}
 
 # ---- what runs ----
 
@@ -103,12 +76,6 @@ clean_up() {
 }
 
 # ---- before anything is touched ----
-
-take_lock() {
-  exec 9>>"$lock"
-  flock -n 9 || die "'make up' already runs here (pid $(cat "$run_dir/up.pid" 2>/dev/null || echo unknown)): stop it with Ctrl-C where it runs, or with 'make down'"
-  echo $$ >"$run_dir/up.pid"
-}
 
 port_taken() { # HOST:PORT
   (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null
@@ -362,38 +329,4 @@ up() {
   die "Traefik ended by itself (status $status)"
 }
 
-# ---- down ----
-
-down() {
-  local pid client ids kept network deadline=$((SECONDS + 60))
-  mkdir -p "$run_dir"
-  manager=$(configured "" manager default)
-  network=$(configured network name mcp_instances)
-  exec 9>>"$lock"
-  if ! flock -n 9; then
-    pid=$(cat "$run_dir/up.pid" 2>/dev/null) || die "'make up' runs here, but $run_dir/up.pid does not tell its pid"
-    say "stopping 'make up' (pid $pid)"
-    kill -TERM "$pid"
-    flock -w "$((deadline - SECONDS))" 9 || die "'make up' (pid $pid) still runs"
-  fi
-  client=$(docker_client)
-  engine_answers "$client" || die "no container engine answers, so nothing can be removed: start it (scripts/engine.sh ensure) and try again"
-  mapfile -t ids < <("$client" ps -aq --filter "label=instanced.manager=$manager" --filter label=instanced.instance)
-  say "removing ${#ids[@]} container(s) of manager '$manager'"
-  [ "${#ids[@]}" -eq 0 ] || "$client" rm --force --volumes "${ids[@]}" >/dev/null
-  mapfile -t ids < <("$client" volume ls -q --filter "label=instanced.manager=$manager" | grep -E -- '-g[0-9]+-secrets$' || true)
-  [ "${#ids[@]}" -eq 0 ] || "$client" volume rm "${ids[@]}" >/dev/null
-  mapfile -t ids < <("$client" network ls -q --filter "label=instanced.manager=$manager" --filter "name=^$network\$")
-  [ "${#ids[@]}" -eq 0 ] || "$client" network rm "${ids[@]}" >/dev/null \
-    || warn "the network $network stays: something else stands on it"
-  kept=$("$client" volume ls -q --filter "label=instanced.manager=$manager")
-  [ -z "$kept" ] || say "volumes with data stay; 'docker volume rm' removes them:"$'\n'"$kept"
-  say "done. Tokens and logs stay in ${run_dir#"$repo"/}; manifests stay as they are"
-}
-
-case ${1:-up} in
-  up) up ;;
-  down) down ;;
-  -h | --help) usage ;;
-  *) usage >&2; die_usage "unknown command '$1'" ;;
-esac
+up

@@ -92,6 +92,7 @@ impl Document {
         let mut set_aside = SetAside::default();
         let mut unknown: BTreeSet<Vec<Segment>> = BTreeSet::new();
         let mut diagnostics = Vec::new();
+        let mut told: BTreeSet<Vec<Segment>> = BTreeSet::new();
         let decoded = loop {
             let mut ignored = Vec::new();
             let mut note = |path: serde_ignored::Path<'_>| ignored.push(segments_of(&path));
@@ -104,14 +105,18 @@ impl Document {
                 Err(error) => error,
             };
             let at = error_path(error.path());
-            let (message, help) = suggest::reword(&error.into_inner().to_string());
-            diagnostics.push(self.diagnostic_at(
-                &placed(&set_aside.original(&at)),
-                false,
-                message,
-                help,
-            ));
-            if at.is_empty() || diagnostics.len() >= PROBLEMS_MAX || !remove(&mut value, &at) {
+            let original = set_aside.original(&at);
+            let words = error.into_inner().to_string();
+            // A required key that was put aside for its own mistake is not missing too.
+            let missing = suggest::missing_key(&words).map(|key| {
+                [original.as_slice(), &[Segment::Key(key.to_owned())]].concat()
+            });
+            if missing.is_none_or(|path| !told.contains(&path)) {
+                let (message, help) = suggest::reword(&words);
+                diagnostics.push(self.diagnostic_at(&placed(&original), false, message, help));
+            }
+            told.insert(original);
+            if at.is_empty() || told.len() >= PROBLEMS_MAX || !remove(&mut value, &at) {
                 break None;
             }
             set_aside.note(&at);

@@ -56,6 +56,11 @@ pub(super) fn reword(message: &str) -> (String, Option<String>) {
     )
 }
 
+/// The key that a decoder missed, where that is what it says.
+pub(super) fn missing_key(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.split('`').next()
+}
+
 /// A syntax error without the place, which the diagnostic already has.
 pub(super) fn reword_syntax(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or(message);
