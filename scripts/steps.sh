@@ -7,6 +7,11 @@ readonly STEP_TICK_SECS=1 STEP_NOTE_SECS=60 STEP_TAIL_LINES=25
 
 bold() { if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[1m%s\033[0m' "$*"; else printf '%s' "$*"; fi; }
 
+# clear_line: of what a terminal shows while something is waited for.
+clear_line() { [ ! -t 2 ] || printf '\r\033[K' >&2; }
+
+say_ok() { printf '  ok %s\n' "$*" >&2; }
+
 # show_tail LOG: what it ended with, indented.
 show_tail() {
   [ -s "$1" ] || { printf '    (%s is empty)\n' "$1" >&2; return 0; }
@@ -40,9 +45,9 @@ step() {
   "$@" >"$log" 2>&1 </dev/null 9>&- || status=$?
   kill "$ticks" 2>/dev/null || true
   wait "$ticks" 2>/dev/null || true
-  [ ! -t 2 ] || printf '\r\033[K' >&2
+  clear_line
   if [ "$status" -eq 0 ]; then
-    printf '  ok %s (%d s)\n' "$what" $((SECONDS - began)) >&2
+    say_ok "$what ($((SECONDS - began)) s)"
   else
     printf '  !! %s: failed after %d s\n' "$what" $((SECONDS - began)) >&2
     show_tail "$log"

@@ -161,6 +161,10 @@ pub async fn perform<E: Engine>(
     waiting: &BTreeMap<InstanceName, (jiff::Timestamp, Failure)>,
     shutdown: &CancellationToken,
 ) -> Report {
+    if let Err(error) = engine.tidy(&view.observed.leftovers).await {
+        // It harms nothing but tidiness, and the next round tries again.
+        tracing::warn!(%error, "what a crash left of old secrets is still there");
+    }
     let needs_ground = |step: &Step| {
         matches!(
             step.action,

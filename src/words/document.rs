@@ -108,9 +108,8 @@ impl Document {
             let original = set_aside.original(&at);
             let words = error.into_inner().to_string();
             // A required key that was put aside for its own mistake is not missing too.
-            let missing = suggest::missing_key(&words).map(|key| {
-                [original.as_slice(), &[Segment::Key(key.to_owned())]].concat()
-            });
+            let missing = suggest::missing_key(&words)
+                .map(|key| [original.as_slice(), &[Segment::Key(key.to_owned())]].concat());
             if missing.is_none_or(|path| !told.contains(&path)) {
                 let (message, help) = suggest::reword(&words);
                 diagnostics.push(self.diagnostic_at(&placed(&original), false, message, help));

@@ -17,6 +17,9 @@ pub struct Observed {
     pub foreign: BTreeMap<String, String>,
     /// Images that were asked about and exist: reference to id.
     pub images: BTreeMap<String, String>,
+    /// What a crash left of secrets of generations that are gone: the engine's names of it.
+    #[serde(default)]
+    pub leftovers: Vec<String>,
 }
 
 /// One generation of an instance.

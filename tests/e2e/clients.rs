@@ -9,14 +9,19 @@ use super::said::{Said, run};
 pub fn python() -> String {
     let tools = std::env::var("INSTANCED_TOOLS").unwrap_or_else(|_| format!("{REPOSITORY}/.tools"));
     let python = format!("{tools}/bin/python");
-    assert!(Path::new(&python).exists(), "no {python}: run scripts/tools.sh (make test does it)");
+    assert!(
+        Path::new(&python).exists(),
+        "no {python}: run scripts/tools.sh (make test does it)"
+    );
     python
 }
 
 /// Opens the MCP endpoint as a client does, with a page to visit if one is given.
 pub fn drive(url: &str, token: Option<&Path>, visit: Option<&str>, size: Option<&str>) -> Said {
     run(python(), |command| {
-        command.arg(format!("{REPOSITORY}/tests/clients/mcp_drive.py")).args(["--url", url, "--timeout", "90"]);
+        command
+            .arg(format!("{REPOSITORY}/tests/clients/mcp_drive.py"))
+            .args(["--url", url, "--timeout", "90"]);
         if let Some(token) = token {
             command.arg("--token-file").arg(token);
         }
@@ -32,7 +37,9 @@ pub fn drive(url: &str, token: Option<&Path>, visit: Option<&str>, size: Option<
 /// Shakes hands over noVNC's WebSocket.
 pub fn look(url: &str, password: &Path, size: Option<&str>) -> Said {
     run(python(), |command| {
-        command.arg(format!("{REPOSITORY}/tests/clients/rfb_check.py")).args(["--url", url]);
+        command
+            .arg(format!("{REPOSITORY}/tests/clients/rfb_check.py"))
+            .args(["--url", url]);
         command.arg("--password-file").arg(password);
         if let Some(size) = size {
             command.args(["--expect-size", size]);

@@ -21,18 +21,28 @@ impl Daemon {
             }
             TcpStream::connect(lab.auth).map_err(|error| format!("{}: {error}", lab.auth))?;
             let said = lab.instanced(&["status"]);
-            if said.code == Some(0) || said.code == Some(3) { Ok(()) } else { Err(said.to_string()) }
+            if said.code == Some(0) || said.code == Some(3) {
+                Ok(())
+            } else {
+                Err(said.to_string())
+            }
         });
         daemon
     }
 
     /// Starts it and waits for nothing.
     pub fn launch(lab: &Lab) -> Self {
-        let log = OpenOptions::new().create(true).append(true).open(lab.path("daemon.log"));
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(lab.path("daemon.log"));
         let log = log.expect("daemon.log");
         // Without this, a test that is killed would leave its daemon behind.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", BINARY, "--config"]).arg(lab.path("instanced.yaml")).arg("serve");
+        command
+            .args(["--pdeathsig", "KILL", BINARY, "--config"])
+            .arg(lab.path("instanced.yaml"))
+            .arg("serve");
         command.current_dir(lab.path("")).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a file")).stderr(log);
         Self(command.spawn().expect("setpriv is part of util-linux"))
@@ -57,7 +67,10 @@ impl Daemon {
     /// Waits until it ends by itself.
     pub fn exited(&mut self, within: Duration) -> ExitStatus {
         eventually("the daemon ends", within, || {
-            self.0.try_wait().expect("a child of ours").ok_or_else(|| "it still runs".to_owned())
+            self.0
+                .try_wait()
+                .expect("a child of ours")
+                .ok_or_else(|| "it still runs".to_owned())
         })
     }
 

@@ -29,8 +29,20 @@ impl Edge {
         let log = File::create(lab.path("traefik.log")).expect("traefik.log");
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", &format!("{REPOSITORY}/traefik/run.sh"), "local"])
-            .args(["--http", &lab.http.to_string(), "--api", &api, "--manager", &lab.manager])
+            .args([
+                "--pdeathsig",
+                "KILL",
+                &format!("{REPOSITORY}/traefik/run.sh"),
+                "local",
+            ])
+            .args([
+                "--http",
+                &lab.http.to_string(),
+                "--api",
+                &api,
+                "--manager",
+                &lab.manager,
+            ])
             .args(["--docker", &format!("unix://{}", super::engine::socket())])
             .arg("--out")
             .arg(lab.path("traefik.yaml"))
@@ -38,12 +50,27 @@ impl Edge {
             .stdout(log.try_clone().expect("a file"))
             .stderr(log);
         let child = command.spawn().expect("setpriv is part of util-linux");
-        let edge = Self { child, connect: format!("::{}", lab.http), port: lab.http.port() };
+        let edge = Self {
+            child,
+            connect: format!("::{}", lab.http),
+            port: lab.http.port(),
+        };
         eventually("Traefik answers", Duration::from_secs(60), || {
             let said = run("curl", |command| {
-                command.args(["-sf", "-o", "/dev/null", "--max-time", "2", &format!("http://{api}/ping")]);
+                command.args([
+                    "-sf",
+                    "-o",
+                    "/dev/null",
+                    "--max-time",
+                    "2",
+                    &format!("http://{api}/ping"),
+                ]);
             });
-            if said.code == Some(0) { Ok(()) } else { Err(format!("curl {:?}", said.code)) }
+            if said.code == Some(0) {
+                Ok(())
+            } else {
+                Err(format!("curl {:?}", said.code))
+            }
         });
         edge
     }
@@ -56,7 +83,14 @@ impl Edge {
     /// A GET with these headers.
     pub fn get(&self, host: &str, path: &str, headers: &[&str]) -> Answer {
         let said = run("curl", |command| {
-            command.args(["-s", "-i", "--max-time", "10", "--connect-to", &self.connect]);
+            command.args([
+                "-s",
+                "-i",
+                "--max-time",
+                "10",
+                "--connect-to",
+                &self.connect,
+            ]);
             for header in headers {
                 command.args(["-H", header]);
             }
@@ -64,8 +98,16 @@ impl Edge {
         });
         let text = said.stdout.replace("\r\n", "\n");
         let (head, body) = text.split_once("\n\n").unwrap_or((&text, ""));
-        let status = head.split_ascii_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-        Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+        let status = head
+            .split_ascii_whitespace()
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or(0);
+        Answer {
+            status,
+            head: head.to_lowercase(),
+            body: body.to_owned(),
+        }
     }
 
     /// Waits for a status at a path.
@@ -73,7 +115,11 @@ impl Edge {
     pub fn becomes(&self, status: u16, host: &str, path: &str, within: Duration) {
         eventually(&format!("{host}{path} answers {status}"), within, || {
             let seen = self.get(host, path, &[]).status;
-            if seen == status { Ok(()) } else { Err(format!("it answers {seen}")) }
+            if seen == status {
+                Ok(())
+            } else {
+                Err(format!("it answers {seen}"))
+            }
         });
     }
 }

@@ -36,14 +36,25 @@ pub fn must(arguments: &[&str]) -> String {
 
 /// The path of the engine's socket.
 pub fn socket() -> String {
-    let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    let host =
+        std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
     let path = host.strip_prefix("unix://");
-    path.unwrap_or_else(|| panic!("these tests need an engine on a unix socket, not DOCKER_HOST={host}")).to_owned()
+    path.unwrap_or_else(|| {
+        panic!("these tests need an engine on a unix socket, not DOCKER_HOST={host}")
+    })
+    .to_owned()
 }
 
 /// All containers with this label, in whatever state.
 pub fn labelled(label: &str) -> Vec<Container> {
-    let ids = must(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &format!("label={label}")]);
+    let ids = must(&[
+        "ps",
+        "--all",
+        "--quiet",
+        "--no-trunc",
+        "--filter",
+        &format!("label={label}"),
+    ]);
     ids.lines().filter_map(inspect).collect()
 }
 
@@ -56,7 +67,9 @@ pub fn inspect(container: &str) -> Option<Container> {
     let facts = &said.json()[0];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let addresses = facts["NetworkSettings"]["Networks"].as_object();
-    let address = addresses.and_then(|all| all.values().next()).map(|network| text(&network["IPAddress"]));
+    let address = addresses
+        .and_then(|all| all.values().next())
+        .map(|network| text(&network["IPAddress"]));
     Some(Container {
         id: text(&facts["Id"]),
         name: text(&facts["Name"]).trim_start_matches('/').to_owned(),
@@ -81,7 +94,10 @@ pub fn add_foreign(name: &str, labels: &[&str]) -> Container {
 pub fn clear(manager: &str, foreign: &[String]) {
     let label = format!("label=instanced.manager={manager}");
     let ids = docker(&["ps", "--all", "--quiet", "--filter", &label]).stdout;
-    let containers: Vec<&str> = ids.lines().chain(foreign.iter().map(String::as_str)).collect();
+    let containers: Vec<&str> = ids
+        .lines()
+        .chain(foreign.iter().map(String::as_str))
+        .collect();
     if !containers.is_empty() {
         docker(&[&["rm", "--force", "--volumes"], containers.as_slice()].concat());
     }
@@ -94,11 +110,20 @@ pub fn clear(manager: &str, foreign: &[String]) {
 
 /// Fails with the way out where an engine or an image is missing.
 pub fn require() {
-    let answers = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
+    let answers = Command::new("docker")
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .output();
     let answers = answers.is_ok_and(|output| output.status.success());
-    assert!(answers, "no container engine answers: run scripts/engine.sh ensure (make test does it)");
+    assert!(
+        answers,
+        "no container engine answers: run scripts/engine.sh ensure (make test does it)"
+    );
     let browser = docker(&["image", "inspect", BROWSER]).code;
-    assert_eq!(browser, Some(0), "the engine has no {BROWSER}: run image/build.sh (make test does it)");
+    assert_eq!(
+        browser,
+        Some(0),
+        "the engine has no {BROWSER}: run image/build.sh (make test does it)"
+    );
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tiny/build.sh");
     run(script, |command| {
         command.arg(TINY);

@@ -38,24 +38,40 @@ fn an_emptied_or_half_gone_source_removes_nothing() {
         assert_eq!(all(&lab), before);
         std::fs::rename(&away, &here).expect("a rename");
     });
-    check("guards", "of a half-gone one, none goes until a person confirms", || {
-        for name in &FLEET[..2] {
-            lab.save(name, &tiny(""));
-        }
-        std::thread::sleep(LONGER_THAN_AN_ABSENCE);
-        assert_eq!(all(&lab), before);
-        lab.instanced(&["reconcile"]).expect_code(3).expect_words(&["three", "four", "--confirm-prune"]);
-    });
-    check("guards", "a single one goes, when the others are back", || {
-        lab.save(FLEET[2], &tiny(""));
-        eventually("four goes", SOON, || {
-            let left = lab.containers(FLEET[3]);
-            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-        });
-        for (name, old) in FLEET.iter().zip(&before).take(3) {
-            assert_eq!(lab.container(name).as_ref(), Ok(old));
-        }
-    });
+    check(
+        "guards",
+        "of a half-gone one, none goes until a person confirms",
+        || {
+            for name in &FLEET[..2] {
+                lab.save(name, &tiny(""));
+            }
+            std::thread::sleep(LONGER_THAN_AN_ABSENCE);
+            assert_eq!(all(&lab), before);
+            lab.instanced(&["reconcile"]).expect_code(3).expect_words(&[
+                "three",
+                "four",
+                "--confirm-prune",
+            ]);
+        },
+    );
+    check(
+        "guards",
+        "a single one goes, when the others are back",
+        || {
+            lab.save(FLEET[2], &tiny(""));
+            eventually("four goes", SOON, || {
+                let left = lab.containers(FLEET[3]);
+                if left.is_empty() {
+                    Ok(())
+                } else {
+                    Err(format!("{left:?}"))
+                }
+            });
+            for (name, old) in FLEET.iter().zip(&before).take(3) {
+                assert_eq!(lab.container(name).as_ref(), Ok(old));
+            }
+        },
+    );
     assert_eq!(daemon.terminate().0.code(), Some(0));
 }
 
@@ -66,14 +82,18 @@ fn a_deletion_that_is_taken_back_within_five_seconds_is_none() {
     lab.save("two", &tiny(""));
     let _daemon = Daemon::start(&lab);
     let one = eventually("one runs", SOON, || lab.container("one"));
-    check("guards", "an editor that deletes and writes anew costs nothing", || {
-        for _ in 0..3 {
-            lab.delete("one");
-            std::thread::sleep(Duration::from_secs(2));
-            lab.save("one", &tiny(""));
-            std::thread::sleep(Duration::from_secs(1));
-        }
-        std::thread::sleep(LONGER_THAN_AN_ABSENCE);
-        assert_eq!(lab.container("one").as_ref(), Ok(&one));
-    });
+    check(
+        "guards",
+        "an editor that deletes and writes anew costs nothing",
+        || {
+            for _ in 0..3 {
+                lab.delete("one");
+                std::thread::sleep(Duration::from_secs(2));
+                lab.save("one", &tiny(""));
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            std::thread::sleep(LONGER_THAN_AN_ABSENCE);
+            assert_eq!(lab.container("one").as_ref(), Ok(&one));
+        },
+    );
 }

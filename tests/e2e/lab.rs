@@ -64,7 +64,9 @@ impl Lab {
     pub fn open(name: &str) -> Self {
         static PARTS: OnceLock<()> = OnceLock::new();
         PARTS.get_or_init(engine::require);
-        let mut guests = GUESTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut guests = GUESTS
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if *guests == 0 {
             make_network();
         }
@@ -74,7 +76,10 @@ impl Lab {
     }
 
     fn bare(name: &str) -> Self {
-        let directory = tempfile::Builder::new().prefix("e2e-").tempdir().expect("a directory for temporary files");
+        let directory = tempfile::Builder::new()
+            .prefix("e2e-")
+            .tempdir()
+            .expect("a directory for temporary files");
         let lab = Self {
             directory,
             manager: format!("{}-{name}", prefix()),
@@ -94,7 +99,12 @@ impl Lab {
 
     /// Writes `instanced.yaml`, with these lines at its end.
     pub fn configure(&self, more: &str) {
-        let Self { manager, auth, http, .. } = self;
+        let Self {
+            manager,
+            auth,
+            http,
+            ..
+        } = self;
         let (network, port, here) = (network(), http.port(), self.directory.path().display());
         let text = format!(
             "manager: {manager}\n\
@@ -129,7 +139,10 @@ impl Lab {
     /// Runs a command of ours to its end.
     pub fn instanced(&self, arguments: &[&str]) -> Said {
         run(BINARY, |command| {
-            command.arg("--config").arg(self.path("instanced.yaml")).args(arguments);
+            command
+                .arg("--config")
+                .arg(self.path("instanced.yaml"))
+                .args(arguments);
             command.current_dir(self.directory.path());
         })
     }
@@ -138,7 +151,9 @@ impl Lab {
     pub fn containers(&self, instance: &str) -> Vec<Container> {
         let all = engine::labelled(&format!("instanced.manager={}", self.manager));
         let prefix = format!("instanced-{}-{instance}-g", self.manager);
-        all.into_iter().filter(|container| container.name.starts_with(&prefix)).collect()
+        all.into_iter()
+            .filter(|container| container.name.starts_with(&prefix))
+            .collect()
     }
 
     /// The one container of an instance, running; else why not.
@@ -153,8 +168,10 @@ impl Lab {
     /// What `status` says of an instance: its phase and its reason.
     pub fn status(&self, instance: &str) -> Result<(String, String), String> {
         let said = self.instanced(&["--format", "json", "status", instance]);
-        let told: serde_json::Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said}"))?;
-        let found = find(&told, instance).ok_or_else(|| format!("nothing of {instance}: {said}"))?;
+        let told: serde_json::Value =
+            serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said}"))?;
+        let found =
+            find(&told, instance).ok_or_else(|| format!("nothing of {instance}: {said}"))?;
         let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
         Ok((text("phase"), text("reason")))
     }
@@ -168,7 +185,9 @@ impl Lab {
 /// The object with this `name`, wherever it stands.
 fn find<'a>(value: &'a serde_json::Value, name: &str) -> Option<&'a serde_json::Value> {
     match value {
-        serde_json::Value::Object(fields) if fields.get("name").is_some_and(|n| n == name) => Some(value),
+        serde_json::Value::Object(fields) if fields.get("name").is_some_and(|n| n == name) => {
+            Some(value)
+        }
         serde_json::Value::Object(fields) => fields.values().find_map(|inner| find(inner, name)),
         serde_json::Value::Array(items) => items.iter().find_map(|inner| find(inner, name)),
         _ => None,
@@ -183,7 +202,11 @@ fn make_network() {
     engine::clear(&lab.manager, &[]);
     assert_eq!(said.code, Some(0), "the network was not made: {said}");
     let networks = engine::must(&["network", "ls", "--format", "{{.Name}}"]);
-    assert!(networks.lines().any(|name| name == network()), "no network {}: {said}", network());
+    assert!(
+        networks.lines().any(|name| name == network()),
+        "no network {}: {said}",
+        network()
+    );
 }
 
 /// A manifest of an instance that costs next to nothing, with these lines at its end.
@@ -202,15 +225,23 @@ pub fn tiny(more: &str) -> String {
 fn tail(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     // Traefik's access log has a line for each look that a test took.
-    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("{\"Client")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("{\"Client"))
+        .collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
 impl Drop for Lab {
-    #[expect(clippy::print_stderr, reason = "the harness shows it with the failed test")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "the harness shows it with the failed test"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let containers = engine::docker(&["ps", "--all", "--filter", &format!("name={}", self.manager)]).stdout;
+            let containers =
+                engine::docker(&["ps", "--all", "--filter", &format!("name={}", self.manager)])
+                    .stdout;
             for log in ["daemon.log", "traefik.log"] {
                 eprintln!("--- {log}\n{}", tail(&self.path(log)));
             }
@@ -224,7 +255,9 @@ impl Drop for Lab {
         if self.manager.ends_with("-network") {
             return;
         }
-        let mut guests = GUESTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut guests = GUESTS
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *guests -= 1;
         if *guests == 0 {
             engine::docker(&["network", "rm", &network()]);

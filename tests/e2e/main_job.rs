@@ -58,11 +58,25 @@ impl Scene {
         let manager = format!("instanced.manager={}x", lab.manager);
         let foreign = vec![
             add_foreign(&names[0], &[]),
-            add_foreign(&names[1], &[&manager, "instanced.instance=alice", "instanced.generation=1"]),
+            add_foreign(
+                &names[1],
+                &[
+                    &manager,
+                    "instanced.instance=alice",
+                    "instanced.generation=1",
+                ],
+            ),
         ];
         let edge = Edge::start(&lab);
         let daemon = Some(Daemon::start(&lab));
-        Self { daemon, edge, kills, killed: 0, foreign, lab }
+        Self {
+            daemon,
+            edge,
+            kills,
+            killed: 0,
+            foreign,
+            lab,
+        }
     }
 
     fn play(mut self) {
@@ -121,39 +135,71 @@ impl Scene {
     fn the_client_works(&mut self) {
         self.step("a token is issued for each", |scene| {
             for instance in ["alice", "bob"] {
-                let said = scene.lab.instanced(&["token", "issue", instance, "--label", "e2e"]).expect_code(0);
+                let said = scene
+                    .lab
+                    .instanced(&["token", "issue", instance, "--label", "e2e"])
+                    .expect_code(0);
                 let token = said.stdout.trim();
-                assert!(token.starts_with("mcp_") && !token.contains(char::is_whitespace), "{said}");
+                assert!(
+                    token.starts_with("mcp_") && !token.contains(char::is_whitespace),
+                    "{said}"
+                );
                 scene.keep_secret(&format!("{instance}.token"), token);
             }
         });
-        self.step("the MCP client lists tools, opens a local page, and its screenshot is not blank", |scene| {
-            let said = scene.drive("alice", Some("alice.token"), Some(LOCAL_PAGE), Some("1280x720")).expect_code(0);
-            let seen = said.json();
-            let tools = seen["tools"].as_array().expect("a list of tools");
-            assert!(tools.iter().any(|tool| tool == "browser_navigate"), "{said}");
-            assert_eq!(seen["page"]["title"], "noVNC", "{said}");
-            assert!(seen["screenshot"]["colours"].as_u64() > Some(1), "{said}");
-        });
+        self.step(
+            "the MCP client lists tools, opens a local page, and its screenshot is not blank",
+            |scene| {
+                let said = scene
+                    .drive(
+                        "alice",
+                        Some("alice.token"),
+                        Some(LOCAL_PAGE),
+                        Some("1280x720"),
+                    )
+                    .expect_code(0);
+                let seen = said.json();
+                let tools = seen["tools"].as_array().expect("a list of tools");
+                assert!(
+                    tools.iter().any(|tool| tool == "browser_navigate"),
+                    "{said}"
+                );
+                assert_eq!(seen["page"]["title"], "noVNC", "{said}");
+                assert!(seen["screenshot"]["colours"].as_u64() > Some(1), "{said}");
+            },
+        );
     }
 
     fn others_are_refused(&mut self) {
         self.step("without a token: 401", |scene| {
             let answer = scene.edge.get("mcp-alice", "/mcp", &[]);
             assert_eq!(answer.status, 401, "{}", answer.head);
-            assert!(answer.head.contains("www-authenticate: bearer realm=\"mcp\""), "{}", answer.head);
+            assert!(
+                answer
+                    .head
+                    .contains("www-authenticate: bearer realm=\"mcp\""),
+                "{}",
+                answer.head
+            );
             let said = scene.drive("alice", None, None, None).expect_code(1);
             assert_eq!(said.json()["status"], 401, "{said}");
         });
         self.step("with another instance's token: 401", |scene| {
             for (instance, token) in [("alice", "bob.token"), ("bob", "alice.token")] {
-                let said = scene.drive(instance, Some(token), None, None).expect_code(1);
+                let said = scene
+                    .drive(instance, Some(token), None, None)
+                    .expect_code(1);
                 assert_eq!(said.json()["status"], 401, "{said}");
             }
         });
         self.step("an unknown host: 404 from Traefik", |scene| {
-            let answer = scene.edge.get("mcp-nobody", "/mcp", &[&scene.bearer("alice")]);
-            assert_eq!((answer.status, answer.body.trim()), (404, "404 page not found"));
+            let answer = scene
+                .edge
+                .get("mcp-nobody", "/mcp", &[&scene.bearer("alice")]);
+            assert_eq!(
+                (answer.status, answer.body.trim()),
+                (404, "404 page not found")
+            );
         });
     }
 
@@ -161,88 +207,161 @@ impl Scene {
         self.step("noVNC's page loads through Traefik", |scene| {
             let answer = scene.edge.get("vnc-alice", "/vnc.html", &[]);
             assert_eq!(answer.status, 200, "{}", answer.head);
-            assert!(answer.body.contains("<title>noVNC</title>"), "{}", answer.body);
+            assert!(
+                answer.body.contains("<title>noVNC</title>"),
+                "{}",
+                answer.body
+            );
         });
         self.step("an RFB handshake with the password succeeds", |scene| {
-            let connect = scene.lab.instanced(&["--format", "json", "connect", "alice"]).expect_code(0);
+            let connect = scene
+                .lab
+                .instanced(&["--format", "json", "connect", "alice"])
+                .expect_code(0);
             let told = connect.json();
-            let urls: Vec<_> = told["endpoints"].as_array().expect("a list").iter().map(|one| &one["url"]).collect();
+            let urls: Vec<_> = told["endpoints"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|one| &one["url"])
+                .collect();
             let [mcp, vnc] = [("mcp-alice", "/mcp"), ("vnc-alice", "/vnc.html")];
-            assert_eq!(urls, [&scene.edge.url("http", mcp.0, mcp.1), &scene.edge.url("http", vnc.0, vnc.1)]);
-            scene.keep_secret("alice.vnc", told["vnc_password"].as_str().expect("a password"));
+            assert_eq!(
+                urls,
+                [
+                    &scene.edge.url("http", mcp.0, mcp.1),
+                    &scene.edge.url("http", vnc.0, vnc.1)
+                ]
+            );
+            scene.keep_secret(
+                "alice.vnc",
+                told["vnc_password"].as_str().expect("a password"),
+            );
             scene.look("alice.vnc", Some("1280x720")).expect_code(0);
         });
         self.step("and fails with a wrong one", |scene| {
             scene.keep_secret("wrong.vnc", "wrong-1");
-            scene.look("wrong.vnc", None).expect_code(1).expect_words(&["authentication failed"]);
+            scene
+                .look("wrong.vnc", None)
+                .expect_code(1)
+                .expect_words(&["authentication failed"]);
         });
     }
 
     fn an_edit_replaces(&mut self) {
         let old = self.alice();
         self.step("an edited screen size replaces the container", |scene| {
-            scene.lab.save("alice", &format!("{BROWSER}screen: {{ width: 800, height: 600 }}\n"));
+            scene.lab.save(
+                "alice",
+                &format!("{BROWSER}screen: {{ width: 800, height: 600 }}\n"),
+            );
             scene.interrupt();
             eventually("alice has a new container, and only that", SOON, || {
                 let new = scene.lab.container("alice")?;
-                if new.id == old.id { Err("it is the old one".to_owned()) } else { Ok(()) }
+                if new.id == old.id {
+                    Err("it is the old one".to_owned())
+                } else {
+                    Ok(())
+                }
             });
             scene.is_served("alice");
             assert_eq!(inspect(&old.id), None, "the old container is still there");
         });
-        self.step("the new size is seen, with the same token and password", |scene| {
-            scene.look("alice.vnc", Some("800x600")).expect_code(0);
-            scene.drive("alice", Some("alice.token"), Some(LOCAL_PAGE), Some("800x600")).expect_code(0);
-        });
+        self.step(
+            "the new size is seen, with the same token and password",
+            |scene| {
+                scene.look("alice.vnc", Some("800x600")).expect_code(0);
+                scene
+                    .drive(
+                        "alice",
+                        Some("alice.token"),
+                        Some(LOCAL_PAGE),
+                        Some("800x600"),
+                    )
+                    .expect_code(0);
+            },
+        );
     }
 
     fn a_broken_manifest_holds(&mut self) {
         let before = self.alice();
-        self.step("a broken manifest is told: status, validate, log", |scene| {
-            scene.lab.save("alice", "screen: { width: 640, height:\nresorces: 1\n  - {");
-            scene.interrupt();
-            scene.has_phase("alice", "held");
-            let said = scene.lab.instanced(&["validate"]).expect_code(1);
-            said.expect_words(&["alice.yaml:"]);
-            eventually("the log tells it", SOON, || {
-                let log = scene.lab.log();
-                if log.contains("alice.yaml") { Ok(()) } else { Err("no alice.yaml in it".to_owned()) }
-            });
-        });
+        self.step(
+            "a broken manifest is told: status, validate, log",
+            |scene| {
+                scene
+                    .lab
+                    .save("alice", "screen: { width: 640, height:\nresorces: 1\n  - {");
+                scene.interrupt();
+                scene.has_phase("alice", "held");
+                let said = scene.lab.instanced(&["validate"]).expect_code(1);
+                said.expect_words(&["alice.yaml:"]);
+                eventually("the log tells it", SOON, || {
+                    let log = scene.lab.log();
+                    if log.contains("alice.yaml") {
+                        Ok(())
+                    } else {
+                        Err("no alice.yaml in it".to_owned())
+                    }
+                });
+            },
+        );
         self.step("and nothing happens to its instance", |scene| {
             std::thread::sleep(Duration::from_secs(A_ROUND_SECS));
             assert_eq!(scene.alice(), before);
-            let answer = scene.edge.get("mcp-alice", "/mcp", &[&scene.bearer("alice")]);
-            assert_eq!(answer.status, 400, "Playwright MCP's answer to a GET without session: {}", answer.head);
+            let answer = scene
+                .edge
+                .get("mcp-alice", "/mcp", &[&scene.bearer("alice")]);
+            assert_eq!(
+                answer.status, 400,
+                "Playwright MCP's answer to a GET without session: {}",
+                answer.head
+            );
         });
-        self.step("neither when the file is empty, nor when it is mended", |scene| {
-            scene.lab.save("alice", "");
-            scene.interrupt();
-            scene.has_phase("alice", "held");
-            scene.lab.save("alice", &format!("{BROWSER}screen: {{ width: 800, height: 600 }}\n"));
-            scene.interrupt();
-            scene.has_phase("alice", "running");
-            assert_eq!(scene.alice(), before);
-        });
+        self.step(
+            "neither when the file is empty, nor when it is mended",
+            |scene| {
+                scene.lab.save("alice", "");
+                scene.interrupt();
+                scene.has_phase("alice", "held");
+                scene.lab.save(
+                    "alice",
+                    &format!("{BROWSER}screen: {{ width: 800, height: 600 }}\n"),
+                );
+                scene.interrupt();
+                scene.has_phase("alice", "running");
+                assert_eq!(scene.alice(), before);
+            },
+        );
     }
 
     fn a_deleted_manifest_removes(&mut self) {
         let others = self.others();
-        self.step("the container of a deleted manifest goes, and no other", |scene| {
-            scene.lab.delete("alice");
-            scene.interrupt();
-            eventually("alice's container goes", SOON, || {
-                let left = scene.lab.containers("alice");
-                if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-            });
-            scene.edge.becomes(404, "mcp-alice", "/mcp", SOON);
-            assert_eq!(scene.others(), others);
-        });
+        self.step(
+            "the container of a deleted manifest goes, and no other",
+            |scene| {
+                scene.lab.delete("alice");
+                scene.interrupt();
+                eventually("alice's container goes", SOON, || {
+                    let left = scene.lab.containers("alice");
+                    if left.is_empty() {
+                        Ok(())
+                    } else {
+                        Err(format!("{left:?}"))
+                    }
+                });
+                scene.edge.becomes(404, "mcp-alice", "/mcp", SOON);
+                assert_eq!(scene.others(), others);
+            },
+        );
     }
 
     fn foreigners_are_untouched(&mut self) {
         self.step("a foreign container beside it is untouched", |scene| {
-            let now: Vec<_> = scene.foreign.iter().map(|container| inspect(&container.id)).collect();
+            let now: Vec<_> = scene
+                .foreign
+                .iter()
+                .map(|container| inspect(&container.id))
+                .collect();
             let before: Vec<_> = scene.foreign.iter().cloned().map(Some).collect();
             assert_eq!(now, before);
             assert!(scene.foreign.iter().all(|container| container.running));
@@ -251,25 +370,40 @@ impl Scene {
 
     fn neighbours_are_out_of_reach(&mut self) {
         let [bob, carol] = self.others();
-        self.step("from this host, an instance's ports can be reached", |scene| {
-            for port in PORTS {
-                reached_from_here(&carol.address, port);
-                reached_from_here(&bob.address, port);
-            }
-            assert_eq!(scene.edge.get("mcp-carol", "/mcp", &[]).status, 401);
-        });
-        self.step("from inside one instance, another's ports and the ForwardAuth listener cannot", |scene| {
-            let neighbour = PORTS.map(|port| (carol.address.clone(), port));
-            let auth = addresses_of_this_host().into_iter().map(|host| (host, scene.lab.auth.port()));
-            let targets: Vec<_> = neighbour.into_iter().chain(auth).collect();
-            assert_eq!(reached_from_inside(&bob, &targets), Vec::<String>::new());
-            // The probe itself works: its own ports answer.
-            let own = PORTS.map(|port| (bob.address.clone(), port));
-            assert_eq!(reached_from_inside(&bob, &own).len(), PORTS.len());
-        });
+        self.step(
+            "from this host, an instance's ports can be reached",
+            |scene| {
+                for port in PORTS {
+                    reached_from_here(&carol.address, port);
+                    reached_from_here(&bob.address, port);
+                }
+                assert_eq!(scene.edge.get("mcp-carol", "/mcp", &[]).status, 401);
+            },
+        );
+        self.step(
+            "from inside one instance, another's ports and the ForwardAuth listener cannot",
+            |scene| {
+                let neighbour = PORTS.map(|port| (carol.address.clone(), port));
+                let auth = addresses_of_this_host()
+                    .into_iter()
+                    .map(|host| (host, scene.lab.auth.port()));
+                let targets: Vec<_> = neighbour.into_iter().chain(auth).collect();
+                assert_eq!(reached_from_inside(&bob, &targets), Vec::<String>::new());
+                // The probe itself works: its own ports answer.
+                let own = PORTS.map(|port| (bob.address.clone(), port));
+                assert_eq!(reached_from_inside(&bob, &own).len(), PORTS.len());
+            },
+        );
         self.step("nor by a neighbour's probe of a browser", |_| {
             for port in PORTS {
-                let said = docker(&["exec", &carol.id, "/tiny", "probe", &bob.address, &port.to_string()]);
+                let said = docker(&[
+                    "exec",
+                    &carol.id,
+                    "/tiny",
+                    "probe",
+                    &bob.address,
+                    &port.to_string(),
+                ]);
                 assert_ne!(said.code, Some(0), "{said}");
             }
         });
@@ -278,14 +412,22 @@ impl Scene {
     fn sigterm_leaves_the_containers(&mut self) {
         let before = self.others();
         let daemon = self.daemon.take().expect("it runs until here");
-        check("end to end", "SIGTERM ends it with 0 within seconds, and the containers run on", || {
-            let (status, took) = daemon.terminate();
-            assert_eq!(status.code(), Some(0), "{status}");
-            assert!(took < Duration::from_secs(10), "it took {took:?}");
-            assert_eq!(self.others(), before);
-        });
+        check(
+            "end to end",
+            "SIGTERM ends it with 0 within seconds, and the containers run on",
+            || {
+                let (status, took) = daemon.terminate();
+                assert_eq!(status.code(), Some(0), "{status}");
+                assert!(took < Duration::from_secs(10), "it took {took:?}");
+                assert_eq!(self.others(), before);
+            },
+        );
         let killed = self.killed;
-        assert_eq!(killed > 0, self.kills == Kills::Everywhere, "killed {killed} times");
+        assert_eq!(
+            killed > 0,
+            self.kills == Kills::Everywhere,
+            "killed {killed} times"
+        );
     }
 
     // ---- what the steps look at ----
@@ -300,15 +442,22 @@ impl Scene {
 
     /// Served = the one container runs, Traefik leads to its host, and there a token is asked for.
     fn is_served(&self, instance: &str) {
-        eventually(&format!("{instance} runs"), SOON, || self.lab.container(instance));
-        self.edge.becomes(401, &format!("mcp-{instance}"), "/mcp", SOON);
+        eventually(&format!("{instance} runs"), SOON, || {
+            self.lab.container(instance)
+        });
+        self.edge
+            .becomes(401, &format!("mcp-{instance}"), "/mcp", SOON);
         self.has_phase(instance, "running");
     }
 
     fn has_phase(&self, instance: &str, wanted: &str) {
         eventually(&format!("{instance} is {wanted}"), SOON, || {
             let (phase, reason) = self.lab.status(instance)?;
-            if phase == wanted { Ok(()) } else { Err(format!("{phase}: {reason}")) }
+            if phase == wanted {
+                Ok(())
+            } else {
+                Err(format!("{phase}: {reason}"))
+            }
         });
     }
 
@@ -320,15 +469,25 @@ impl Scene {
         size: Option<&str>,
     ) -> super::said::Said {
         let url = self.edge.url("http", &format!("mcp-{instance}"), "/mcp");
-        drive(&url, token.map(|file| self.lab.path(file)).as_deref(), visit, size)
+        drive(
+            &url,
+            token.map(|file| self.lab.path(file)).as_deref(),
+            visit,
+            size,
+        )
     }
 
     fn look(&self, password: &str, size: Option<&str>) -> super::said::Said {
-        look(&self.edge.url("ws", "vnc-alice", "/websockify"), &self.lab.path(password), size)
+        look(
+            &self.edge.url("ws", "vnc-alice", "/websockify"),
+            &self.lab.path(password),
+            size,
+        )
     }
 
     fn bearer(&self, instance: &str) -> String {
-        let token = fs::read_to_string(self.lab.path(&format!("{instance}.token"))).expect("it was issued");
+        let token =
+            fs::read_to_string(self.lab.path(&format!("{instance}.token"))).expect("it was issued");
         format!("Authorization: Bearer {token}")
     }
 
@@ -342,11 +501,21 @@ impl Scene {
 
 /// Each address at which a container could knock at this host: loopback, gateways, its own.
 fn addresses_of_this_host() -> Vec<String> {
-    let network = must(&["network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", &super::lab::network()]);
+    let network = must(&[
+        "network",
+        "inspect",
+        "--format",
+        "{{(index .IPAM.Config 0).Gateway}}",
+        &super::lab::network(),
+    ]);
     let own = super::said::run("hostname", |command| {
         command.arg("-I");
     });
-    let mut all: Vec<String> = own.stdout.split_ascii_whitespace().map(str::to_owned).collect();
+    let mut all: Vec<String> = own
+        .stdout
+        .split_ascii_whitespace()
+        .map(str::to_owned)
+        .collect();
     all.extend([network, "127.0.0.1".to_owned()]);
     all.sort();
     all.dedup();
@@ -356,7 +525,8 @@ fn addresses_of_this_host() -> Vec<String> {
 fn reached_from_here(host: &str, port: u16) {
     let address = format!("{host}:{port}").parse().expect("an address");
     let limit = Duration::from_secs(2);
-    std::net::TcpStream::connect_timeout(&address, limit).unwrap_or_else(|error| panic!("{address}: {error}"));
+    std::net::TcpStream::connect_timeout(&address, limit)
+        .unwrap_or_else(|error| panic!("{address}: {error}"));
 }
 
 /// Which of these can be connected to from inside a browser instance, all tried at once.
@@ -378,4 +548,3 @@ with ThreadPoolExecutor(len(targets)) as pool:
     let said = docker(&["exec", &container.id, "python3", "-c", PROBE, &targets]).expect_code(0);
     serde_json::from_value(said.json()).expect("a list of texts")
 }
-

@@ -19,7 +19,10 @@ impl Proxy {
     /// Starts it, and lets the lab's daemon use it.
     pub fn start(lab: &Lab, more: &str) -> Self {
         let (socket, log) = (lab.path("engine.sock"), lab.path("calls.log"));
-        lab.configure(&format!("engine: {{ docker: {{ host: \"unix://{}\" }} }}\n{more}", socket.display()));
+        lab.configure(&format!(
+            "engine: {{ docker: {{ host: \"unix://{}\" }} }}\n{more}",
+            socket.display()
+        ));
         let child = launch(&socket, &log);
         Self { child, socket, log }
     }
@@ -43,24 +46,45 @@ impl Proxy {
     /// What was asked that could change something, since there had been so many calls.
     pub fn changes_since(&self, count: usize) -> Vec<String> {
         let calls = self.calls().into_iter().skip(count);
-        calls.filter(|call| !call.starts_with("GET ") && !call.starts_with("HEAD ")).collect()
+        calls
+            .filter(|call| !call.starts_with("GET ") && !call.starts_with("HEAD "))
+            .collect()
     }
 
     /// Method and path of each call.
     fn calls(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        text.lines().filter_map(|line| line.split_once(' ')).map(|(_, call)| call.to_owned()).collect()
+        text.lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(_, call)| call.to_owned())
+            .collect()
     }
 }
 
 fn launch(socket: &PathBuf, log: &PathBuf) -> Child {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", &python(), &format!("{REPOSITORY}/tests/limits/engine_proxy.py")]);
-    command.args(["--engine", &engine::socket()]).arg("--listen").arg(socket).arg("--log").arg(log);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the proxy starts");
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        &python(),
+        &format!("{REPOSITORY}/tests/limits/engine_proxy.py"),
+    ]);
+    command
+        .args(["--engine", &engine::socket()])
+        .arg("--listen")
+        .arg(socket)
+        .arg("--log")
+        .arg(log);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the proxy starts");
     let mut ready = String::new();
     let stdout = child.stdout.take().expect("a pipe");
-    BufReader::new(stdout).read_line(&mut ready).expect("a line of the proxy's");
+    BufReader::new(stdout)
+        .read_line(&mut ready)
+        .expect("a line of the proxy's");
     assert_eq!(ready.trim(), "ready", "the proxy did not start");
     child
 }

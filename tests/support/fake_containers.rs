@@ -70,7 +70,7 @@ impl FakeContainers {
         let mut world = self.world();
         let subject = world.name_of(subject);
         let operation = format!("{call} {subject}");
-        let fault = world.next_fault(call);
+        let fault = world.cut(changes).or_else(|| world.next_fault(call));
         if changes {
             let note = match fault {
                 Some(Fault::Refuse(_)) => " (refused)",

@@ -83,6 +83,13 @@ impl<C: ReadContainers> Observe for Fleet<C> {
         for generations in instances.values_mut() {
             generations.sort_by(|a, b| (a.number, &a.id).cmp(&(b.number, &b.id)));
         }
+        let used: BTreeSet<_> = instances
+            .iter()
+            .flat_map(|(name, all)| all.iter().map(move |g| (name, g.number)))
+            .map(|(name, number)| label::secrets_volume(&self.manager, name, number))
+            .collect();
+        let mut leftovers = self.containers.volumes(&self.labels()).await?;
+        leftovers.retain(|volume| !used.contains(volume));
         let mut known = BTreeMap::new();
         for reference in images {
             if let Some(id) = self.containers.image(reference).await? {
@@ -96,6 +103,7 @@ impl<C: ReadContainers> Observe for Fleet<C> {
             instances,
             foreign: foreign.collect(),
             images: known,
+            leftovers,
         })
     }
 
@@ -195,6 +203,13 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
             Some(_) => Ok(()),
             None => Err(self.network_wrong("it vanished after it was made".into(), "try again")),
         }
+    }
+
+    async fn tidy(&self, leftovers: &[String]) -> Result<(), EngineError> {
+        for volume in leftovers {
+            self.containers.remove_volume(volume).await?;
+        }
+        Ok(())
     }
 
     async fn perform(&self, step: &Step, secrets: &Secrets) -> Result<(), EngineError> {

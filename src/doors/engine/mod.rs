@@ -41,6 +41,9 @@ pub trait Engine: Observe {
     /// Makes what all instances stand on (the network), and checks that it isolates as configured.
     fn prepare(&self) -> impl Future<Output = Result<(), EngineError>> + Send;
 
+    /// Removes what [`Observed::leftovers`] names.
+    fn tidy(&self, leftovers: &[String]) -> impl Future<Output = Result<(), EngineError>> + Send;
+
     /// Performs one step. Whatever was there before an error is still consistent: the next round plans
     /// from what is found.
     fn perform(

@@ -19,6 +19,12 @@ impl FakeContainers {
     }
 
     /// All containers, whoever's.
+    /// From after so many changing calls on, every call fails and does nothing, as if the caller had died
+    /// there. `None` ends that.
+    pub fn cut_after(&self, calls: Option<usize>) {
+        self.world().calls_left = calls;
+    }
+
     pub fn all(&self) -> Vec<Container> {
         self.world().list(&[])
     }
@@ -118,6 +124,11 @@ impl FakeContainers {
     }
 
     /// Somebody removes a network by hand.
+    /// A bridge on which containers reach each other.
+    pub fn add_open_network(&self, name: &str) {
+        self.world().add_network(name, false, &BTreeMap::new());
+    }
+
     pub fn remove_network(&self, name: &str) {
         self.world().networks.retain(|(network, _)| network != name);
     }

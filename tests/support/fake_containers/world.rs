@@ -23,6 +23,8 @@ pub(super) struct World {
     pub(super) journal: Vec<String>,
     /// Call, how many of it go well before, and what then goes wrong.
     pub(super) faults: Vec<(String, usize, Fault)>,
+    /// How many changing calls still come through before none does any more.
+    pub(super) calls_left: Option<usize>,
 }
 
 /// A container, and what it was made from.
@@ -91,6 +93,16 @@ impl World {
     pub(super) fn held(&mut self, container: &str) -> Result<&mut Held, Refusal> {
         let id = self.id_of(container)?;
         Ok(self.containers.get_mut(&id).expect("just found"))
+    }
+
+    /// Refuses everything once the changing calls are used up: for whoever asks, the engine is gone.
+    pub(super) fn cut(&mut self, changes: bool) -> Option<Fault> {
+        let left = self.calls_left.as_mut()?;
+        if *left == 0 {
+            return Some(Fault::Refuse(ErrorClass::Away));
+        }
+        *left -= usize::from(changes);
+        None
     }
 
     pub(super) fn next_fault(&mut self, call: &str) -> Option<Fault> {

@@ -1,0 +1,30 @@
+# What one does often. `make` alone lists it. The work is in scripts/.
+.DEFAULT_GOAL := help
+.PHONY: help up down check test build image bench soak
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## everything, from nothing to a line for an MCP client; Ctrl-C ends it
+	@scripts/up.sh
+
+down: ## stops `make up` and removes its containers; manifests and volumes stay
+	@scripts/down.sh
+
+check: ## what needs no engine and no test: format, lints, licences, shell scripts
+	@scripts/check.sh
+
+test: ## everything that CI runs; installs what it needs and says so first
+	@scripts/test.sh
+
+build: ## the release binary
+	@cargo build --release --locked
+
+image: ## the browser instance's image
+	@image/build.sh
+
+bench: ## the figures that are promised, beside their limits
+	@scripts/bench.sh
+
+soak: ## a fleet under change, kills and an engine that goes away: make soak MINUTES=10
+	@scripts/soak.sh
