@@ -314,12 +314,14 @@ up() {
   local status=0
   wait -n "$daemon" "$traefik" || status=$?
   served=
-  if ! alive "$daemon"; then
+  if alive "$daemon"; then
+    show_tail "$run_dir/traefik.log"
+    say "error: Traefik ended by itself (status $status)"
+  else
     show_tail "$run_dir/daemon.log"
-    die "the daemon ended by itself (status $status)"
+    say "error: the daemon ended by itself (status $status)"
   fi
-  show_tail "$run_dir/traefik.log"
-  die "Traefik ended by itself (status $status)"
+  return 1
 }
 
 up

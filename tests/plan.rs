@@ -178,8 +178,8 @@ fn drawn(case: &Case) -> String {
         whole: false,
     };
     let text = anstream::adapter::strip_str(&view.draw(&plan)).to_string();
-    let plain: Vec<_> = text.trim().lines().map(str::trim_end).collect();
-    plain.join("\n") + "\n"
+    let lines: Vec<_> = text.trim().lines().map(str::trim_end).collect();
+    lines.join("\n") + "\n"
 }
 
 #[test]
@@ -193,12 +193,12 @@ fn every_case_of_the_gallery_plans_as_written() {
     paths.sort();
     assert!(paths.len() >= 20, "the gallery has {} cases", paths.len());
     let mut wrong = Vec::new();
-    for path in paths {
-        let text = fs::read_to_string(&path).expect("a case");
+    for case_path in paths {
+        let text = fs::read_to_string(&case_path).expect("a case");
         // By way of JSON, as documents of ours are read: `{ exited: 1 }` is a phase, no tag needed.
         let case: Value = serde_yaml::from_str(&text).expect("YAML");
         let case: Case =
-            serde_json::from_value(case).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            serde_json::from_value(case).unwrap_or_else(|e| panic!("{}: {e}", case_path.display()));
         let plan = drawn(&case);
         if plan == case.plan {
             continue;
@@ -215,11 +215,12 @@ fn every_case_of_the_gallery_plans_as_written() {
                     }
                 })
                 .collect();
-            fs::write(&path, format!("{above}\nplan: |\n{indented}")).expect("writing the case");
+            fs::write(&case_path, format!("{above}\nplan: |\n{indented}"))
+                .expect("writing the case");
         }
         wrong.push(format!(
             "{}:\n{plan}\ninstead of\n{}",
-            path.display(),
+            case_path.display(),
             case.plan
         ));
     }

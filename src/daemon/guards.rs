@@ -1,4 +1,4 @@
-//! Who may reach which endpoint, kept up to date for the ForwardAuth listener.
+//! Who may reach which endpoint, kept up to date for the `ForwardAuth` listener.
 //!
 //! An instance keeps its guards for as long as it stands: one whose manifest is broken, or that a guard of
 //! the prune keeps alive, still answers its clients.

@@ -1,4 +1,4 @@
-//! The daemon: watches the source, listens to the engine, runs rounds, answers ForwardAuth and the control
+//! The daemon: watches the source, listens to the engine, runs rounds, answers `ForwardAuth` and the control
 //! socket, until it is told to stop. Stopping leaves every container running.
 //!
 //! Events only say that a round is due; every round looks at everything anew.

@@ -1,5 +1,7 @@
 //! Two specs compared, field by field, and what each difference does to a container.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,15 +36,13 @@ const DAEMON_ONLY: [&str; 8] = [
     "owner", "template", "protect", "pull", "replace", "tokens", "health", "name",
 ];
 
-fn effect(field: &str) -> Effect {
-    let (first, rest) = field.split_once('.').unwrap_or((field, ""));
-    match first {
-        "state" => Effect::Lifecycle,
-        // Another place for the same value is the same container.
-        "secrets" if rest.ends_with(".from") || rest.contains(".from.") => Effect::Nothing,
-        // The path is for people and clients; no route has it.
-        "endpoints" if rest.ends_with(".path") => Effect::Nothing,
-        _ if DAEMON_ONLY.contains(&first) => Effect::Nothing,
+fn effect(path: &[&str]) -> Effect {
+    match path {
+        ["state", ..] => Effect::Lifecycle,
+        // Another place for the same value is the same container; an endpoint's path is for people and
+        // clients, and no route has it.
+        ["secrets", _, "from", ..] | ["endpoints", _, "path"] => Effect::Nothing,
+        [first, ..] if DAEMON_ONLY.contains(first) => Effect::Nothing,
         _ => Effect::Replace,
     }
 }
@@ -50,15 +50,15 @@ fn effect(field: &str) -> Effect {
 /// The differences between what a generation was made from and what it shall be that make a new generation
 /// necessary.
 pub fn replacing(old: &Spec, new: &Spec) -> Vec<Change> {
-    between(&comparable(old), &comparable(&with_known_prints(old, new)))
-        .into_iter()
-        .filter(|change| effect(&change.field) == Effect::Replace)
-        .collect()
+    let new = with_known_prints(old, new);
+    between(&comparable(old), &comparable(&new), &|path| {
+        effect(path) == Effect::Replace
+    })
 }
 
 /// All differences of two specs.
 pub fn all(old: &Spec, new: &Spec) -> Vec<Change> {
-    between(&comparable(old), &comparable(new))
+    between(&comparable(old), &comparable(new), &|_| true)
 }
 
 /// `new`, but a secret whose print cannot be compared counts as the one that is there: a print under
@@ -84,52 +84,70 @@ fn comparable(spec: &Spec) -> Value {
     serde_json::to_value(spec).expect("a spec has string keys and finite numbers only")
 }
 
-fn between(old: &Value, new: &Value) -> Vec<Change> {
+fn between(old: &Value, new: &Value, counts: &dyn Fn(&[&str]) -> bool) -> Vec<Change> {
     let mut changes = Vec::new();
-    walk(&mut String::new(), Some(old), Some(new), &mut changes);
+    walk(&mut Vec::new(), Some(old), Some(new), counts, &mut changes);
     changes
 }
 
 /// Goes down mappings; lists and scalars are compared whole.
-fn walk(field: &mut String, old: Option<&Value>, new: Option<&Value>, changes: &mut Vec<Change>) {
+fn walk<'v>(
+    path: &mut Vec<&'v str>,
+    old: Option<&'v Value>,
+    new: Option<&'v Value>,
+    counts: &dyn Fn(&[&str]) -> bool,
+    changes: &mut Vec<Change>,
+) {
     if old == new {
         return;
     }
-    let (old_map, new_map) = (
+    let maps = (
         old.and_then(Value::as_object),
         new.and_then(Value::as_object),
     );
-    let descend = match (old_map, new_map) {
-        (Some(_), Some(_)) => true,
-        // A whole mapping came or went: told by its fields at the top, as one where it is an entry.
-        (Some(map), None) | (None, Some(map)) => field.is_empty() && !map.is_empty(),
-        (None, None) => false,
-    };
-    if !descend {
-        changes.push(Change {
-            field: field.clone(),
-            old: old.cloned(),
-            new: new.cloned(),
-        });
-        return;
-    }
-    let keys: std::collections::BTreeSet<&String> = old_map
-        .into_iter()
-        .chain(new_map)
-        .flat_map(serde_json::Map::keys)
-        .collect();
-    for key in keys {
-        let length = field.len();
-        if length > 0 {
-            field.push('.');
+    if let (Some(old), Some(new)) = maps {
+        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for key in keys {
+            path.push(key);
+            walk(path, old.get(key), new.get(key), counts, changes);
+            path.pop();
         }
-        field.push_str(key);
-        walk(
-            field,
-            old_map.and_then(|m| m.get(key)),
-            new_map.and_then(|m| m.get(key)),
-            changes,
+    } else if counts(path) {
+        let (old, new) = (old.cloned(), new.cloned());
+        changes.push(Change {
+            field: path.join("."),
+            old,
+            new,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dot_in_a_secrets_name_hides_no_change() {
+        assert_eq!(
+            effect(&["secrets", "x.from.y", "print", "hash"]),
+            Effect::Replace
         );
-        field.truncate(length);
+        assert_eq!(effect(&["secrets", "x", "from", "file"]), Effect::Nothing);
+    }
+
+    #[test]
+    fn every_field_that_the_container_has_replaces_it() {
+        for field in [
+            "image",
+            "env",
+            "resources",
+            "endpoints",
+            "edge",
+            "volumes",
+            "security",
+            "network",
+        ] {
+            assert_eq!(effect(&[field, "x"]), Effect::Replace, "{field}");
+        }
     }
 }

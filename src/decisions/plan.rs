@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::change::{self, Change};
-use super::guard::{self, PruneVerdict};
 use crate::words::config::Prune;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Diagnostic;

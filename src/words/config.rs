@@ -196,7 +196,7 @@ pub enum Isolation {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
 pub struct Listen {
-    /// For Traefik's ForwardAuth.
+    /// For Traefik's `ForwardAuth`.
     #[schemars(with = "String")]
     pub auth: SocketAddr,
 }
@@ -217,7 +217,7 @@ pub struct Traefik {
     pub entrypoints: Vec<String>,
     /// `true`, `false`, or `{ cert_resolver: NAME }`.
     pub tls: TlsConfig,
-    /// The ForwardAuth address as Traefik reaches it; default: `listen.auth`.
+    /// The `ForwardAuth` address as Traefik reaches it; default: `listen.auth`.
     pub auth_url: Option<String>,
     /// Middlewares of the operator's own, before ours.
     pub middlewares: Vec<String>,

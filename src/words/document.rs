@@ -1,6 +1,6 @@
 //! A YAML document with places: text in, typed value and diagnostics out.
 //!
-//! serde_yaml decodes to the JSON data model (anchors and merge keys resolved), a second, position-keeping
+//! `serde_yaml` decodes to the JSON data model (anchors and merge keys resolved), a second, position-keeping
 //! parser is asked only when something must be placed. Decoding goes on past an error: the offending node
 //! is put aside and the rest decoded again, so that one pass tells every problem of a file.
 
@@ -182,7 +182,11 @@ pub fn dotted(path: &[Segment]) -> String {
                 }
                 text.push_str(key);
             }
-            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+            Segment::Index(index) => {
+                text.push('[');
+                text.push_str(&index.to_string());
+                text.push(']');
+            }
         }
     }
     text
@@ -339,8 +343,8 @@ fn remove(value: &mut Value, path: &[Segment]) -> bool {
     }
     match (last, node) {
         (Segment::Key(key), Value::Object(map)) => map.remove(key).is_some(),
-        (Segment::Index(index), Value::Array(list)) if *index < list.len() => {
-            list.remove(*index);
+        (Segment::Index(index), Value::Array(items)) if *index < items.len() => {
+            items.remove(*index);
             true
         }
         _ => false,

@@ -352,24 +352,15 @@ impl<C: ChangeContainers> Fleet<C> {
                     let detail = found.map_or("it vanished".to_owned(), |(phase, health)| {
                         format!("it is {phase:?}, health {health:?}").to_lowercase()
                     });
-                    return Err(self.not_healthy(id, detail));
+                    return Err(not_healthy(id, &detail));
                 }
             }
             if tokio::time::Instant::now() > deadline {
                 let detail = format!("not healthy within {} s", HEALTHY_WITHIN.as_secs());
-                return Err(self.not_healthy(id, detail));
+                return Err(not_healthy(id, &detail));
             }
             tokio::time::sleep(HEALTH_EVERY).await;
         }
-    }
-
-    fn not_healthy(&self, id: &str, detail: String) -> EngineError {
-        EngineError::new(
-            format!("start container {id:.12}"),
-            ErrorClass::Retry,
-            detail,
-        )
-        .with_help("the old generation still serves; look at the image's logs")
     }
 
     /// Stops and removes generations with their volumes of secrets.
@@ -410,4 +401,13 @@ fn ok_if_gone(result: Result<(), EngineError>) -> Result<(), EngineError> {
         Err(error) if error.class == ErrorClass::Gone => Ok(()),
         other => other,
     }
+}
+
+fn not_healthy(id: &str, detail: &str) -> EngineError {
+    EngineError::new(
+        format!("start container {id:.12}"),
+        ErrorClass::Retry,
+        detail,
+    )
+    .with_help("the old generation still serves; look at the image's logs")
 }

@@ -34,9 +34,8 @@ pub(super) fn reword(message: &str) -> (String, Option<String>) {
         .to_owned();
     if let Some((before, after)) = words.split_once("expected struct ") {
         let rest = after.split_once(' ').map_or("", |(_, rest)| rest);
-        words = format!("{before}expected a mapping {rest}")
-            .trim_end()
-            .to_owned();
+        let plain = format!("{before}expected a mapping {rest}");
+        plain.trim_end().clone_into(&mut words);
     }
     for (from, to) in PLAIN_WORDS {
         if let Some(stem) = words.strip_suffix(from) {

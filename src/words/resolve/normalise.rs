@@ -323,18 +323,17 @@ fn security(part: Option<&SecurityPart>, told: &mut Vec<Problem>) -> Security {
         None => (USER_DEFAULT, USER_DEFAULT),
         Some(EnvValue(text)) => {
             let (uid, gid) = text.split_once(':').unwrap_or((text, text));
-            match (uid.parse(), gid.parse()) {
-                (Ok(uid), Ok(gid)) => (uid, gid),
-                _ => {
-                    told.push(
-                        Problem::error(
-                            &["security", "user"],
-                            format!("`{text}` is no numeric user"),
-                        )
-                        .with_help("write \"1000\" or \"1000:1000\""),
-                    );
-                    (USER_DEFAULT, USER_DEFAULT)
-                }
+            if let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) {
+                (uid, gid)
+            } else {
+                told.push(
+                    Problem::error(
+                        &["security", "user"],
+                        format!("`{text}` is no numeric user"),
+                    )
+                    .with_help("write \"1000\" or \"1000:1000\""),
+                );
+                (USER_DEFAULT, USER_DEFAULT)
             }
         }
     };

@@ -124,6 +124,7 @@ fn a_spec_reads_back_from_its_own_text() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)]
 fn each_mistake_has_its_place_and_its_way_out() {
     for (manifest, wanted) in [
         ("memroy: 1", "i/a.yaml:1:1: memroy: unknown key `memroy`"),

@@ -1,0 +1,129 @@
+//! Keeps the house tidy: what ARCHITECTURE.md promises of the code's shape, and the compiler does not see.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors, lowest first. A module imports from its own floor and from below.
+const FLOORS: [&str; 5] = ["words", "decisions", "doors", "daemon", "face"];
+
+/// Crates of the outside, and the one room that may name each.
+const DOORS: [(&str, &str); 6] = [
+    ("bollard", "doors/engine/docker"),
+    ("sled", "doors/store"),
+    ("notify", "doors/source"),
+    ("clap", "face/cli"),
+    ("annotate_snippets", "face/diagnostics"),
+    ("tracing_subscriber", "face/telemetry"),
+];
+
+/// Longer files want to be two.
+const LINES_MAX: usize = 530;
+
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of ours") {
+            let path: PathBuf = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path
+                    .strip_prefix(&root)
+                    .expect("below src")
+                    .display()
+                    .to_string();
+                found.push((name, fs::read_to_string(&path).expect("a source")));
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 50, "only {} sources found", found.len());
+    found
+}
+
+/// Lines of code that are no comments.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(n, line)| (n + 1, line.trim()));
+    lines.filter(|(_, line)| !line.starts_with("//"))
+}
+
+#[test]
+fn modules_import_from_below_only() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let Some(floor) = FLOORS
+            .iter()
+            .position(|f| name.starts_with(&format!("{f}/")))
+        else {
+            continue;
+        };
+        for (line, code) in code(&text) {
+            for above in &FLOORS[floor + 1..] {
+                if code.contains(&format!("crate::{above}::")) {
+                    wrong.push(format!("src/{name}:{line} imports from `{above}`"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_outside_crate_has_one_door() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        for (line, code) in code(&text) {
+            for (outside, door) in DOORS {
+                if code.contains(&format!("{outside}::")) && !name.starts_with(door) {
+                    wrong.push(format!(
+                        "src/{name}:{line} names `{outside}`, whose door is {door}"
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_lower_floors_are_pure() {
+    let outside = [
+        "std::fs",
+        "std::net::Tcp",
+        "std::env",
+        "tokio::",
+        "Instant::now",
+        "SystemTime::now",
+        "Timestamp::now",
+        "getrandom::",
+    ];
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        if !name.starts_with("words/") && !name.starts_with("decisions/") || name.contains("tests")
+        {
+            continue;
+        }
+        let body = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (line, code) in code(body) {
+            if let Some(thing) = outside.iter().find(|thing| code.contains(**thing)) {
+                wrong.push(format!("src/{name}:{line} uses {thing}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_can_be_held_in_the_head() {
+    let long: Vec<_> = sources()
+        .into_iter()
+        .map(|(name, text)| (text.lines().count(), name))
+        .filter(|(lines, _)| *lines > LINES_MAX)
+        .collect();
+    assert!(long.is_empty(), "more than {LINES_MAX} lines: {long:?}");
+}
