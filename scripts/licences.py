@@ -38,11 +38,17 @@ def split(expression: str, operator: str) -> list[str]:
     return [*parts, expression[start:].strip()]
 
 
+def host() -> str:
+    """The platform that is built for: other platforms' crates may not be here."""
+    told = subprocess.run(["rustc", "-vV"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return re.search(r"^host: (\S+)$", told, re.MULTILINE)[1]
+
+
 def main() -> int:
     with open("deny.toml", "rb") as file:
         allow = set(tomllib.load(file)["licenses"]["allow"])
     output = subprocess.run(
-        ["cargo", "metadata", "--format-version", "1", "--locked", "--offline"],
+        ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", host()],
         check=True,
         stdout=subprocess.PIPE,
     ).stdout
