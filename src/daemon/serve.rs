@@ -39,6 +39,8 @@ use crate::words::name::InstanceName;
 const ENGINE_RETRY: Duration = Duration::from_secs(2);
 /// Several engine events in a row make one round.
 const EVENTS_COALESCE: Duration = Duration::from_millis(100);
+/// How long a round may go on once the daemon is told to stop.
+const GRACE: Duration = Duration::from_secs(8);
 /// Asked rounds that may wait.
 const ASKED_MAX: usize = 16;
 
@@ -162,7 +164,18 @@ impl Rounds {
         let mut asked: Option<AskedRound> = None;
         while !self.shutdown.is_cancelled() {
             let ask = asked.as_ref().map(|asked| asked.ask.clone());
-            let report = self.round(ask).await;
+            let shutdown = self.shutdown.clone();
+            let report = tokio::select! {
+                report = self.round(ask) => report,
+                // Calls in flight may finish, a pull of minutes may not: what it left, the next start mends.
+                () = async {
+                    shutdown.cancelled().await;
+                    tokio::time::sleep(GRACE).await;
+                } => {
+                    tracing::warn!("stopping in the middle of a round");
+                    return;
+                }
+            };
             let next = self.next_due(&report);
             self.tell(&report);
             self.last.store(Arc::new(report.clone()));

@@ -11,7 +11,7 @@ use crate::words::desired::Desired;
 use crate::words::diagnostic::Diagnostic;
 use crate::words::manifest::{Pull, State};
 use crate::words::name::InstanceName;
-use crate::words::observed::{Applied, Generation, Observed, Phase};
+use crate::words::observed::{Applied, Foreign, Generation, Observed, Phase};
 use crate::words::quantity::Span;
 use crate::words::spec::Spec;
 
@@ -433,14 +433,9 @@ fn unless_blocked(step: Step, next: u64, observed: &Observed, history: &History)
             Reason::SecretUnreadable { why: why.clone() },
         );
     }
-    let ending = format!("-{}-g{next}", step.instance);
-    let taken = observed
-        .foreign
-        .iter()
-        .find(|(name, _)| name.ends_with(&ending));
-    match taken {
-        Some((name, holder)) => {
-            let (name, holder) = (name.clone(), holder.clone());
+    match observed.foreign.get(&format!("{}-g{next}", step.instance)) {
+        Some(Foreign { name, what }) => {
+            let (name, holder) = (name.clone(), what.clone());
             held(&step.instance, Reason::NameTaken { name, holder })
         }
         None => step,

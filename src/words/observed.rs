@@ -13,13 +13,23 @@ use super::spec::Spec;
 pub struct Observed {
     /// Our generations by instance, in ascending order of number.
     pub instances: BTreeMap<InstanceName, Vec<Generation>>,
-    /// Foreign things that hold a name of ours: the name, and what holds it.
-    pub foreign: BTreeMap<String, String>,
+    /// Foreign things that hold a name that a generation of ours would have, by that generation:
+    /// `<instance>-g<number>`.
+    pub foreign: BTreeMap<String, Foreign>,
     /// Images that were asked about and exist: reference to id.
     pub images: BTreeMap<String, String>,
     /// What a crash left of secrets of generations that are gone: the engine's names of it.
     #[serde(default)]
     pub leftovers: Vec<String>,
+}
+
+/// Something of somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// Its name on the engine.
+    pub name: String,
+    /// What it is, for a person.
+    pub what: String,
 }
 
 /// One generation of an instance.

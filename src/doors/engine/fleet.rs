@@ -15,7 +15,7 @@ use crate::words::config::{Isolation, Network};
 use crate::words::label;
 use crate::words::manifest::{Pull, ReplaceOrder, Restart};
 use crate::words::name::{InstanceName, ManagerName};
-use crate::words::observed::{Applied, Generation, Health, Observed, Phase};
+use crate::words::observed::{Applied, Foreign, Generation, Health, Observed, Phase};
 use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
 use crate::words::spec::Spec;
 
@@ -96,9 +96,16 @@ impl<C: ReadContainers> Observe for Fleet<C> {
                 known.insert(reference.clone(), id);
             }
         }
-        let foreign = foreign
-            .into_iter()
-            .map(|(name, id)| (name, format!("container {id:.12}")));
+        let foreign = foreign.into_iter().filter_map(|(name, id)| {
+            let generation = name.strip_prefix(&prefix)?.to_owned();
+            Some((
+                generation,
+                Foreign {
+                    name,
+                    what: format!("container {id:.12}"),
+                },
+            ))
+        });
         Ok(Observed {
             instances,
             foreign: foreign.collect(),
