@@ -91,6 +91,7 @@ impl Operations for Operator {
             "reason": last.aborted.as_ref().map(|failure| failure.message.as_str()),
             "revision": last.revision,
             "pid": std::process::id(),
+            "fingerprint": self.site.fingerprint(),
         }))
     }
 

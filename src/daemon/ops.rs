@@ -108,8 +108,18 @@ fn read_path(path: &Path) -> Result<Snapshot, Box<Report>> {
     Ok(snapshot)
 }
 
-/// The plan of a round that nobody performs.
+/// The plan of a round that nobody performs. A running daemon that was given the same makes it, since it has
+/// the store; else it is made here.
 pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Plan, Report) {
+    match plan_of_daemon(site).await {
+        Ok(Some((mut plan, report))) => {
+            plan.steps
+                .retain(|step| names.is_empty() || names.contains(&step.instance));
+            return (plan, report);
+        }
+        Ok(None) => {}
+        Err(failure) => return (Plan::default(), Report::aborted(failure)),
+    }
     match look(site, names).await {
         Ok((view, note)) => {
             let report = Report {
@@ -122,6 +132,17 @@ pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Plan, Report) {
         }
         Err(report) => (Plan::default(), *report),
     }
+}
+
+async fn plan_of_daemon(site: &Site) -> Result<Option<(Plan, Report)>, Failure> {
+    let Some(client) = daemon(site).await? else {
+        return Ok(None);
+    };
+    let health: Value = read(client.get("/health").await)?;
+    if health.get("fingerprint").and_then(Value::as_str) != Some(&site.fingerprint()) {
+        return Ok(None);
+    }
+    read(client.get("/v1/plan").await).map(Some)
 }
 
 /// What a round would find and do, with a note on what could not be taken into account.
