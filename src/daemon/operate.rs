@@ -12,7 +12,7 @@ use super::round::{self, Ask};
 use super::site::Site;
 use super::tokens::{Tokens, TokensError};
 use crate::decisions::report::{Failure, Report};
-use crate::decisions::status::{InstanceStatus, status};
+use crate::decisions::status::{InstanceStatus, status, status_without_engine};
 use crate::doors::engine::Observe;
 use crate::doors::store::Store;
 use crate::words::control::{AskReconcile, IssueToken, Problem};
@@ -64,20 +64,12 @@ impl Operator {
             Ok(engine) => engine.observe(&std::collections::BTreeSet::new()).await,
             Err(error) => Err(error),
         };
-        match (desired, observed) {
-            (Ok(desired), Ok(observed)) => {
-                Ok(status(&desired, &observed, &last, &self.site.config.public))
-            }
-            // What is desired is known: what cannot be said is how it stands.
-            (_, Err(error)) => {
-                let problem = Problem::unavailable(error.to_string());
-                Err(match error.help {
-                    Some(help) => problem.with_help(help),
-                    None => problem,
-                })
-            }
-            (Err(report), Ok(_)) => Err(aborted_problem(&report)),
-        }
+        let desired = desired.map_err(|report| aborted_problem(&report))?;
+        let public = &self.site.config.public;
+        Ok(match observed {
+            Ok(observed) => status(&desired, &observed, &last, public),
+            Err(error) => status_without_engine(&desired, &error.to_string(), public),
+        })
     }
 }
 

@@ -33,6 +33,7 @@ use crate::doors::engine::fleet::Fleet;
 use crate::doors::source::watch::Watch;
 use crate::doors::store::Store;
 use crate::words::desired::Desired;
+use crate::words::diagnostic::Severity;
 use crate::words::name::InstanceName;
 
 /// How long to wait before an engine that is away is asked again.
@@ -394,6 +395,7 @@ impl Rounds {
         let mut now_told = BTreeSet::new();
         let mut news = report.clone();
         news.steps.retain(|step| match &step.outcome {
+            Outcome::Held if is_being_written(&step.step.reason) => false,
             Outcome::Held => {
                 let key = format!("{} {}", step.step.instance, step.step.reason);
                 let new = !self.told.contains(&key);
@@ -411,10 +413,11 @@ impl Rounds {
         for diagnostic in &report.diagnostics {
             let text = diagnostic.to_string();
             if !self.told.contains(&text) {
-                if diagnostic.is_error() {
-                    tracing::error!(revision = report.revision, "{text}");
-                } else {
-                    tracing::warn!(revision = report.revision, "{text}");
+                let revision = report.revision.as_str();
+                match diagnostic.severity {
+                    Severity::Error => tracing::error!(revision, "{text}"),
+                    Severity::Warning => tracing::warn!(revision, "{text}"),
+                    Severity::Note => tracing::debug!(revision, "{text}"),
                 }
             }
             now_told.insert(text);
@@ -422,6 +425,12 @@ impl Rounds {
         self.told = now_told;
         round::log(&news);
     }
+}
+
+/// Held for a moment, as every file is that was just saved.
+fn is_being_written(reason: &Reason) -> bool {
+    matches!(reason, Reason::Unreadable { diagnostics }
+        if diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Note))
 }
 
 /// Makes a round due for every change on the engine, and after every loss of its events.

@@ -229,6 +229,7 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, prune: &P
             ))
         } else if let Some(spec) = desired.specs.get(name) {
             step_for(spec, generations, observed, history)
+                .or_else(|| unreadable_secret(spec, generations, history))
         } else {
             Some(removals.step(name, generations))
         };
@@ -259,6 +260,13 @@ fn step(spec: &Spec, action: Action, reason: Reason) -> Step {
         changes: Vec::new(),
         ends_sessions,
     }
+}
+
+/// One that stands as it should, but whose secret cannot be read any more, runs on; somebody should know.
+fn unreadable_secret(spec: &Spec, generations: &[Generation], history: &History) -> Option<Step> {
+    let why = history.secrets_unreadable.get(&spec.name)?;
+    (!generations.is_empty())
+        .then(|| held(&spec.name, Reason::SecretUnreadable { why: why.clone() }))
 }
 
 /// What a desired instance needs; `None` when nothing.

@@ -67,6 +67,18 @@ pub enum InstancePhase {
     Failed,
     /// No manifest names it.
     Orphaned,
+    /// The engine does not answer.
+    Unknown,
+}
+
+/// What can be said while the engine does not answer: what shall be, and why it is not known what is.
+pub fn status_without_engine(desired: &Desired, why: &str, public: &Public) -> Vec<InstanceStatus> {
+    let mut all = status(desired, &Observed::default(), &Report::default(), public);
+    for status in &mut all {
+        status.phase = InstancePhase::Unknown;
+        why.clone_into(&mut status.reason);
+    }
+    all
 }
 
 /// How every instance stands that is desired, held or observed.

@@ -112,6 +112,7 @@ fn word(phase: InstancePhase) -> &'static str {
         InstancePhase::Held => "held",
         InstancePhase::Failed => "failed",
         InstancePhase::Orphaned => "orphaned",
+        InstancePhase::Unknown => "unknown",
     }
 }
 
@@ -119,7 +120,9 @@ fn label(phase: InstancePhase) -> Option<Label> {
     match phase {
         InstancePhase::Running => Some(Label::Good),
         InstancePhase::Unhealthy | InstancePhase::Failed => Some(Label::Error),
-        InstancePhase::Held | InstancePhase::Orphaned => Some(Label::Warning),
+        InstancePhase::Held | InstancePhase::Orphaned | InstancePhase::Unknown => {
+            Some(Label::Warning)
+        }
         InstancePhase::Pending | InstancePhase::Starting => Some(Label::Changed),
         InstancePhase::Stopped => None,
     }

@@ -43,6 +43,8 @@ pub enum Severity {
     Error,
     /// The file can be used, and somebody should look.
     Warning,
+    /// Nothing is wrong; it explains why something waits.
+    Note,
 }
 
 /// One problem of one file.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::config::Config;
 use super::desired::{Content, Desired, Snapshot, SourceFile};
-use super::diagnostic::{Diagnostic, Problem};
+use super::diagnostic::{Diagnostic, Problem, Severity};
 use super::document::{Document, Segment};
 use super::manifest::{Manifest, TemplateHead};
 use super::name::InstanceName;
@@ -125,7 +125,11 @@ fn parse(file: &SourceFile) -> Result<Document, Diagnostic> {
             return Err(Diagnostic::of_file(&file.path, why.as_str(), None));
         }
         Content::BeingWritten => {
-            return Err(Diagnostic::of_file(&file.path, "still being written", None));
+            let waits = Diagnostic::of_file(&file.path, "still being written", None);
+            return Err(Diagnostic {
+                severity: Severity::Note,
+                ..waits
+            });
         }
     };
     let document = Document::parse(&file.path, text)?;
