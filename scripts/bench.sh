@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# `make bench`: the figures that are promised, each beside its limit, in one table on standard output. Exit 1 when
+# one misses its limit, 2 when one could not be taken.
+#
+# Starts a container engine if none answers, and builds the release binary and the tiny test image. What it then
+# measures with (daemons, two containers, a network, state) is its own, by the name bench-<pid>, and goes again,
+# also after a failure. It does not ask that the machine be otherwise idle, but tells its load.
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repo"
+# shellcheck source=scripts/lib.sh
+. "$repo/scripts/lib.sh"
+
+readonly IMAGE=instanced/tiny:1
+manager=bench-$$
+work=
+client=
+helper=
+
+# What the daemons made. They are gone by now, so that nothing comes again.
+remove_made() {
+  local ids
+  ids=$("$client" ps --all --quiet --filter "label=instanced.manager=$manager")
+  [ -z "$ids" ] || xargs "$client" rm --force --volumes <<<"$ids" >/dev/null
+  ids=$("$client" volume ls --quiet --filter "label=instanced.manager=$manager")
+  [ -z "$ids" ] || xargs "$client" volume rm --force <<<"$ids" >/dev/null
+  ids=$("$client" network ls --quiet --filter "name=^$manager\$")
+  [ -z "$ids" ] || xargs "$client" network rm <<<"$ids" >/dev/null
+}
+
+clean_up() {
+  trap '' INT TERM HUP # a second Ctrl-C would leave half of it
+  if [ -n "$helper" ] && kill -TERM "$helper" 2>/dev/null; then
+    wait "$helper" 2>/dev/null || true
+  fi
+  [ -z "$client" ] || remove_made || warn "not all of $manager could be removed; see: $client ps --all, network ls"
+  [ -z "$work" ] || rm -rf "$work"
+}
+
+suits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+  python=python3
+  suits "$python" && return
+  say "no python3 of 3.11 or newer here"
+  apt_install python3
+  python=/usr/bin/python3
+  suits "$python" || die "Debian's python3 here is older than 3.11: put a newer one on PATH"
+}
+
+machine() {
+  printf '%s, %s cores, Linux %s, engine %s, load %s before\n' \
+    "$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" \
+    "$("$client" version --format '{{.Server.Version}}')" "$(cut -d' ' -f1-3 /proc/loadavg)"
+  printf '%s, at %s%s\n\n' "$(target/release/instanced --version)" \
+    "$(git rev-parse --short HEAD 2>/dev/null || echo 'no commit')" \
+    "$([ -z "$(git status --porcelain --untracked-files=no 2>/dev/null)" ] || echo ' and changes')"
+}
+
+bench() {
+  local engine python status=0
+  have cargo || die "no cargo here: install a Rust toolchain first (rustup, or a Debian whose cargo is new enough)"
+  have cc || apt_install gcc libc6-dev
+  have curl || apt_install curl
+  find_python
+  "$repo/scripts/engine.sh" ensure
+  engine=${DOCKER_HOST:-unix:///var/run/docker.sock}
+  [[ $engine == unix://* ]] || die "the calls are counted on a unix socket, not at DOCKER_HOST=$engine"
+  say "cargo build --release --locked"
+  cargo build --release --locked --quiet
+  tests/tiny/build.sh "$IMAGE"
+
+  trap clean_up EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  client=$(docker_client)
+  work=$(mktemp -d)
+  machine
+  # In the background, so that a signal is acted upon at once.
+  "$python" -B benches/figures.py --binary target/release/instanced --engine "${engine#unix://}" \
+    --image "$IMAGE" --manager "$manager" --work "$work" &
+  helper=$!
+  wait "$helper" || status=$?
+  helper=
+  return "$status"
+}
+
+bench
