@@ -86,7 +86,9 @@ impl Lab {
             Err(report) => return *report,
         };
         let memory = Memory::read(&store, jiff::Timestamp::now()).expect("the store");
-        Memory::remember_protected(&store, &memory.protected, &desired).expect("the store");
+        memory
+            .remember_protected(&store, &desired)
+            .expect("the store");
         match round::look(&self.site, &fleet, desired, &memory, Some(&store), &ask).await {
             Ok(view) => {
                 let shutdown = CancellationToken::new();
@@ -249,6 +251,20 @@ async fn protection_outlives_the_manifest_that_said_it() {
 }
 
 #[tokio::test]
+async fn protection_outlives_the_state_directory_where_the_container_records_it() {
+    let lab = Lab::new(&[("alice", "{}"), ("bob", "protect: true")]);
+    lab.round().await;
+    lab.delete("bob");
+    std::fs::remove_dir_all(&lab.site.state).expect("the state directory");
+    assert_eq!(*outcome(&lab.round().await, "bob"), Outcome::Held);
+    // Said otherwise later: that counts, whatever the container records.
+    lab.write("bob", "{}");
+    lab.round().await;
+    lab.delete("bob");
+    assert_eq!(*outcome(&lab.round().await, "bob"), Outcome::Done);
+}
+
+#[tokio::test]
 async fn a_foreign_container_that_holds_a_name_blocks_that_instance_alone() {
     let lab = Lab::new(&[("alice", "{}"), ("bob", "{}")]);
     lab.engine.add_foreign("instanced-default-alice-g1");
@@ -281,6 +297,26 @@ async fn a_network_that_isolates_nobody_is_refused_with_the_remedy() {
             .is_some_and(|help| help.contains("network.name"))
     );
     assert_eq!(lab.running(), Vec::<String>::new());
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("can reach each other"))
+    );
+}
+
+#[tokio::test]
+async fn a_network_that_is_replaced_by_an_open_one_is_told_in_every_round() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    lab.round().await;
+    lab.engine.remove_network("mcp_instances");
+    lab.engine.add_open_network("mcp_instances");
+    let report = lab.round().await;
+    assert_eq!(
+        (report.steps.len(), report.notes.len()),
+        (0, 1),
+        "{report:#?}"
+    );
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use crate::decisions::guard;
 use crate::doors::store::{Store, StoreError};
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
+use crate::words::observed::{Applied, Observed};
 use crate::words::secret::FingerprintKey;
 
 /// One round's view of the store. Without a store, everything is empty and secrets are not compared.
@@ -18,6 +19,8 @@ pub struct Memory {
     pub removals: Vec<(InstanceName, jiff::Timestamp)>,
     /// Instances whose last manifest said `protect: true`.
     pub protected: BTreeSet<InstanceName>,
+    /// Instances whose last manifest did not.
+    pub released: BTreeSet<InstanceName>,
 }
 
 /// Runs a store's call where it may block.
@@ -35,35 +38,55 @@ pub async fn blocking<T: Send + 'static>(
 impl Memory {
     /// Reads what a round at `now` needs.
     pub fn read(store: &Store, now: jiff::Timestamp) -> Result<Self, StoreError> {
-        let window = jiff::SignedDuration::from_millis(
-            i64::try_from(guard::WINDOW.0).expect("ten minutes fit"),
-        );
-        let since = now.saturating_sub(window).unwrap_or(now);
+        let since = Self::window_start(now);
         Ok(Self {
             key: Some(store.fingerprint_key()?),
             removals: store.removals_since(since)?,
             protected: store.protected()?,
+            released: store.released()?,
         })
     }
 
-    /// Keeps in mind which instances are protected: a manifest that is gone cannot say it any more.
-    pub fn remember_protected(
-        store: &Store,
-        known: &BTreeSet<InstanceName>,
-        desired: &Desired,
-    ) -> Result<(), StoreError> {
-        let mut protected = known.clone();
+    /// Since when removals count.
+    pub fn window_start(now: jiff::Timestamp) -> jiff::Timestamp {
+        let window = i64::try_from(guard::WINDOW.0).expect("ten minutes fit");
+        now.saturating_sub(jiff::SignedDuration::from_millis(window))
+            .unwrap_or(now)
+    }
+
+    /// Keeps in mind which instances are protected: a manifest that is gone cannot say it any more, and
+    /// what a container records may be older than what its last manifest said.
+    pub fn remember_protected(&self, store: &Store, desired: &Desired) -> Result<(), StoreError> {
+        let (mut protected, mut released) = (self.protected.clone(), self.released.clone());
         for (name, spec) in &desired.specs {
-            if spec.protect {
-                protected.insert(name.clone());
+            let (now, before) = if spec.protect {
+                (&mut protected, &mut released)
             } else {
-                protected.remove(name);
-            }
+                (&mut released, &mut protected)
+            };
+            before.remove(name);
+            now.insert(name.clone());
         }
-        if protected == *known {
-            Ok(())
-        } else {
-            store.set_protected(&protected)
+        if protected != self.protected {
+            store.set_protected(&protected)?;
         }
+        if released != self.released {
+            store.set_released(&released)?;
+        }
+        Ok(())
+    }
+
+    /// Which of what stands is protected. Of one that the store never heard of, its container tells.
+    pub fn protected_of(&self, observed: &Observed) -> BTreeSet<InstanceName> {
+        let recorded = observed.instances.iter().filter(|(name, generations)| {
+            !self.released.contains(*name)
+                && generations
+                    .iter()
+                    .any(|g| matches!(&g.applied, Applied::Spec(spec) if spec.protect))
+        });
+        recorded
+            .map(|(name, _)| name.clone())
+            .chain(self.protected.iter().cloned())
+            .collect()
     }
 }

@@ -160,6 +160,7 @@ impl Operations for Operator {
                 view.plan,
                 Report {
                     diagnostics: view.desired.diagnostics,
+                    notes: view.observed.ground.into_iter().collect(),
                     ..Report::default()
                 },
             )),

@@ -125,7 +125,7 @@ pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Plan, Report) {
             let report = Report {
                 revision: view.plan.revision.clone(),
                 diagnostics: view.desired.diagnostics,
-                notes: note.into_iter().collect(),
+                notes: view.observed.ground.into_iter().chain(note).collect(),
                 ..Report::default()
             };
             (view.plan, report)
@@ -246,9 +246,9 @@ async fn own_round(site: &Site, ask: AskReconcile) -> Report {
 }
 
 async fn remember(store: &Arc<Store>, memory: &Memory, desired: &Desired) -> Result<(), Failure> {
-    let (known, desired) = (memory.protected.clone(), desired.clone());
+    let (known, desired) = (memory.clone(), desired.clone());
     blocking(store, move |store| {
-        Memory::remember_protected(store, &known, &desired)
+        known.remember_protected(store, &desired)
     })
     .await
     .map_err(|error| failure(&error))

@@ -130,7 +130,7 @@ pub async fn look<O: Observe>(
         now: jiff::Timestamp::now(),
         removals: memory.removals.clone(),
         absent_since: ask.absent_since.clone(),
-        protected: memory.protected.clone(),
+        protected: memory.protected_of(&observed),
         secrets_unreadable: sealed.unreadable.clone(),
         confirm_prune: ask.confirm_prune.clone(),
     };
@@ -209,6 +209,7 @@ pub async fn perform<E: Engine>(
         steps,
         unchanged: view.plan.unchanged,
         diagnostics: view.desired.diagnostics.clone(),
+        notes: view.observed.ground.iter().cloned().collect(),
         ..Report::default()
     }
 }
@@ -223,7 +224,9 @@ async fn perform_one<E: Engine>(
         // Noted before it happens: after a crash in between it still counts.
         let name = step.instance.clone();
         let noted = blocking(store, move |store| {
-            store.note_removal(&name, jiff::Timestamp::now())
+            let now = jiff::Timestamp::now();
+            store.forget_removals_before(Memory::window_start(now))?;
+            store.note_removal(&name, now)
         })
         .await;
         if let Err(error) = noted {
@@ -258,7 +261,10 @@ pub fn log(report: &Report) {
                 let generation = generation(&step.action);
                 tracing::info!(%instance, action, generation, %reason, revision, millis, "done");
             }
-            Outcome::Held => tracing::warn!(%instance, %reason, revision, "held"),
+            Outcome::Held => {
+                let help = reason.way_out();
+                tracing::warn!(%instance, %reason, revision, help = help.as_deref(), "held");
+            }
             Outcome::Failed(Failure { message, help }) => {
                 let help = help.as_deref();
                 tracing::error!(%instance, action, %reason, revision, millis, help, "failed: {message}");

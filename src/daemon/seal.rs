@@ -13,7 +13,7 @@ use crate::doors::store::{Store, StoreError};
 use crate::doors::vault;
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
-use crate::words::observed::Observed;
+use crate::words::observed::{Applied, Observed};
 use crate::words::secret::{FingerprintKey, SecretName, SecretSource, SecretValue};
 
 /// VNC's protocol takes eight characters and no more.
@@ -92,7 +92,16 @@ async fn generated<O: Observe>(
     if let Some(kept) = blocking(store, move |store| store.secret(&of, &called)).await? {
         return Ok(kept);
     }
-    let used = if observed.instances.contains_key(instance) {
+    // A password that came from a file was somebody's own: dropping the file means to drop it.
+    let newest = observed.instances.get(instance).and_then(|all| all.last());
+    let was_generated = newest.is_some_and(|generation| match &generation.applied {
+        Applied::Spec(spec) => spec
+            .secrets
+            .get(name)
+            .is_some_and(|secret| secret.from == SecretSource::Generated),
+        Applied::Newer(_) | Applied::Unreadable(_) => false,
+    });
+    let used = if was_generated {
         engine.read_secret(instance, name).await?
     } else {
         None

@@ -32,6 +32,7 @@ use crate::doors::engine::docker::Docker;
 use crate::doors::engine::fleet::Fleet;
 use crate::doors::source::watch::Watch;
 use crate::doors::store::Store;
+use crate::words::config::Isolation;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Severity;
 use crate::words::name::InstanceName;
@@ -59,6 +60,12 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         .map_err(|error| failure(&error))?;
     let watch = Watch::new(site.source_dir()).map_err(|error| failure(&error))?;
 
+    if site.config.network.isolation == Isolation::Shared {
+        tracing::warn!(
+            network = site.config.network.name,
+            "isolation is shared: instances reach each other's ports, VNC and MCP without a token among them"
+        );
+    }
     let guards = Arc::new(Guards::default());
     let tokens = Arc::new(Tokens::new(Arc::clone(&store), publisher(&guards)));
     let last = Arc::new(ArcSwap::from_pointee(Report::default()));
@@ -251,9 +258,9 @@ impl Rounds {
         let memory = memory
             .await
             .map_err(|error| Box::new(round::store_failed(&error)))?;
-        let (known, wanted) = (memory.protected.clone(), desired.clone());
+        let (known, wanted) = (memory.clone(), desired.clone());
         blocking(&self.store, move |store| {
-            Memory::remember_protected(store, &known, &wanted)
+            known.remember_protected(store, &wanted)
         })
         .await
         .map_err(|error| Box::new(round::store_failed(&error)))?;
@@ -409,6 +416,12 @@ impl Rounds {
                 news.aborted = None;
             }
             now_told.insert(failure.message.clone());
+        }
+        for note in &report.notes {
+            if !self.told.contains(note) {
+                tracing::warn!("{note}");
+            }
+            now_told.insert(note.clone());
         }
         for diagnostic in &report.diagnostics {
             let text = diagnostic.to_string();

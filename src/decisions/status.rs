@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::config::Public;
 use crate::words::desired::Desired;
-use crate::words::manifest::Auth;
+use crate::words::manifest::{Auth, State};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Generation, Health, Observed, Phase};
 use crate::words::spec::Spec;
 
+use super::plan::Reason;
 use super::report::{Outcome, Report};
 
 /// One instance, for status.
@@ -118,16 +119,22 @@ pub fn status(
                         until.strftime("%H:%M:%S")
                     ),
                 ),
-                Some((Outcome::Held, reason)) => (InstancePhase::Held, reason.to_string()),
+                Some((Outcome::Held, reason)) => (InstancePhase::Held, held(reason)),
                 Some((Outcome::Done, _)) | None => {
-                    (phase_of(newest, desired.names(name)), String::new())
+                    let shall_run = desired
+                        .specs
+                        .get(name)
+                        .is_some_and(|s| s.state == State::Running);
+                    phase_of(newest, desired.names(name), shall_run)
                 }
             };
             InstanceStatus {
                 name: name.clone(),
                 phase,
                 reason,
-                health: newest.and_then(|g| g.health),
+                health: newest
+                    .filter(|g| g.phase == Phase::Running)
+                    .and_then(|g| g.health),
                 generation: newest.map(|g| g.number),
                 image: spec.map(|s| s.image.clone()),
                 owner: spec.and_then(|s| s.owner.clone()),
@@ -157,17 +164,30 @@ fn applied_spec(generation: &Generation) -> Option<&Spec> {
     }
 }
 
-fn phase_of(newest: Option<&Generation>, named: bool) -> InstancePhase {
+/// Why it is held; with the way out, where that is to be typed.
+fn held(reason: &Reason) -> String {
+    match (reason, reason.way_out()) {
+        (Reason::PruneBlocked { .. }, Some(way_out)) => format!("{reason}: {way_out}"),
+        _ => reason.to_string(),
+    }
+}
+
+fn phase_of(newest: Option<&Generation>, named: bool, shall_run: bool) -> (InstancePhase, String) {
     let Some(generation) = newest else {
-        return InstancePhase::Pending;
+        return (InstancePhase::Pending, String::new());
     };
-    match (generation.phase, generation.health) {
+    let phase = match (generation.phase, generation.health) {
         _ if !named => InstancePhase::Orphaned,
         (Phase::Running, Some(Health::Unhealthy)) => InstancePhase::Unhealthy,
         (Phase::Running, Some(Health::Starting)) | (Phase::Restarting | Phase::Created, _) => {
             InstancePhase::Starting
         }
         (Phase::Running, _) => InstancePhase::Running,
+        (phase @ (Phase::Exited(_) | Phase::Paused | Phase::Dead), _) if shall_run => {
+            let why = Reason::NotRunning { phase }.to_string();
+            return (InstancePhase::Pending, why);
+        }
         (Phase::Exited(_) | Phase::Paused | Phase::Dead, _) => InstancePhase::Stopped,
-    }
+    };
+    (phase, String::new())
 }

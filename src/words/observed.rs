@@ -18,6 +18,9 @@ pub struct Observed {
     pub foreign: BTreeMap<String, Foreign>,
     /// Images that were asked about and exist: reference to id.
     pub images: BTreeMap<String, String>,
+    /// What is wrong with what all instances stand on: its network does not isolate, say.
+    #[serde(default)]
+    pub ground: Option<String>,
     /// What a crash left of secrets of generations that are gone: the engine's names of it.
     #[serde(default)]
     pub leftovers: Vec<String>,

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::containers::{ChangeContainers, Container, ReadContainers};
+use super::containers::{ChangeContainers, Container, NetworkFacts, ReadContainers};
 use super::{Engine, EngineError, ErrorClass, Observe, Secrets, draft};
 use crate::decisions::plan::{Action, Retired, Step};
 use crate::words::config::{Isolation, Network};
@@ -53,6 +53,28 @@ impl<C: ReadContainers> Fleet<C> {
         labels.push((label::INSTANCE.to_owned(), instance.to_string()));
         let all = self.containers.list(&labels).await?;
         Ok(all.into_iter().max_by_key(generation_number))
+    }
+
+    /// One that is not there yet is fine: it is made when the first instance needs it.
+    fn check_networks(&self, networks: &[NetworkFacts]) -> Result<(), EngineError> {
+        if networks.len() > 1 {
+            let detail = format!("there are {} networks of this name", networks.len());
+            let help = "remove all but one: docker network ls, docker network rm ID";
+            return Err(self.network_wrong(detail, help));
+        }
+        match networks.first() {
+            Some(facts) if self.network.isolation == Isolation::Strict && !facts.isolated => {
+                let why = facts.open_because.as_ref().map(|why| format!(": {why}"));
+                let detail = format!(
+                    "containers on it can reach each other{}",
+                    why.unwrap_or_default()
+                );
+                let help = "name another network under network.name, which is then made isolated; \
+                            or, for local development only, set network.isolation: shared";
+                Err(self.network_wrong(detail, help))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn network_wrong(&self, detail: String, help: &str) -> EngineError {
@@ -106,9 +128,15 @@ impl<C: ReadContainers> Observe for Fleet<C> {
                 },
             ))
         });
+        let networks = self.containers.networks(&self.network.name).await?;
+        let ground = self
+            .check_networks(&networks)
+            .err()
+            .map(|error| error.to_string());
         Ok(Observed {
             instances,
             foreign: foreign.collect(),
+            ground,
             images: known,
             leftovers,
         })
@@ -190,26 +218,10 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
                 .await?;
             networks = self.containers.networks(name).await?;
         }
-        if networks.len() > 1 {
-            let detail = format!("there are {} networks of this name", networks.len());
-            let help = "remove all but one: docker network ls, docker network rm ID";
-            return Err(self.network_wrong(detail, help));
+        if networks.is_empty() {
+            return Err(self.network_wrong("it vanished after it was made".into(), "try again"));
         }
-        match networks.first() {
-            Some(facts) if strict && !facts.isolated => {
-                let why = facts.open_because.clone();
-                Err(self.network_wrong(
-                    format!(
-                        "containers on it can reach each other{}",
-                        why.map(|why| format!(": {why}")).unwrap_or_default()
-                    ),
-                    "name another network under network.name, which is then made isolated; or, for \
-                     local development only, set network.isolation: shared",
-                ))
-            }
-            Some(_) => Ok(()),
-            None => Err(self.network_wrong("it vanished after it was made".into(), "try again")),
-        }
+        self.check_networks(&networks)
     }
 
     async fn tidy(&self, leftovers: &[String]) -> Result<(), EngineError> {
@@ -353,7 +365,13 @@ impl<C: ChangeContainers> Fleet<C> {
                 .await?
                 .filter(|container| container.id == id);
             match newest.map(|container| (container.phase, container.health)) {
-                Some((Phase::Running, None | Some(Health::Healthy))) => return Ok(()),
+                Some((Phase::Running, Some(Health::Healthy))) => return Ok(()),
+                Some((Phase::Running, None)) => {
+                    let detail = "its image has no health check, and start-first needs one";
+                    return Err(not_healthy(id, detail).with_help(
+                        "write `replace: stop-first`, or give the image a HEALTHCHECK",
+                    ));
+                }
                 Some((Phase::Running, Some(Health::Starting))) => {}
                 found => {
                     let detail = found.map_or("it vanished".to_owned(), |(phase, health)| {

@@ -34,6 +34,7 @@ use seal::Seal;
 const LOCK_RETRY: Duration = Duration::from_millis(25);
 const FINGERPRINT_KEY: &str = "fingerprint_key";
 const PROTECTED: &str = "protected";
+const RELEASED: &str = "released";
 
 /// The open store. Dropping it closes it and lets the next process in.
 pub struct Store {
@@ -262,10 +263,22 @@ impl Store {
         Ok(forgotten)
     }
 
-    /// The instances that were protected when the manifests were last read in full.
+    /// The instances whose last manifest said `protect: true`.
     pub fn protected(&self) -> Result<BTreeSet<InstanceName>, StoreError> {
-        let subject = "the protected instances";
-        read(&self.meta, PROTECTED.as_bytes(), subject)?.map_or_else(
+        self.names(PROTECTED, "the protected instances")
+    }
+
+    /// The instances whose last manifest did not, whatever their containers record.
+    pub fn released(&self) -> Result<BTreeSet<InstanceName>, StoreError> {
+        self.names(RELEASED, "the instances that are not protected")
+    }
+
+    fn names(
+        &self,
+        key: &str,
+        subject: &'static str,
+    ) -> Result<BTreeSet<InstanceName>, StoreError> {
+        read(&self.meta, key.as_bytes(), subject)?.map_or_else(
             || Ok(BTreeSet::new()),
             |value| record::decode(subject, &value),
         )
@@ -273,16 +286,25 @@ impl Store {
 
     /// Keeps which instances are protected.
     pub fn set_protected(&self, names: &BTreeSet<InstanceName>) -> Result<(), StoreError> {
-        let subject = "the protected instances";
-        if self.protected().is_ok_and(|kept| kept == *names) {
+        self.set_names(PROTECTED, "the protected instances", names)
+    }
+
+    /// Keeps which instances are not.
+    pub fn set_released(&self, names: &BTreeSet<InstanceName>) -> Result<(), StoreError> {
+        self.set_names(RELEASED, "the instances that are not protected", names)
+    }
+
+    fn set_names(
+        &self,
+        key: &str,
+        subject: &'static str,
+        names: &BTreeSet<InstanceName>,
+    ) -> Result<(), StoreError> {
+        if self.names(key, subject).is_ok_and(|kept| kept == *names) {
             return self.flush(subject);
         }
-        self.write(
-            &self.meta,
-            PROTECTED.as_bytes(),
-            record::encode(subject, names)?,
-            subject,
-        )
+        let value = record::encode(subject, names)?;
+        self.write(&self.meta, key.as_bytes(), value, subject)
     }
 
     fn write(

@@ -1,5 +1,7 @@
 //! `instanced token`: the bearer tokens of the fleet.
 
+use std::io::Read;
+
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::json;
@@ -13,6 +15,7 @@ use crate::face::style::{Label, paint};
 use crate::face::tokens as view;
 use crate::words::control::IssueToken;
 use crate::words::name::InstanceName;
+use crate::words::token::TokenHash;
 
 /// Issue, list and revoke the tokens that open instances
 #[derive(Debug, clap::Args)]
@@ -57,6 +60,12 @@ Examples:
         #[arg(value_name = "NAME")]
         name: Option<InstanceName>,
     },
+    /// Print the hash of a token read from stdin, for `tokens:` in a manifest
+    #[command(after_help = "\
+Examples:
+  instanced token hash < token.txt
+  openssl rand -hex 32 | tee token.txt | instanced token hash")]
+    Hash,
     /// Revoke tokens; from the next request on they open nothing
     #[command(after_help = "\
 Examples:
@@ -86,8 +95,41 @@ pub(super) async fn run(args: Args, site: &Site, out: &mut Output) -> Result<Exi
             }
             Ok(Exit::Done)
         }
+        Command::Hash => hash(out),
         Command::Revoke { ids } => revoke(&ids, site, out).await,
     }
+}
+
+/// No token is longer; more is something else that was piped in by mistake.
+const TOKEN_MAX: u64 = 4096;
+
+/// From stdin, so that the token stands in no process list and in no shell's history.
+fn hash(out: &mut Output) -> Result<Exit, Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin()
+        .take(TOKEN_MAX + 1)
+        .read_to_string(&mut text);
+    let token = text.trim();
+    let why = match read {
+        Err(error) => Some(format!("cannot read the token from stdin: {error}")),
+        Ok(_) if token.is_empty() => Some("there is no token on stdin".to_owned()),
+        Ok(length) if length as u64 > TOKEN_MAX => Some("that is too long for a token".to_owned()),
+        Ok(_) if token.contains(char::is_whitespace) => {
+            Some("a token is one word; this has white space within".to_owned())
+        }
+        Ok(_) => None,
+    };
+    if let Some(message) = why {
+        let help = Some("pipe one token in: instanced token hash < token.txt".to_owned());
+        return Err(Failure { message, help });
+    }
+    let hash = TokenHash::of(token.as_bytes());
+    if out.is_json() {
+        out.json(&json!({ "hash": hash }));
+    } else {
+        out.result(hash);
+    }
+    Ok(Exit::Done)
 }
 
 async fn issue(
