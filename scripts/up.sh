@@ -258,7 +258,7 @@ hold_token() {
 
 present() {
   printf '\n%s\n\n' "$(bold "$instance is up")"
-  ours connect "$instance" --token-file "${token_file#"$repo"/}" | sed 's/./  &/'
+  ours connect "$instance" --token-file "$token_file" | sed 's/./  &/'
 }
 
 present_manners() {
