@@ -1,6 +1,6 @@
 # What one does often. `make` alone lists it. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help up down check test build image bench soak
+.PHONY: help up down check test build image bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,3 @@ image: ## the browser instance's image
 
 bench: ## the figures that are promised, beside their limits
 	@scripts/bench.sh
-
-soak: ## a fleet under change, kills and an engine that goes away: make soak MINUTES=10
-	@scripts/soak.sh
