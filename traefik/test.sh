@@ -243,16 +243,13 @@ check "a stream that runs at SIGTERM is finished" exits_0 "$stream"
 check "and Traefik ends by itself" until_true 12 fails kill -0 "$pid"
 
 echo "== compose files"
-compose=
-if docker compose version >/dev/null 2>&1; then compose="docker compose"; elif have docker-compose; then compose=docker-compose; fi
-if [[ $compose ]]; then
-  for file in compose.yaml production/compose.yaml production/compose.shared.yaml; do
-    # shellcheck disable=SC2086 # two words for the plugin
-    check "$file is well formed" env DOMAIN=example.com $compose -f "$here/$file" config
-  done
-else
-  skip "compose files: no docker compose here"
-fi
+# scripts/test.sh installs the second where the first is not there; without either, the checks fail.
+compose=docker-compose
+if docker compose version >/dev/null 2>&1; then compose="docker compose"; fi
+for file in compose.yaml production/compose.yaml production/compose.shared.yaml; do
+  # shellcheck disable=SC2086 # two words for the plugin
+  check "$file is well formed" env DOMAIN=example.com $compose -f "$here/$file" config
+done
 
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 ((failed == 0))
