@@ -27,8 +27,10 @@ configured() {
 
 # take_lock: descriptor 9 holds it until this shell ends. False when somebody else has it.
 take_lock() {
-  mkdir -p "$run_dir"
-  chmod 700 "$run_dir"
+  if ! { mkdir -p "$run_dir" && touch "$run_dir/up.lock"; } 2>/dev/null; then
+    die "cannot write in $run_dir; it belongs to $(stat -c %U "$run_dir" 2>/dev/null || echo nobody): remove it, or sudo chown -R $(id -un) $run_dir"
+  fi
+  [ ! -O "$run_dir" ] || chmod 700 "$run_dir"
   exec 9>>"$run_dir/up.lock"
   flock --nonblock 9
 }

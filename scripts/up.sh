@@ -263,8 +263,9 @@ present() {
 
 present_manners() {
   printf '\n  Another instance: copy a file in %s. To remove one, delete its file.\n' "$manifests"
-  printf '  Ctrl-C stops the daemon and Traefik%s; containers run on, until make down removes them.\n' \
-    "$([ -z "$engine_is_ours" ] || [ ! -f "$run_dir/engine" ] || printf ' and the engine')"
+  local stopped="the daemon and Traefik"
+  if [ -n "$engine_is_ours" ] && [ -f "$run_dir/engine" ]; then stopped="the daemon, Traefik and the engine"; fi
+  printf '  Ctrl-C stops %s; containers run on, until make down removes them.\n' "$stopped"
   printf '\n%s\n' "$(bold "What the daemon does from now on ($run_dir/daemon.log has it as JSON):")"
 }
 
@@ -312,7 +313,7 @@ up() {
   follower=$!
 
   local status=0
-  wait -n "$daemon" "$traefik" || status=$?
+  wait -n "$daemon" "$traefik" 2>/dev/null || status=$?
   served=
   if alive "$daemon"; then
     show_tail "$run_dir/traefik.log"
