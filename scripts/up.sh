@@ -271,7 +271,7 @@ present_manners() {
 
 # The daemon's log, for a person: time, level, message, and what else there is.
 follow_log() {
-  tail -n 0 -f "$run_dir/daemon.log" | sed -uE '
+  tail -n 0 --pid=$$ -f "$run_dir/daemon.log" | sed -uE '
     s/^\{"timestamp":"[0-9-]*T([0-9:]{8})[^"]*","level":"([A-Z]+)","message":"/  \1 \2 /
     s/,"(revision|target)":"[^"]*"//g
     s/,"([a-z_]+)":"?/  \1=/g
