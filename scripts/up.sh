@@ -242,8 +242,9 @@ hold_token() {
   fi
   (
     umask 077
-    ours --quiet token issue "$instance" --label make-up >"$token_file.new"
-    mv "$token_file.new" "$token_file"
+    # Labels are unique among live tokens, and an earlier run's may still live.
+    ours --quiet token issue "$instance" --label "make-up $(date +%FT%T)" >"$token_file.new" \
+      && mv "$token_file.new" "$token_file"
   ) || die "no token could be issued; see the lines above"
   answer=$(ask_with_token)
   case $answer in
