@@ -11,8 +11,9 @@ use instanced::decisions::plan::{History, plan};
 use instanced::face::plan::PlanView;
 use instanced::words::config::Config;
 use instanced::words::desired::{Content, Desired, Snapshot, SourceFile};
+use instanced::words::manifest::Restart;
 use instanced::words::name::InstanceName;
-use instanced::words::observed::{Applied, Foreign, Generation, Health, Observed, Phase};
+use instanced::words::observed::{Applied, Foreign, Generation, Health, Limits, Observed, Phase};
 use instanced::words::resolve::resolve;
 use serde::Deserialize;
 use serde_json::Value;
@@ -121,7 +122,6 @@ fn observed(case: &Case) -> Observed {
                 id: format!("{name}-{number}"),
                 name: format!("instanced-default-{name}-g{number}"),
                 number,
-                applied,
                 phase: stands.phase,
                 health: Some(Health::Healthy),
                 image_id: stands
@@ -130,7 +130,11 @@ fn observed(case: &Case) -> Observed {
                     .unwrap_or_else(|| "sha256:old".to_owned()),
                 address: None,
                 started: None,
-                revives: stands.revives.unwrap_or(stands.phase == Phase::Running),
+                limits: limits(stands, &applied),
+                applied,
+                drift: Vec::new(),
+                author: None,
+                restarts: 0,
             }
         };
         let name = name.parse().expect("an instance's name");
@@ -139,6 +143,22 @@ fn observed(case: &Case) -> Observed {
             .insert(name, generations.iter().map(stands).collect());
     }
     observed
+}
+
+/// As its record made it, but that one that was stopped is not revived.
+fn limits(stands: &Stands, applied: &Applied) -> Limits {
+    let limits = match applied {
+        Applied::Spec(spec) => Limits::of(spec),
+        Applied::Newer(_) | Applied::Unreadable(_) => Limits {
+            memory: None,
+            memory_swap: None,
+            cpus: None,
+            pids: None,
+            restart: Restart::Always,
+        },
+    };
+    let revives = stands.revives.unwrap_or(stands.phase == Phase::Running);
+    if revives { limits } else { limits.at_rest() }
 }
 
 fn drawn(case: &Case) -> String {

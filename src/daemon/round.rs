@@ -282,6 +282,8 @@ pub fn action_name(action: &Action) -> &'static str {
         Action::Create { .. } => "create",
         Action::Start { .. } => "start",
         Action::Stop { .. } => "stop",
+        Action::Update { .. } => "update",
+        Action::Restart { .. } => "restart",
         Action::Replace { .. } => "replace",
         Action::Remove { .. } => "remove",
         Action::Held => "held",
@@ -291,7 +293,10 @@ pub fn action_name(action: &Action) -> &'static str {
 fn generation(action: &Action) -> Option<u64> {
     match action {
         Action::Create { generation, .. } | Action::Replace { generation, .. } => Some(*generation),
-        Action::Start { target, .. } | Action::Stop { target } => Some(target.number),
+        Action::Start { target, .. }
+        | Action::Update { target, .. }
+        | Action::Restart { target }
+        | Action::Stop { target } => Some(target.number),
         Action::Remove { targets } => targets.last().map(|target| target.number),
         Action::Held => None,
     }

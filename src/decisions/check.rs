@@ -29,7 +29,10 @@ pub fn violations(plan: &Plan, desired: &Desired, observed: &Observed) -> Vec<St
             Action::Replace {
                 retire, generation, ..
             } => (retire.iter().collect(), Some(*generation)),
-            Action::Start { target, .. } | Action::Stop { target } => (vec![target], None),
+            Action::Start { target, .. }
+            | Action::Update { target, .. }
+            | Action::Restart { target }
+            | Action::Stop { target } => (vec![target], None),
             Action::Remove { targets } => (targets.iter().collect(), None),
             Action::Held => (Vec::new(), None),
         };

@@ -9,7 +9,7 @@ use super::change::{self, Change};
 use crate::words::config::Prune;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Diagnostic;
-use crate::words::manifest::{Pull, State};
+use crate::words::manifest::{Pull, Restart, State};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Foreign, Generation, Observed, Phase};
 use crate::words::quantity::Span;
@@ -71,6 +71,18 @@ pub enum Action {
     },
     /// A generation goes down and stays down, engine restarts included.
     Stop {
+        /// Which.
+        target: Retired,
+    },
+    /// What can change while it runs is changed: sessions and uptime go on.
+    Update {
+        /// Which.
+        target: Retired,
+        /// What it shall be.
+        spec: Box<Spec>,
+    },
+    /// It goes down and comes up again, the same container.
+    Restart {
         /// Which.
         target: Retired,
     },
@@ -252,7 +264,10 @@ fn held(instance: &InstanceName, reason: Reason) -> Step {
 }
 
 fn step(spec: &Spec, action: Action, reason: Reason) -> Step {
-    let ends_sessions = matches!(action, Action::Replace { .. } | Action::Stop { .. });
+    let ends_sessions = matches!(
+        action,
+        Action::Replace { .. } | Action::Stop { .. } | Action::Restart { .. }
+    );
     Step {
         instance: spec.name.clone(),
         action,
@@ -406,7 +421,7 @@ fn step_to_stop(
     if matches!(
         newest.phase,
         Phase::Running | Phase::Restarting | Phase::Paused
-    ) || newest.revives
+    ) || newest.limits.restart != Restart::No
     {
         let target = Retired::from(newest);
         return Some(Step {

@@ -58,8 +58,8 @@ impl PlanView<'_> {
                 let title = format!("{name} ({manifest})");
                 diff::of_new(spec, &title, self.whole)
             }
-            Action::Replace { retire, .. } if !step.changes.is_empty() => {
-                let old = format!("{name} ({})", step::numbers(retire));
+            Action::Replace { .. } | Action::Update { .. } if !step.changes.is_empty() => {
+                let old = format!("{name} ({})", step::before(step));
                 diff::of_changes(&step.changes, &old, &format!("{name} ({manifest})"))
             }
             Action::Held => match way_out(step) {

@@ -10,8 +10,12 @@ pub enum Kind {
     Create,
     /// `~`
     Replace,
+    /// `≈`
+    Update,
     /// `▶`
     Start,
+    /// `↻`
+    Restart,
     /// `■`
     Stop,
     /// `-`
@@ -22,9 +26,11 @@ pub enum Kind {
 
 impl Kind {
     /// In the order in which a summary counts them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Create,
         Self::Replace,
+        Self::Update,
+        Self::Restart,
         Self::Start,
         Self::Stop,
         Self::Remove,
@@ -37,6 +43,8 @@ impl Kind {
             Action::Create { .. } => Self::Create,
             Action::Start { .. } => Self::Start,
             Action::Stop { .. } => Self::Stop,
+            Action::Update { .. } => Self::Update,
+            Action::Restart { .. } => Self::Restart,
             Action::Replace { .. } => Self::Replace,
             Action::Remove { .. } => Self::Remove,
             Action::Held => Self::Held,
@@ -48,6 +56,8 @@ impl Kind {
         match self {
             Self::Create => '+',
             Self::Replace => '~',
+            Self::Update => '≈',
+            Self::Restart => '↻',
             Self::Start => '▶',
             Self::Stop => '■',
             Self::Remove => '-',
@@ -59,7 +69,7 @@ impl Kind {
     pub fn label(self) -> Label {
         match self {
             Self::Create | Self::Start => Label::Added,
-            Self::Replace | Self::Stop => Label::Changed,
+            Self::Replace | Self::Update | Self::Restart | Self::Stop => Label::Changed,
             Self::Remove => Label::Removed,
             Self::Held => Label::Warning,
         }
@@ -70,6 +80,8 @@ impl Kind {
         match self {
             Self::Create => "create",
             Self::Replace => "replace",
+            Self::Update => "update",
+            Self::Restart => "restart",
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Remove => "remove",
@@ -82,6 +94,8 @@ impl Kind {
         match self {
             Self::Create => "created",
             Self::Replace => "replaced",
+            Self::Update => "updated",
+            Self::Restart => "restarted",
             Self::Start => "started",
             Self::Stop => "stopped",
             Self::Remove => "removed",
@@ -94,7 +108,10 @@ impl Kind {
 pub fn generations(step: &Step) -> String {
     match &step.action {
         Action::Create { generation, .. } => format!("g{generation}"),
-        Action::Start { target, .. } | Action::Stop { target } => format!("g{}", target.number),
+        Action::Start { target, .. }
+        | Action::Update { target, .. }
+        | Action::Restart { target }
+        | Action::Stop { target } => format!("g{}", target.number),
         Action::Replace {
             retire, generation, ..
         } => {
@@ -102,6 +119,14 @@ pub fn generations(step: &Step) -> String {
         }
         Action::Remove { targets } => numbers(targets),
         Action::Held => String::new(),
+    }
+}
+
+/// The generations that stand before a step that changes one.
+pub fn before(step: &Step) -> String {
+    match &step.action {
+        Action::Replace { retire, .. } => numbers(retire),
+        _ => generations(step),
     }
 }
 

@@ -12,6 +12,8 @@ pub const GENERATION: &str = "instanced.generation";
 pub const SPEC_VERSION: &str = "instanced.spec-version";
 /// The spec from which the container was created: normalised JSON, no secret in it.
 pub const SPEC: &str = "instanced.spec";
+/// Which daemon made it: the id of its state directory.
+pub const AUTHOR: &str = "instanced.author";
 /// What starts the labels that a manifest must not set.
 pub const RESERVED: [&str; 2] = ["instanced.", "traefik."];
 

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::manifest::Restart;
 use super::name::InstanceName;
-use super::spec::Spec;
+use super::quantity::{Bytes, Cpus};
+use super::spec::{Resources, Spec};
 
 /// The fleet as the engine sees it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -56,8 +59,71 @@ pub struct Generation {
     pub address: Option<IpAddr>,
     /// When it was started last, as the engine writes it.
     pub started: Option<jiff::Timestamp>,
-    /// Whether the engine would revive it after a restart of its own.
-    pub revives: bool,
+    /// What it may use and when the engine starts it again, as the engine says: these change in place, so
+    /// the record does not tell.
+    pub limits: Limits,
+    /// What of it is otherwise than the record must have made it: somebody's hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
+    /// Which daemon's state directory it was made from; `None` where it was made before this was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// How often the engine restarted it by itself since it was started last.
+    #[serde(default)]
+    pub restarts: u32,
+}
+
+/// What an engine can change in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory; `None` is no limit.
+    pub memory: Option<Bytes>,
+    /// Memory and swap together; equal to memory when there is no swap, `None` is no limit.
+    pub memory_swap: Option<Bytes>,
+    /// Processors; `None` is no limit.
+    pub cpus: Option<Cpus>,
+    /// Processes and threads; `None` is no limit.
+    pub pids: Option<u32>,
+    /// When the engine starts it again.
+    pub restart: Restart,
+}
+
+impl Limits {
+    /// What a spec demands.
+    pub fn of(spec: &Spec) -> Self {
+        let Resources {
+            memory, cpus, pids, ..
+        } = spec.resources;
+        Self {
+            memory: Some(memory),
+            memory_swap: Some(memory),
+            cpus: Some(cpus),
+            pids: Some(pids),
+            restart: spec.restart,
+        }
+    }
+
+    /// The same, but the engine revives nothing.
+    #[must_use]
+    pub fn at_rest(self) -> Self {
+        Self {
+            restart: Restart::No,
+            ..self
+        }
+    }
+}
+
+/// An owned field of a container that is otherwise than its record must have made it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Its path, in the words of a manifest where there is one: `env.LANG`, `networks.mcp_instances`.
+    pub field: String,
+    /// What the record must have made it; `None` for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Value>,
+    /// What it is; `None` for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Value>,
 }
 
 /// The record of the spec that a generation was created from.

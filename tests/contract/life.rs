@@ -99,7 +99,7 @@ pub async fn every_restart_policy_is_read_back(lab: &impl Lab) {
         let mut draft = lab.draft(&format!("a{number}"));
         draft.restart = restart;
         let id = lab.engine().create(&draft).await.expect("created");
-        assert_eq!(lab.look(&id).await.restart, restart);
+        assert_eq!(lab.look(&id).await.limits.restart, restart);
     }
 }
 
@@ -113,7 +113,7 @@ pub async fn a_restart_policy_changes_in_place(lab: &impl Lab) {
             .await
             .expect("set already");
         let mut expected = before.clone();
-        expected.restart = restart;
+        expected.limits.restart = restart;
         assert_eq!(lab.look(&id).await, expected);
     }
 }

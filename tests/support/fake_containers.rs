@@ -12,7 +12,7 @@ use instanced::doors::engine::containers::{
 };
 use instanced::doors::engine::{EngineError, ErrorClass};
 use instanced::words::manifest::Restart;
-use instanced::words::observed::{Health, Phase};
+use instanced::words::observed::{Health, Limits, Phase};
 use tokio::sync::Notify;
 
 mod outside;
@@ -268,7 +268,15 @@ impl ChangeContainers for FakeContainers {
 
     async fn set_restart(&self, container: &str, restart: Restart) -> Result<(), EngineError> {
         self.call("set_restart", container, true, |world| {
-            world.held(container)?.facts.restart = restart;
+            world.held(container)?.facts.limits.restart = restart;
+            world.tell(container);
+            Ok(())
+        })
+    }
+
+    async fn set_limits(&self, container: &str, limits: &Limits) -> Result<(), EngineError> {
+        self.call("set_limits", container, true, |world| {
+            world.held(container)?.facts.limits = *limits;
             world.tell(container);
             Ok(())
         })

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::EngineError;
 use crate::words::manifest::Restart;
-use crate::words::observed::{Health, Phase};
+use crate::words::observed::{Health, Limits, Phase};
 
 /// Reading calls.
 pub trait ReadContainers: Send + Sync {
@@ -115,6 +115,14 @@ pub trait ChangeContainers: ReadContainers {
         restart: Restart,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
+    /// Sets everything that changes in place. Whether it was done, [`ReadContainers::list`] tells: some engines
+    /// say yes and do nothing.
+    fn set_limits(
+        &self,
+        container: &str,
+        limits: &Limits,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
     /// Removes a container that does not run, with its anonymous volumes.
     fn remove(&self, container: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
 }
@@ -138,8 +146,10 @@ pub struct Container {
     pub addresses: BTreeMap<String, IpAddr>,
     /// When it was started last; `None` when never.
     pub started: Option<jiff::Timestamp>,
-    /// Its restart policy.
-    pub restart: Restart,
+    /// What it may use, and its restart policy.
+    pub limits: Limits,
+    /// How often the engine restarted it by itself since it was started last.
+    pub restarts: u32,
 }
 
 /// A network as the engine reported it.

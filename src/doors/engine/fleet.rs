@@ -15,7 +15,7 @@ use crate::words::config::{Isolation, Network};
 use crate::words::label;
 use crate::words::manifest::{Pull, ReplaceOrder, Restart};
 use crate::words::name::{InstanceName, ManagerName};
-use crate::words::observed::{Applied, Foreign, Generation, Health, Observed, Phase};
+use crate::words::observed::{Applied, Foreign, Generation, Health, Limits, Observed, Phase};
 use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
 use crate::words::spec::Spec;
 
@@ -174,7 +174,10 @@ impl<C: ReadContainers> Fleet<C> {
             image_id: container.image_id.clone(),
             address: container.addresses.get(&self.network.name).copied(),
             started: container.started,
-            revives: container.restart != Restart::No,
+            limits: container.limits,
+            drift: Vec::new(),
+            author: container.labels.get(label::AUTHOR).cloned(),
+            restarts: container.restarts,
         }
     }
 }
@@ -253,6 +256,11 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
                 self.containers.set_restart(&target.id, Restart::No).await?;
                 self.containers.stop(&target.id, STOP_SECS).await
             }
+            Action::Update { target, spec } => self.update(target, spec).await,
+            Action::Restart { target } => {
+                self.containers.stop(&target.id, STOP_SECS).await?;
+                self.containers.start(&target.id).await
+            }
             Action::Replace {
                 retire,
                 generation,
@@ -275,6 +283,27 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
 const STOP_SECS: u32 = 10;
 
 impl<C: ChangeContainers> Fleet<C> {
+    /// Changes limits in place, and believes no engine that it did.
+    async fn update(&self, target: &Retired, spec: &Spec) -> Result<(), EngineError> {
+        let wanted = Limits::of(spec);
+        self.containers.set_limits(&target.id, &wanted).await?;
+        let all = self.containers.list(&self.labels()).await?;
+        let found = all.into_iter().find(|container| container.id == target.id);
+        match found.map(|container| container.limits) {
+            Some(limits) if limits == wanted => Ok(()),
+            Some(_) => {
+                let operation = format!("update container {:.12}", target.id);
+                let detail = "the engine said yes, but the limits are not what was asked for";
+                Err(EngineError::new(operation, ErrorClass::Permanent, detail))
+            }
+            None => Err(EngineError::new(
+                format!("update container {:.12}", target.id),
+                ErrorClass::Gone,
+                "it vanished",
+            )),
+        }
+    }
+
     /// A generation that is complete and not started. On failure nothing of it is left.
     async fn create(
         &self,

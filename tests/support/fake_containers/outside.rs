@@ -86,7 +86,12 @@ impl FakeContainers {
         world
             .end(container, status)
             .expect("the test named a container");
-        let restart = world.held(container).expect("just ended").facts.restart;
+        let restart = world
+            .held(container)
+            .expect("just ended")
+            .facts
+            .limits
+            .restart;
         let revives = match restart {
             Restart::Always | Restart::UnlessStopped => true,
             Restart::OnFailure => status != 0,

@@ -5,6 +5,14 @@ use super::{
     MountSource, NetworkFacts, Phase,
 };
 
+use instanced::words::observed::Limits;
+use instanced::words::quantity::{Bytes, Cpus};
+
+/// As engines say it: 0 is no limit.
+fn positive(value: u64) -> Option<u64> {
+    (value > 0).then_some(value)
+}
+
 type Refusal = (ErrorClass, String);
 
 #[derive(Default)]
@@ -191,7 +199,14 @@ impl World {
             image_id,
             addresses: BTreeMap::new(),
             started: None,
-            restart: draft.restart,
+            limits: Limits {
+                memory: positive(draft.memory).map(Bytes),
+                memory_swap: positive(draft.memory).map(Bytes),
+                cpus: positive(draft.nano_cpus).map(Cpus),
+                pids: (draft.pids > 0).then_some(draft.pids),
+                restart: draft.restart,
+            },
+            restarts: 0,
         };
         let held = Held {
             facts,

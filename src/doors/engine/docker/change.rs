@@ -18,7 +18,7 @@ use super::error::{
 };
 use super::{Docker, archive, draft, facts, network};
 use crate::words::manifest::Restart;
-use crate::words::observed::Phase;
+use crate::words::observed::{Limits, Phase};
 
 impl ChangeContainers for Docker {
     async fn create_network(
@@ -165,6 +165,13 @@ impl ChangeContainers for Docker {
             self.client().update_container(container, update),
         )
         .await
+    }
+
+    async fn set_limits(&self, container: &str, limits: &Limits) -> Result<(), EngineError> {
+        let operation = || format!("update container {}", short(container));
+        let body = facts::update(limits);
+        let future = self.client().update_container(container, body);
+        call(operation, CHANGE_LIMIT, future).await
     }
 
     async fn remove(&self, container: &str) -> Result<(), EngineError> {

@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, EndpointSettings,
-    HealthStatusEnum, RestartPolicy, RestartPolicyNameEnum as Policy,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status,
+    ContainerUpdateBody, EndpointSettings, HealthStatusEnum, HostConfig, RestartPolicy,
+    RestartPolicyNameEnum as Policy,
 };
 
 use super::super::containers::Container;
 use crate::words::manifest::Restart;
-use crate::words::observed::{Health, Phase};
+use crate::words::observed::{Health, Limits, Phase};
+use crate::words::quantity::{Bytes, Cpus};
 
 /// A container, normalised.
 pub(super) fn container(inspected: ContainerInspectResponse) -> Container {
     let state = inspected.state.unwrap_or_default();
-    let policy = inspected.host_config.and_then(|host| host.restart_policy);
+    let limits = limits(&inspected.host_config.unwrap_or_default());
     let networks = inspected
         .network_settings
         .and_then(|settings| settings.networks);
@@ -36,7 +38,48 @@ pub(super) fn container(inspected: ContainerInspectResponse) -> Container {
         image_id: inspected.image.unwrap_or_default(),
         addresses: addresses(networks.unwrap_or_default()),
         started: started(&state),
-        restart: restart(policy.as_ref()),
+        limits,
+        restarts: inspected
+            .restart_count
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or_default(),
+    }
+}
+
+/// Docker writes 0, -1 or nothing for "no limit".
+fn limits(host: &HostConfig) -> Limits {
+    let positive =
+        |value: Option<i64>| value.and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0);
+    Limits {
+        memory: positive(host.memory).map(Bytes),
+        memory_swap: positive(host.memory_swap).map(Bytes),
+        cpus: positive(host.nano_cpus).or_else(|| quota(host)).map(Cpus),
+        pids: positive(host.pids_limit).and_then(|pids| u32::try_from(pids).ok()),
+        restart: restart(host.restart_policy.as_ref()),
+    }
+}
+
+/// The other way in which Docker limits processors, in billionths of one.
+fn quota(host: &HostConfig) -> Option<u64> {
+    let quota = u64::try_from(host.cpu_quota?)
+        .ok()
+        .filter(|quota| *quota > 0)?;
+    let period = u64::try_from(host.cpu_period.unwrap_or_default())
+        .ok()
+        .filter(|period| *period > 0);
+    Some(quota.saturating_mul(1_000_000_000) / period.unwrap_or(100_000))
+}
+
+/// The request that sets limits.
+pub(super) fn update(limits: &Limits) -> ContainerUpdateBody {
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    ContainerUpdateBody {
+        memory: limits.memory.map(|memory| signed(memory.0)),
+        memory_swap: limits.memory_swap.map(|memory| signed(memory.0)),
+        nano_cpus: limits.cpus.map(|cpus| signed(cpus.0)),
+        pids_limit: limits.pids.map(i64::from),
+        restart_policy: Some(policy(limits.restart)),
+        ..ContainerUpdateBody::default()
     }
 }
 
@@ -121,7 +164,7 @@ mod tests {
         assert_eq!(found.name, "alice");
         assert_eq!(found.phase, Phase::Running);
         assert_eq!(found.health, Some(Health::Starting));
-        assert_eq!(found.restart, Restart::UnlessStopped);
+        assert_eq!(found.limits.restart, Restart::UnlessStopped);
         assert_eq!(
             found.started.expect("started").to_string(),
             "2026-11-20T21:00:00.123456789Z"
@@ -154,7 +197,7 @@ mod tests {
             "HostConfig": { "RestartPolicy": { "Name": "", "MaximumRetryCount": 0 } },
         }));
         assert_eq!(
-            (found.started, found.restart, found.health),
+            (found.started, found.limits.restart, found.health),
             (None, Restart::No, None)
         );
     }
