@@ -12,6 +12,7 @@ use instanced::daemon::control::{ControlError, ControlSocket, Operations, Outcom
 use instanced::doors::control_client::{ControlClient, ControlClientError};
 use instanced::words::control::{AskReconcile, IssueToken, Problem, SOCKET};
 use instanced::words::name::InstanceName;
+use instanced::words::overrides::Order;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -49,6 +50,9 @@ impl Operations for Echo {
             asked.names.len(),
             asked.confirm_prune
         )))
+    }
+    async fn order(&self, name: InstanceName, order: Order) -> Outcome {
+        Ok(echo(format!("{order:?} {name}")))
     }
     async fn plan(&self) -> Outcome {
         Ok(json!({ "steps": vec!["x".repeat(1000); 500] }))

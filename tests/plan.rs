@@ -5,16 +5,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use instanced::decisions::check;
 use instanced::decisions::plan::{History, plan};
 use instanced::face::plan::PlanView;
+use instanced::words::act::{Act, Cause, Deed};
 use instanced::words::config::Config;
 use instanced::words::desired::{Content, Desired, Snapshot, SourceFile};
 use instanced::words::manifest::Restart;
 use instanced::words::name::InstanceName;
-use instanced::words::observed::{Applied, Foreign, Generation, Health, Limits, Observed, Phase};
+use instanced::words::observed::{
+    Applied, Drift, Foreign, Generation, Health, Limits, Observed, Phase,
+};
+use instanced::words::overrides::{Frozen, Order, Overrides, Stopped};
+use instanced::words::quantity::{Bytes, Cpus};
 use instanced::words::resolve::resolve;
+use instanced::words::spec::Spec;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -43,15 +51,123 @@ struct Case {
     protected: BTreeSet<InstanceName>,
     /// Seconds ago at which a manifest vanished.
     #[serde(default)]
-    absent: BTreeMap<InstanceName, i64>,
+    absent: BTreeMap<InstanceName, u64>,
     /// Removed, so many seconds ago.
     #[serde(default)]
     removed: BTreeMap<InstanceName, i64>,
+    /// Not well, for so many seconds.
+    #[serde(default)]
+    unwell: BTreeMap<InstanceName, u64>,
+    #[serde(default)]
+    acts: BTreeMap<InstanceName, Vec<Done>>,
+    #[serde(default)]
+    overrides: BTreeMap<InstanceName, Said>,
+    #[serde(default)]
+    orders: BTreeMap<InstanceName, Order>,
     #[serde(default)]
     confirm: Option<String>,
     #[serde(default)]
     secrets_unreadable: BTreeMap<InstanceName, String>,
     plan: String,
+}
+
+/// Something that was done.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Done {
+    /// Seconds ago.
+    ago: i64,
+    deed: Deed,
+    cause: Cause,
+    #[serde(default = "one")]
+    generation: u64,
+    /// For another spec than is desired now.
+    #[serde(default)]
+    other_spec: bool,
+    #[serde(default = "yes")]
+    done: Option<bool>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[allow(clippy::unnecessary_wraps)] // What serde wants of a default.
+fn yes() -> Option<bool> {
+    Some(true)
+}
+
+/// What an operator said; seconds ago.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    #[serde(default)]
+    stopped: Option<i64>,
+    /// The manifest has changed since it was stopped.
+    #[serde(default)]
+    other_manifest: bool,
+    #[serde(default)]
+    suspended: Option<i64>,
+    #[serde(default)]
+    resumed: Option<i64>,
+    /// Frozen, with these fields.
+    #[serde(default)]
+    frozen: Option<Vec<String>>,
+}
+
+impl Said {
+    fn overrides(&self, name: &InstanceName, desired: &Desired) -> Overrides {
+        let origins = desired.origins.get(name);
+        let manifest = match origins {
+            Some(origins) if !self.other_manifest => origins.manifest.clone(),
+            _ => "another".to_owned(),
+        };
+        let spec = desired.specs.get(name).map(Spec::digest);
+        Overrides {
+            stopped: self.stopped.map(|seconds| Stopped {
+                since: ago(seconds),
+                manifest,
+            }),
+            suspended: self.suspended.map(ago),
+            resumed: self.resumed.map(ago),
+            frozen: self.frozen.clone().map(|fields| Frozen {
+                since: ago(60),
+                spec: spec.unwrap_or_default(),
+                fields,
+            }),
+        }
+    }
+}
+
+fn acts(case: &Case, desired: &Desired) -> BTreeMap<InstanceName, Vec<Act>> {
+    let act = |name: &InstanceName, done: &Done| {
+        let spec = desired.specs.get(name).filter(|_| !done.other_spec);
+        Act {
+            at: ago(done.ago),
+            deed: done.deed,
+            cause: done.cause,
+            generation: done.generation,
+            spec: spec.map_or("another".to_owned(), Spec::digest),
+            fields: Vec::new(),
+            revision: "dir:0123456789ab".to_owned(),
+            done: done.done,
+        }
+    };
+    let of = |(name, all): (&InstanceName, &Vec<Done>)| {
+        let acts = all.iter().map(|done| act(name, done)).collect();
+        (name.clone(), acts)
+    };
+    case.acts.iter().map(of).collect()
+}
+
+fn ago(seconds: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(NOW - seconds).expect("a moment")
+}
+
+fn seconds(of: &BTreeMap<InstanceName, u64>) -> BTreeMap<InstanceName, Duration> {
+    of.iter()
+        .map(|(name, seconds)| (name.clone(), Duration::from_secs(*seconds)))
+        .collect()
 }
 
 /// One generation, described by the manifest that it was created from.
@@ -71,6 +187,26 @@ struct Stands {
     image: Option<String>,
     #[serde(default)]
     revives: Option<bool>,
+    #[serde(default = "healthy")]
+    health: Option<Health>,
+    /// Started so many seconds ago.
+    #[serde(default)]
+    started: Option<i64>,
+    #[serde(default)]
+    restarts: u32,
+    /// What somebody changed by hand.
+    #[serde(default)]
+    drift: Vec<Drift>,
+    /// Limits as the engine says, where they are not what the record made them.
+    #[serde(default)]
+    memory: Option<Bytes>,
+    #[serde(default)]
+    cpus: Option<Cpus>,
+}
+
+#[allow(clippy::unnecessary_wraps)] // What serde wants of a default.
+fn healthy() -> Option<Health> {
+    Some(Health::Healthy)
 }
 
 fn running() -> Phase {
@@ -123,18 +259,18 @@ fn observed(case: &Case) -> Observed {
                 name: format!("instanced-default-{name}-g{number}"),
                 number,
                 phase: stands.phase,
-                health: Some(Health::Healthy),
+                health: stands.health,
                 image_id: stands
                     .image
                     .clone()
                     .unwrap_or_else(|| "sha256:old".to_owned()),
                 address: None,
-                started: None,
+                started: stands.started.map(ago),
                 limits: limits(stands, &applied),
                 applied,
-                drift: Vec::new(),
+                drift: stands.drift.clone(),
                 author: None,
-                restarts: 0,
+                restarts: stands.restarts,
             }
         };
         let name = name.parse().expect("an instance's name");
@@ -157,13 +293,18 @@ fn limits(stands: &Stands, applied: &Applied) -> Limits {
             restart: Restart::Always,
         },
     };
+    let limits = Limits {
+        memory: stands.memory.or(limits.memory),
+        memory_swap: stands.memory.or(limits.memory_swap),
+        cpus: stands.cpus.or(limits.cpus),
+        ..limits
+    };
     let revives = stands.revives.unwrap_or(stands.phase == Phase::Running);
     if revives { limits } else { limits.at_rest() }
 }
 
 fn drawn(case: &Case) -> String {
     let now = jiff::Timestamp::from_second(NOW).expect("a moment");
-    let ago = |seconds: &i64| jiff::Timestamp::from_second(NOW - seconds).expect("a moment");
     let desired = desired(case.fleet.as_ref(), &case.desired);
     let observed = observed(case);
     let history = History {
@@ -171,23 +312,22 @@ fn drawn(case: &Case) -> String {
         removals: case
             .removed
             .iter()
-            .map(|(name, s)| (name.clone(), ago(s)))
+            .map(|(name, s)| (name.clone(), ago(*s)))
             .collect(),
-        absent_since: case
-            .absent
+        absent_for: seconds(&case.absent),
+        unwell_for: seconds(&case.unwell),
+        acts: Arc::new(acts(case, &desired)),
+        overrides: case
+            .overrides
             .iter()
-            .map(|(name, s)| (name.clone(), ago(s)))
+            .map(|(name, said)| (name.clone(), said.overrides(name, &desired)))
             .collect(),
+        orders: case.orders.clone(),
         protected: case.protected.clone(),
         secrets_unreadable: case.secrets_unreadable.clone(),
         confirm_prune: case.confirm.clone(),
     };
-    let plan = plan(
-        &desired,
-        &observed,
-        &history,
-        &Config::default().reconcile.prune,
-    );
+    let plan = plan(&desired, &observed, &history, &Config::default().reconcile);
     assert_eq!(
         check::violations(&plan, &desired, &observed),
         Vec::<String>::new()

@@ -3,12 +3,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use instanced::daemon::memory::Memory;
+use instanced::daemon::clock::Clock;
+use instanced::daemon::converge::Converger;
 use instanced::daemon::round::{self, Ask};
 use instanced::daemon::site::Site;
 use instanced::decisions::report::{Outcome, Report};
@@ -74,7 +74,6 @@ impl Lab {
     /// As `instanced reconcile` runs one: everything is opened anew.
     async fn round_for(&self, ask: Ask) -> Report {
         let store = Store::open(&self.site.state, Duration::from_secs(5)).expect("the store");
-        let store = Arc::new(store);
         let fleet = Fleet::new(
             self.engine.clone(),
             self.site.config.manager.clone(),
@@ -85,15 +84,13 @@ impl Lab {
             Ok(desired) => desired,
             Err(report) => return *report,
         };
-        let memory = Memory::read(&store, jiff::Timestamp::now()).expect("the store");
-        memory
-            .remember_protected(&store, &desired)
-            .expect("the store");
-        match round::look(&self.site, &fleet, desired, &memory, Some(&store), &ask).await {
+        let policy = self.site.config.reconcile.clone();
+        let notebook = Arc::new(store);
+        let mut converger = Converger::new(policy, fleet, notebook, Clock::system(), || 0.5);
+        match converger.look(desired, ask, false).await {
             Ok(view) => {
                 let shutdown = CancellationToken::new();
-                let none = BTreeMap::new();
-                round::perform(&self.site, &fleet, &view, &store, &none, &shutdown).await
+                converger.perform(&view, false, &shutdown).await
             }
             Err(report) => *report,
         }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::words::control::{AskReconcile, IssueToken, Problem, SOCKET};
 use crate::words::name::InstanceName;
+use crate::words::overrides::Order;
 
 mod router;
 
@@ -59,6 +60,10 @@ pub trait Operations: Send + Sync + 'static {
 
     /// `POST /v1/reconcile`: one round, and its report.
     fn reconcile(&self, asked: AskReconcile) -> impl Future<Output = Outcome> + Send;
+
+    /// `POST /v1/instances/{name}/{restart,recreate,stop,start,suspend,resume}`: the report of the round
+    /// that it led to.
+    fn order(&self, name: InstanceName, order: Order) -> impl Future<Output = Outcome> + Send;
 
     /// `GET /v1/plan`: what the next round would do.
     fn plan(&self) -> impl Future<Output = Outcome> + Send;

@@ -1,6 +1,6 @@
 //! What the daemon remembers between rounds and runs, as one round needs it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::decisions::guard;
@@ -8,6 +8,7 @@ use crate::doors::store::{Store, StoreError};
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Observed};
+use crate::words::overrides::Overrides;
 use crate::words::secret::FingerprintKey;
 
 /// One round's view of the store. Without a store, everything is empty and secrets are not compared.
@@ -21,6 +22,10 @@ pub struct Memory {
     pub protected: BTreeSet<InstanceName>,
     /// Instances whose last manifest did not.
     pub released: BTreeSet<InstanceName>,
+    /// What operators said, and what was frozen.
+    pub overrides: BTreeMap<InstanceName, Overrides>,
+    /// The id of the state directory.
+    pub author: Option<String>,
 }
 
 /// Runs a store's call where it may block.
@@ -44,6 +49,8 @@ impl Memory {
             removals: store.removals_since(since)?,
             protected: store.protected()?,
             released: store.released()?,
+            overrides: store.overrides()?,
+            author: Some(store.author()?),
         })
     }
 
@@ -54,9 +61,23 @@ impl Memory {
             .unwrap_or(now)
     }
 
-    /// Keeps in mind which instances are protected: a manifest that is gone cannot say it any more, and
-    /// what a container records may be older than what its last manifest said.
-    pub fn remember_protected(&self, store: &Store, desired: &Desired) -> Result<(), StoreError> {
+    /// Which instances are protected and which are known not to be, where that is news: a manifest that is
+    /// gone cannot say it any more, and what a container records may be older than what its last manifest
+    /// said.
+    pub fn protection(
+        &self,
+        desired: &Desired,
+    ) -> Option<(BTreeSet<InstanceName>, BTreeSet<InstanceName>)> {
+        let knows = |name: &InstanceName, protect: bool| {
+            self.protected.contains(name) == protect && self.released.contains(name) != protect
+        };
+        if desired
+            .specs
+            .iter()
+            .all(|(name, spec)| knows(name, spec.protect))
+        {
+            return None;
+        }
         let (mut protected, mut released) = (self.protected.clone(), self.released.clone());
         for (name, spec) in &desired.specs {
             let (now, before) = if spec.protect {
@@ -67,13 +88,7 @@ impl Memory {
             before.remove(name);
             now.insert(name.clone());
         }
-        if protected != self.protected {
-            store.set_protected(&protected)?;
-        }
-        if released != self.released {
-            store.set_released(&released)?;
-        }
-        Ok(())
+        Some((protected, released))
     }
 
     /// Which of what stands is protected. Of one that the store never heard of, its container tells.

@@ -1,12 +1,16 @@
 //! Floor 3: the daemon. Puts doors and decisions together; what a person sees is [`crate::face`]'s.
 
 pub mod chain;
+pub mod clock;
 pub mod control;
+pub mod converge;
 pub mod forward_auth;
 pub mod guards;
 pub mod memory;
+pub mod notebook;
 pub mod operate;
 pub mod ops;
+pub mod orders;
 pub mod round;
 pub mod seal;
 pub mod serve;

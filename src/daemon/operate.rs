@@ -8,17 +8,30 @@ use tokio::sync::{mpsc, oneshot};
 use super::chain::chain;
 use super::control::{Operations, Outcome};
 use super::memory::{Memory, blocking};
-use super::round::{self, Ask};
+use super::notebook::Notebook as _;
+use super::orders::{self, OrderError};
+use super::round::{self, Ask, Known};
 use super::site::Site;
 use super::tokens::{Tokens, TokensError};
 use crate::decisions::report::{Failure, Report};
+use crate::decisions::saved::SavedPlan;
 use crate::decisions::status::{InstanceStatus, status, status_without_engine};
 use crate::doors::engine::Observe;
 use crate::doors::store::Store;
 use crate::words::control::{AskReconcile, IssueToken, Problem};
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
+use crate::words::overrides::Order;
 use crate::words::secret;
+
+/// What the next round would do.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct PlanAnswer {
+    /// The plan, with the ground that it stands on.
+    pub saved: SavedPlan,
+    /// What one should know beside.
+    pub report: Report,
+}
 
 /// A round that somebody waits for.
 pub struct AskedRound {
@@ -53,6 +66,15 @@ impl Operator {
             Ok(done) => done.map_err(|error| token_problem(&error)),
             Err(_) => Err(Problem::internal("a token's change was broken off")),
         }
+    }
+
+    /// A round of the loop's, and its report.
+    async fn round(&self, ask: Ask) -> Result<Report, Problem> {
+        let (reply, report) = oneshot::channel();
+        let gone = || Problem::unavailable("the daemon is stopping");
+        let asked = AskedRound { ask, reply };
+        self.rounds.send(asked).await.map_err(|_| gone())?;
+        report.await.map_err(|_| gone())
     }
 
     /// How all instances stand, as far as the engine can tell now.
@@ -115,7 +137,8 @@ impl Operations for Operator {
     async fn reconcile(&self, asked: AskReconcile) -> Outcome {
         if asked
             .fingerprint
-            .is_some_and(|asked| asked != self.site.fingerprint())
+            .as_ref()
+            .is_some_and(|asked| *asked != self.site.fingerprint())
         {
             let mine = self.site.source_dir().display().to_string();
             return Err(Problem::conflict(
@@ -123,18 +146,15 @@ impl Operations for Operator {
             )
             .with_help(format!("the daemon's source is {mine}; give the same --config and --instances")));
         }
-        let ask = Ask {
-            names: asked.names,
-            confirm_prune: asked.confirm_prune,
-            ..Ask::default()
-        };
-        let (reply, report) = oneshot::channel();
-        let gone = || Problem::unavailable("the daemon is stopping");
-        self.rounds
-            .send(AskedRound { ask, reply })
-            .await
-            .map_err(|_| gone())?;
-        value(&report.await.map_err(|_| gone())?)
+        value(&self.round(ask(asked)?).await?)
+    }
+
+    async fn order(&self, name: InstanceName, order: Order) -> Outcome {
+        let now = jiff::Timestamp::now();
+        let ask = orders::take(&self.site, &self.store, &name, order, now).await;
+        let ask = ask.map_err(|error| order_problem(&error))?;
+        tracing::info!(instance = %name, ?order, "an operator's order");
+        value(&self.round(ask).await?)
     }
 
     async fn plan(&self) -> Outcome {
@@ -147,25 +167,28 @@ impl Operations for Operator {
         })
         .await
         .map_err(|error| Problem::internal(chain(&error)))?;
-        let view = match round::read_source(&self.site)
-            .and_then(|snapshot| round::desired(&snapshot, &self.site))
-        {
-            Ok(desired) => {
-                round::look(&self.site, &engine, desired, &memory, None, &Ask::default()).await
-            }
-            Err(report) => Err(report),
+        let acts = self.store.acts().await;
+        let acts = Arc::new(acts.map_err(|error| Problem::internal(chain(&error)))?);
+        let known = Known {
+            policy: &self.site.config.reconcile,
+            memory: &memory,
+            acts: &acts,
+            keep: None::<&Arc<Store>>,
+            now: jiff::Timestamp::now(),
         };
-        match view {
-            Ok(view) => value(&(
-                view.plan,
-                Report {
-                    diagnostics: view.desired.diagnostics,
-                    notes: view.observed.ground.into_iter().collect(),
-                    ..Report::default()
-                },
-            )),
-            Err(report) => Err(aborted_problem(&report)),
-        }
+        let desired = round::read_source(&self.site)
+            .and_then(|snapshot| round::desired(&snapshot, &self.site))
+            .map_err(|report| aborted_problem(&report))?;
+        let view = round::look(&engine, desired, &known, &Ask::default()).await;
+        let view = view.map_err(|report| aborted_problem(&report))?;
+        let saved = SavedPlan::new(view.plan, &view.desired, &view.observed, known.now);
+        let report = Report {
+            revision: view.desired.revision,
+            diagnostics: view.desired.diagnostics,
+            notes: view.observed.ground.into_iter().collect(),
+            ..Report::default()
+        };
+        value(&PlanAnswer { saved, report })
     }
 
     async fn instances(&self) -> Outcome {
@@ -185,6 +208,36 @@ impl Operations for Operator {
             .await
             .map_err(|failure| Problem::unavailable(failure.message))?;
         Ok(json!({ "password": password }))
+    }
+}
+
+/// A request for a round, as a round takes it.
+///
+/// # Errors
+/// When its plan is none of ours.
+pub fn ask(asked: AskReconcile) -> Result<Ask, Problem> {
+    let expect: Option<SavedPlan> = match asked.plan {
+        Some(plan) => Some(serde_json::from_value(plan).map_err(|error| {
+            Problem::invalid(format!("this is no saved plan: {error}"))
+                .with_help("save one: instanced reconcile --dry-run --out FILE")
+        })?),
+        None => None,
+    };
+    let names = expect.as_ref().map(|saved| saved.names.clone());
+    Ok(Ask {
+        names: names.unwrap_or(asked.names),
+        confirm_prune: asked.confirm_prune,
+        expect,
+        ..Ask::default()
+    })
+}
+
+fn order_problem(error: &OrderError) -> Problem {
+    let detail = chain(error);
+    match error {
+        OrderError::Unknown(_) => Problem::not_found(detail).with_help("see `instanced status`"),
+        OrderError::Source(_) => Problem::unavailable(detail),
+        OrderError::Store(_) => Problem::internal(detail),
     }
 }
 

@@ -13,20 +13,29 @@ pub use super::serve::serve;
 pub use super::site::Site;
 
 use super::chain::{chain, failure};
+use super::clock::Clock;
+use super::converge::Converger;
 use super::memory::{Memory, blocking};
-use super::operate;
-use super::round::{self, Ask, View};
+use super::notebook::Acts;
+use super::operate::{self, PlanAnswer};
+use super::orders;
+use super::round::{self, Ask, Known, View};
 use super::tokens::Tokens;
-use crate::decisions::plan::{Action, Plan};
+use crate::decisions::plan::Action;
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
+use crate::decisions::saved::SavedPlan;
 use crate::decisions::status::{self, InstanceStatus};
 use crate::doors::control_client::{ControlClient, ControlClientError};
+use crate::doors::engine::docker::Docker;
+use crate::doors::engine::fleet::Fleet;
 use crate::doors::files;
+use crate::doors::sole::Sole;
 use crate::doors::source;
 use crate::doors::store::Store;
 use crate::words::control::{AskReconcile, IssueToken};
 use crate::words::desired::{Desired, Snapshot};
 use crate::words::name::InstanceName;
+use crate::words::overrides::Order;
 use crate::words::token::TokenRecord;
 
 /// How long a command waits for the store of another.
@@ -109,32 +118,30 @@ fn read_path(path: &Path) -> Result<Snapshot, Box<Report>> {
 }
 
 /// The plan of a round that nobody performs. A running daemon that was given the same makes it, since it has
-/// the store; else it is made here.
-pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Plan, Report) {
+/// the store; else it is made here. Absent where the round was aborted: the report says why.
+pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Option<SavedPlan>, Report) {
     match plan_of_daemon(site).await {
-        Ok(Some((mut plan, report))) => {
-            plan.steps
-                .retain(|step| names.is_empty() || names.contains(&step.instance));
-            return (plan, report);
-        }
+        Ok(Some(PlanAnswer { saved, report })) => return (Some(saved.only(names)), report),
         Ok(None) => {}
-        Err(failure) => return (Plan::default(), Report::aborted(failure)),
+        Err(failure) => return (None, Report::aborted(failure)),
     }
     match look(site, names).await {
         Ok((view, note)) => {
+            let now = jiff::Timestamp::now();
+            let saved = SavedPlan::new(view.plan, &view.desired, &view.observed, now);
             let report = Report {
-                revision: view.plan.revision.clone(),
+                revision: view.desired.revision,
                 diagnostics: view.desired.diagnostics,
                 notes: view.observed.ground.into_iter().chain(note).collect(),
                 ..Report::default()
             };
-            (view.plan, report)
+            (Some(saved.only(names)), report)
         }
-        Err(report) => (Plan::default(), *report),
+        Err(report) => (None, *report),
     }
 }
 
-async fn plan_of_daemon(site: &Site) -> Result<Option<(Plan, Report)>, Failure> {
+async fn plan_of_daemon(site: &Site) -> Result<Option<PlanAnswer>, Failure> {
     let Some(client) = daemon(site).await? else {
         return Ok(None);
     };
@@ -152,40 +159,43 @@ async fn look(site: &Site, names: &[InstanceName]) -> Result<(View, Option<Strin
     let engine = site
         .observer()
         .map_err(|error| Box::new(round::engine_away(error)))?;
-    let (memory, note) = memory_for_dry_run(site).await;
+    let (memory, acts, note) = memory_for_dry_run(site).await;
     let ask = Ask {
         names: names.to_vec(),
         ..Ask::default()
     };
-    let view = round::look(site, &engine, desired, &memory, None, &ask).await?;
+    let known = Known {
+        policy: &site.config.reconcile,
+        memory: &memory,
+        acts: &Arc::new(acts),
+        keep: None::<&Arc<Store>>,
+        now: jiff::Timestamp::now(),
+    };
+    let view = round::look(&engine, desired, &known, &ask).await?;
     Ok((view, note))
 }
 
 /// A dry run makes no store where there is none, and waits for none that another process holds.
-async fn memory_for_dry_run(site: &Site) -> (Memory, Option<String>) {
+async fn memory_for_dry_run(site: &Site) -> (Memory, Acts, Option<String>) {
+    const WITHOUT: &str =
+        "secrets are not compared, and what was done or said earlier does not count";
+    let without = |why: String| {
+        let note = format!("{why}: {WITHOUT}");
+        (Memory::default(), Acts::new(), Some(note))
+    };
     if !site.state.is_dir() {
-        let note = "no state directory yet: secrets are not compared, earlier removals not counted";
-        return (Memory::default(), Some(note.to_owned()));
+        return without("no state directory yet".to_owned());
     }
     let state = site.state.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let store = Store::open(&state, Duration::ZERO)?;
-        Memory::read(&store, jiff::Timestamp::now())
+        let memory = Memory::read(&store, jiff::Timestamp::now())?;
+        Ok::<_, crate::doors::store::StoreError>((memory, store.acts()?))
     });
     match opened.await {
-        Ok(Ok(memory)) => (memory, None),
-        Ok(Err(error)) => {
-            let note = format!(
-                "the store cannot be read, so secrets are not compared and earlier removals not \
-                 counted: {}",
-                chain(&error)
-            );
-            (Memory::default(), Some(note))
-        }
-        Err(_) => (
-            Memory::default(),
-            Some("reading the store was broken off".to_owned()),
-        ),
+        Ok(Ok((memory, acts))) => (memory, acts, None),
+        Ok(Err(error)) => without(format!("the store cannot be read ({})", chain(&error))),
+        Err(_) => without("reading the store was broken off".to_owned()),
     }
 }
 
@@ -209,49 +219,62 @@ pub async fn reconcile(site: &Site, ask: AskReconcile) -> Report {
 }
 
 async fn own_round(site: &Site, ask: AskReconcile) -> Report {
+    let ask = match operate::ask(ask) {
+        Ok(ask) => ask,
+        Err(problem) => {
+            return Report::aborted(Failure {
+                message: problem.detail,
+                help: problem.help,
+            });
+        }
+    };
+    match open_to_act(site).await {
+        Ok((engine, store, _sole)) => round_for(site, engine, store, ask).await,
+        Err(failure) => Report::aborted(failure),
+    }
+}
+
+/// Everything that a round of our own needs.
+async fn open_to_act(site: &Site) -> Result<(Fleet<Docker>, Arc<Store>, Sole), Failure> {
+    let store = open_store(site).await?;
+    let author = blocking(&store, Store::author).await;
+    let author = author.map_err(|error| failure(&error))?;
+    let sole = site.sole().map_err(|error| failure(&error))?;
+    let engine = site.engine(&author).map_err(Failure::from)?;
+    Ok((engine, store, sole))
+}
+
+async fn round_for(site: &Site, engine: Fleet<Docker>, store: Arc<Store>, ask: Ask) -> Report {
     let desired = round::read_source(site).and_then(|snapshot| round::desired(&snapshot, site));
     let desired = match desired {
         Ok(desired) => desired,
         Err(report) => return *report,
     };
-    let engine = match site.engine() {
-        Ok(engine) => engine,
-        Err(error) => return round::engine_away(error),
-    };
-    let store = match open_store(site).await {
-        Ok(store) => store,
-        Err(failure) => return Report::aborted(failure),
-    };
-    let memory = blocking(&store, |store| Memory::read(store, jiff::Timestamp::now())).await;
-    let memory = match memory {
-        Ok(memory) => memory,
-        Err(error) => return round::store_failed(&error),
-    };
-    if let Err(error) = remember(&store, &memory, &desired).await {
-        return Report::aborted(error);
-    }
-    let ask = Ask {
-        names: ask.names,
-        confirm_prune: ask.confirm_prune,
-        ..Ask::default()
-    };
-    match round::look(site, &engine, desired, &memory, Some(&store), &ask).await {
+    let policy = site.config.reconcile.clone();
+    let mut converger =
+        Converger::new(policy, engine, store, Clock::system(), super::serve::jitter);
+    match converger.look(desired, ask, false).await {
         Ok(view) => {
-            let none = std::collections::BTreeMap::new();
             let shutdown = CancellationToken::new();
-            round::perform(site, &engine, &view, &store, &none, &shutdown).await
+            converger.perform(&view, false, &shutdown).await
         }
         Err(report) => *report,
     }
 }
 
-async fn remember(store: &Arc<Store>, memory: &Memory, desired: &Desired) -> Result<(), Failure> {
-    let (known, desired) = (memory.clone(), desired.clone());
-    blocking(store, move |store| {
-        known.remember_protected(store, &desired)
-    })
-    .await
-    .map_err(|error| failure(&error))
+/// Says something of one instance: the running daemon takes it, else it is kept and acted on here.
+pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Report, Failure> {
+    if let Some(client) = daemon(site).await? {
+        let verb = serde_json::to_value(order).unwrap_or_default();
+        let path = format!("/v1/instances/{name}/{}", verb.as_str().unwrap_or_default());
+        let client = client.with_patience(ROUND_PATIENCE);
+        return read(client.post(&path, &serde_json::json!({})).await);
+    }
+    let (engine, store, _sole) = open_to_act(site).await?;
+    let now = jiff::Timestamp::now();
+    let ask = orders::take(site, &store, name, order, now).await;
+    let ask = ask.map_err(|error| failure(&error))?;
+    Ok(round_for(site, engine, store, ask).await)
 }
 
 /// How every instance stands.

@@ -1,27 +1,27 @@
-//! One round: observe, plan, perform. What fails is part of its report.
+//! One look at the fleet: observe, plan. What fails is part of its report.
 //!
-//! [`look`] reads and plans; it is all that a dry run can reach. [`perform`] acts on what it returned.
+//! It is all that a dry run can reach; [`super::converge`] acts on what it returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
-
-use futures_util::StreamExt;
-use tokio_util::sync::CancellationToken;
+use std::time::Duration;
 
 use super::chain::{chain, failure};
-use super::memory::{Memory, blocking};
+use super::memory::Memory;
+use super::notebook::{Acts, Notebook};
 use super::seal::{Sealed, seal};
 use super::site::Site;
 use crate::decisions::check;
-use crate::decisions::plan::{Action, History, Plan, Reason, Step, plan};
+use crate::decisions::plan::{Action, History, Plan, plan};
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
-use crate::doors::engine::{Engine, EngineError, Observe, Secrets};
+use crate::decisions::saved::SavedPlan;
+use crate::doors::engine::{EngineError, Observe};
 use crate::doors::source::{self, SourceError};
-use crate::doors::store::Store;
+use crate::words::config::Reconcile;
 use crate::words::desired::{Desired, Snapshot};
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
+use crate::words::overrides::Order;
 use crate::words::resolve::resolve;
 
 /// What a round is asked for beside its site.
@@ -31,8 +31,14 @@ pub struct Ask {
     pub names: Vec<InstanceName>,
     /// The id of a blocked prune that a person has confirmed.
     pub confirm_prune: Option<String>,
-    /// Since when manifests have been absent, where the source is watched.
-    pub absent_since: BTreeMap<InstanceName, jiff::Timestamp>,
+    /// Restarts and recreations that an operator asks for.
+    pub orders: BTreeMap<InstanceName, Order>,
+    /// The plan that shall be performed, and no other.
+    pub expect: Option<SavedPlan>,
+    /// For how long manifests have been absent, where the source is watched.
+    pub absent_for: BTreeMap<InstanceName, Duration>,
+    /// For how long instances have not been well, where somebody looks on.
+    pub unwell_for: BTreeMap<InstanceName, Duration>,
 }
 
 /// What a look found, and what is to be done about it.
@@ -46,6 +52,20 @@ pub struct View {
     pub plan: Plan,
     /// The secrets of those who need them.
     pub sealed: Sealed,
+}
+
+/// What planning needs beside what is desired and observed.
+pub struct Known<'a, N> {
+    /// How far a round may go.
+    pub policy: &'a Reconcile,
+    /// What the store says.
+    pub memory: &'a Memory,
+    /// What was done lately.
+    pub acts: &'a Arc<Acts>,
+    /// Where generated secrets are kept; a look without one writes nothing anywhere.
+    pub keep: Option<&'a N>,
+    /// The moment.
+    pub now: jiff::Timestamp,
 }
 
 /// Reads the source and resolves it.
@@ -89,52 +109,64 @@ pub fn source_failed(error: &SourceError) -> Box<Report> {
     }))
 }
 
-/// Observes and plans. Changes nothing, but that a `keep`ing look completes the store's generated secrets.
+/// Observes and plans. Changes nothing, but that a look that `keep`s completes the store's generated secrets.
 ///
 /// # Errors
 /// A report that says why the round was aborted.
-pub async fn look<O: Observe>(
-    site: &Site,
+pub async fn look<O: Observe, N: Notebook>(
     engine: &O,
-    mut desired: Desired,
-    memory: &Memory,
-    keep: Option<&Arc<Store>>,
+    desired: Desired,
+    known: &Known<'_, N>,
     ask: &Ask,
 ) -> Result<View, Box<Report>> {
-    let aborted = |desired: &Desired, failure: Failure| {
-        let Desired {
-            revision,
-            diagnostics,
-            ..
-        } = desired.clone();
-        Box::new(Report {
-            revision,
-            diagnostics,
-            ..Report::aborted(failure)
-        })
-    };
-    let images = desired
-        .specs
-        .values()
-        .map(|spec| spec.image.clone())
-        .collect();
-    let observed = match engine.observe(&images).await {
-        Ok(observed) => observed,
-        Err(error) => return Err(aborted(&desired, error.into())),
-    };
-    let sealed = match seal(&mut desired, &observed, engine, memory.key.as_ref(), keep).await {
+    match observe(engine, &desired).await {
+        Ok(observed) => decide(engine, desired, observed, known, ask).await,
+        Err(error) => Err(aborted(&desired, error.into())),
+    }
+}
+
+/// What the engine says, with the images that are desired.
+pub async fn observe<O: Observe>(engine: &O, desired: &Desired) -> Result<Observed, EngineError> {
+    let images = desired.specs.values().map(|spec| spec.image.clone());
+    engine.observe(&images.collect()).await
+}
+
+/// Plans from what was observed.
+///
+/// # Errors
+/// A report that says why the round was aborted.
+pub async fn decide<O: Observe, N: Notebook>(
+    engine: &O,
+    mut desired: Desired,
+    observed: Observed,
+    known: &Known<'_, N>,
+    ask: &Ask,
+) -> Result<View, Box<Report>> {
+    let memory = known.memory;
+    let sealed = seal(
+        &mut desired,
+        &observed,
+        engine,
+        memory.key.as_ref(),
+        known.keep,
+    );
+    let sealed = match sealed.await {
         Ok(sealed) => sealed,
         Err(error) => return Err(aborted(&desired, failure(&error))),
     };
     let history = History {
-        now: jiff::Timestamp::now(),
+        now: known.now,
+        acts: Arc::clone(known.acts),
+        overrides: memory.overrides.clone(),
+        orders: ask.orders.clone(),
+        unwell_for: ask.unwell_for.clone(),
         removals: memory.removals.clone(),
-        absent_since: ask.absent_since.clone(),
+        absent_for: ask.absent_for.clone(),
         protected: memory.protected_of(&observed),
         secrets_unreadable: sealed.unreadable.clone(),
         confirm_prune: ask.confirm_prune.clone(),
     };
-    let mut plan = plan(&desired, &observed, &history, &site.config.reconcile.prune);
+    let mut plan = plan(&desired, &observed, &history, known.policy);
     let violations = check::violations(&plan, &desired, &observed);
     if !violations.is_empty() {
         let message = format!("the plan breaks its own rules: {}", violations.join("; "));
@@ -144,6 +176,13 @@ pub async fn look<O: Observe>(
     if !ask.names.is_empty() {
         plan.steps.retain(|step| ask.names.contains(&step.instance));
     }
+    if let Some(saved) = &ask.expect
+        && let Err(moved) = saved.matches(&plan, &desired, &observed)
+    {
+        let help = "look at what has changed, and save a new plan: instanced reconcile --dry-run --out FILE";
+        let (message, help) = (moved.to_string(), Some(help.to_owned()));
+        return Err(aborted(&desired, Failure { message, help }));
+    }
     Ok(View {
         desired,
         observed,
@@ -152,93 +191,13 @@ pub async fn look<O: Observe>(
     })
 }
 
-/// Performs a view's plan. Steps run beside each other, and none stops another.
-pub async fn perform<E: Engine>(
-    site: &Site,
-    engine: &E,
-    view: &View,
-    store: &Arc<Store>,
-    waiting: &BTreeMap<InstanceName, (jiff::Timestamp, Failure)>,
-    shutdown: &CancellationToken,
-) -> Report {
-    if let Err(error) = engine.tidy(&view.observed.leftovers).await {
-        // It harms nothing but tidiness, and the next round tries again.
-        tracing::warn!(%error, "what a crash left of old secrets is still there");
-    }
-    let needs_ground = |step: &Step| {
-        matches!(
-            step.action,
-            Action::Create { .. } | Action::Replace { .. } | Action::Start { .. }
-        )
-    };
-    let ground = if view.plan.steps.iter().any(needs_ground) {
-        engine.prepare().await.map_err(Failure::from)
-    } else {
-        Ok(())
-    };
-    let steps = view.plan.steps.iter().map(|step| {
-        let ground = ground.as_ref().err().filter(|_| needs_ground(step));
-        async move {
-            if shutdown.is_cancelled() && step.action != Action::Held {
-                return None;
-            }
-            let began = Instant::now();
-            let outcome = match (&step.action, ground, waiting.get(&step.instance)) {
-                (Action::Held, _, _) => Outcome::Held,
-                (_, Some(failure), _) => Outcome::Failed(failure.clone()),
-                (_, None, Some((until, last))) => Outcome::Waiting {
-                    until: *until,
-                    last: last.clone(),
-                },
-                (_, None, None) => perform_one(engine, step, view, store).await,
-            };
-            let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Some(StepReport {
-                step: step.clone(),
-                outcome,
-                millis,
-            })
-        }
-    });
-    let parallelism = site.config.reconcile.parallelism.max(1);
-    let done = futures_util::stream::iter(steps).buffer_unordered(parallelism);
-    let mut steps: Vec<StepReport> = done.filter_map(std::future::ready).collect().await;
-    steps.sort_by(|a, b| a.step.instance.cmp(&b.step.instance));
-    Report {
-        revision: view.plan.revision.clone(),
-        steps,
-        unchanged: view.plan.unchanged,
-        diagnostics: view.desired.diagnostics.clone(),
-        notes: view.observed.ground.iter().cloned().collect(),
-        ..Report::default()
-    }
-}
-
-async fn perform_one<E: Engine>(
-    engine: &E,
-    step: &Step,
-    view: &View,
-    store: &Arc<Store>,
-) -> Outcome {
-    if step.reason == Reason::Orphaned {
-        // Noted before it happens: after a crash in between it still counts.
-        let name = step.instance.clone();
-        let noted = blocking(store, move |store| {
-            let now = jiff::Timestamp::now();
-            store.forget_removals_before(Memory::window_start(now))?;
-            store.note_removal(&name, now)
-        })
-        .await;
-        if let Err(error) = noted {
-            return Outcome::Failed(failure(&error));
-        }
-    }
-    let none = Secrets::new();
-    let secrets = view.sealed.values.get(&step.instance).unwrap_or(&none);
-    match engine.perform(step, secrets).await {
-        Ok(()) => Outcome::Done,
-        Err(error) => Outcome::Failed(error.into()),
-    }
+/// A round that could go no further than what is desired.
+pub fn aborted(desired: &Desired, failure: Failure) -> Box<Report> {
+    Box::new(Report {
+        revision: desired.revision.clone(),
+        diagnostics: desired.diagnostics.clone(),
+        ..Report::aborted(failure)
+    })
 }
 
 /// Says what a round did: one line a step.

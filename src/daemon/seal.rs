@@ -4,12 +4,11 @@
 //! directory recreates nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::chain::chain;
-use super::memory::blocking;
+use super::notebook::Notebook;
 use crate::doors::engine::{EngineError, Observe, Secrets};
-use crate::doors::store::{Store, StoreError};
+use crate::doors::store::StoreError;
 use crate::doors::vault;
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
@@ -51,7 +50,7 @@ pub async fn seal<O: Observe>(
     observed: &Observed,
     engine: &O,
     key: Option<&FingerprintKey>,
-    keep: Option<&Arc<Store>>,
+    keep: Option<&impl Notebook>,
 ) -> Result<Sealed, SealError> {
     let mut sealed = Sealed::default();
     for (instance, spec) in &mut desired.specs {
@@ -86,10 +85,9 @@ async fn generated<O: Observe>(
     name: &SecretName,
     observed: &Observed,
     engine: &O,
-    store: &Arc<Store>,
+    store: &impl Notebook,
 ) -> Result<SecretValue, SealError> {
-    let (of, called) = (instance.clone(), name.clone());
-    if let Some(kept) = blocking(store, move |store| store.secret(&of, &called)).await? {
+    if let Some(kept) = store.secret(instance.clone(), name.clone()).await? {
         return Ok(kept);
     }
     // A password that came from a file was somebody's own: dropping the file means to drop it.
@@ -113,8 +111,9 @@ async fn generated<O: Observe>(
         }
         None => generate()?,
     };
-    let (of, called, kept) = (instance.clone(), name.clone(), value.clone());
-    blocking(store, move |store| store.put_secret(&of, &called, &kept)).await?;
+    store
+        .put_secret(instance.clone(), name.clone(), value.clone())
+        .await?;
     Ok(value)
 }
 

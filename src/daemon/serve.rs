@@ -3,7 +3,7 @@
 //!
 //! Events only say that a round is due; every round looks at everything anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +14,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::failure;
+use super::clock::Clock;
 use super::control::ControlSocket;
+use super::converge::{Converger, ENGINE_RETRY};
 use super::forward_auth::{self, ForwardAuth};
 use super::guards::Guards;
-use super::memory::{Memory, blocking};
+use super::memory::blocking;
 use super::operate::{AskedRound, Operator};
 use super::ops::open_store;
 use super::round::{self, Ask};
 use super::site::Site;
 use super::tokens::Tokens;
 use crate::decisions::access::AccessPolicy;
-use crate::decisions::pace::Backoff;
-use crate::decisions::plan::{ABSENCE, Reason};
+use crate::decisions::plan::Reason;
 use crate::decisions::report::{Failure, Outcome, Report};
 use crate::doors::engine::Engine;
 use crate::doors::engine::docker::Docker;
@@ -35,10 +36,7 @@ use crate::doors::store::Store;
 use crate::words::config::Isolation;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Severity;
-use crate::words::name::InstanceName;
 
-/// How long to wait before an engine that is away is asked again.
-const ENGINE_RETRY: Duration = Duration::from_secs(2);
 /// Several engine events in a row make one round.
 const EVENTS_COALESCE: Duration = Duration::from_millis(100);
 /// How long a round may go on once the daemon is told to stop.
@@ -59,6 +57,7 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         .await
         .map_err(|error| failure(&error))?;
     let watch = Watch::new(site.source_dir()).map_err(|error| failure(&error))?;
+    let _sole = site.sole().map_err(|error| failure(&error))?;
 
     if site.config.network.isolation == Isolation::Shared {
         tracing::warn!(
@@ -101,11 +100,9 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         watch,
         last,
         asked,
-        engine: None,
+        converger: None,
         engine_due: Arc::new(Notify::new()),
         events: JoinSet::new(),
-        absent_since: BTreeMap::new(),
-        failures: BTreeMap::new(),
         told: BTreeSet::new(),
         shutdown,
     };
@@ -141,13 +138,6 @@ fn publisher(guards: &Arc<Guards>) -> super::tokens::Changed {
     })
 }
 
-/// What failed for an instance, and when it is tried again.
-struct Failing {
-    count: u32,
-    until: jiff::Timestamp,
-    last: Failure,
-}
-
 /// The loop that runs rounds.
 struct Rounds {
     site: Site,
@@ -157,11 +147,10 @@ struct Rounds {
     watch: Watch,
     last: Arc<ArcSwap<Report>>,
     asked: mpsc::Receiver<AskedRound>,
-    engine: Option<Fleet<Docker>>,
+    /// Absent until the engine was reached for the first time.
+    converger: Option<Converger<Fleet<Docker>, Arc<Store>>>,
     engine_due: Arc<Notify>,
     events: JoinSet<()>,
-    absent_since: BTreeMap<InstanceName, jiff::Timestamp>,
-    failures: BTreeMap<InstanceName, Failing>,
     /// What was said already and still holds: it is not said again every round.
     told: BTreeSet<String>,
     shutdown: CancellationToken,
@@ -243,139 +232,28 @@ impl Rounds {
         desired: Desired,
         asked: Option<Ask>,
     ) -> Result<Report, Box<Report>> {
-        let diagnostics = desired.diagnostics.clone();
-        let revision = desired.revision.clone();
-        let engine = self.engine().map_err(|failure| {
-            Box::new(Report {
-                revision,
-                diagnostics,
-                ..Report::aborted(failure)
-            })
-        })?;
-        let memory = blocking(&self.store, |store| {
-            Memory::read(store, jiff::Timestamp::now())
-        });
-        let memory = memory
+        let watched = asked.is_none();
+        self.connect()
             .await
-            .map_err(|error| Box::new(round::store_failed(&error)))?;
-        let (known, wanted) = (memory.clone(), desired.clone());
-        blocking(&self.store, move |store| {
-            known.remember_protected(store, &wanted)
-        })
-        .await
-        .map_err(|error| Box::new(round::store_failed(&error)))?;
-
-        let by_hand = asked.is_some();
-        let mut ask = asked.unwrap_or_default();
-        self.absent_since.retain(|name, _| !desired.names(name));
-        ask.absent_since = if by_hand {
-            BTreeMap::new()
-        } else {
-            self.absent_since.clone()
-        };
-        let mut view = round::look(
-            &self.site,
-            &engine,
-            desired,
-            &memory,
-            Some(&self.store),
-            &ask,
-        )
-        .await?;
-        if !by_hand && self.note_absences(&view) {
-            ask.absent_since = self.absent_since.clone();
-            let desired = view.desired;
-            view = round::look(
-                &self.site,
-                &engine,
-                desired,
-                &memory,
-                Some(&self.store),
-                &ask,
-            )
-            .await?;
-        }
+            .map_err(|failure| round::aborted(&desired, failure))?;
+        let converger = self.converger.as_mut().expect("connected just now");
+        let mut notes = converger.refresh_images(&desired).await;
+        let ask = asked.unwrap_or_default();
+        let view = converger.look(desired, ask, watched).await?;
         self.guards.update(&view.desired, Some(&view.observed));
         self.publish().await;
-        let now = jiff::Timestamp::now();
-        let waiting = self
-            .failures
-            .iter()
-            .filter(|(_, failing)| !by_hand && failing.until > now)
-            .map(|(name, failing)| (name.clone(), (failing.until, failing.last.clone())))
-            .collect();
-        let report = round::perform(
-            &self.site,
-            &engine,
-            &view,
-            &self.store,
-            &waiting,
-            &self.shutdown,
-        )
-        .await;
-        self.note_failures(&report);
+        let converger = self.converger.as_mut().expect("connected just now");
+        let mut report = converger.perform(&view, watched, &self.shutdown).await;
+        report.notes.append(&mut notes);
         Ok(report)
-    }
-
-    /// Whether an orphan was seen for the first time.
-    fn note_absences(&mut self, view: &round::View) -> bool {
-        let now = jiff::Timestamp::now();
-        let before = self.absent_since.len();
-        for name in view
-            .observed
-            .instances
-            .keys()
-            .filter(|name| !view.desired.names(name))
-        {
-            self.absent_since.entry(name.clone()).or_insert(now);
-        }
-        self.absent_since.len() > before
-    }
-
-    fn note_failures(&mut self, report: &Report) {
-        let failed: BTreeMap<_, _> = report
-            .steps
-            .iter()
-            .filter_map(|step| match &step.outcome {
-                Outcome::Failed(failure) => Some((&step.step.instance, Some(failure))),
-                Outcome::Waiting { .. } => Some((&step.step.instance, None)),
-                Outcome::Done | Outcome::Held => None,
-            })
-            .collect();
-        self.failures.retain(|name, _| failed.contains_key(name));
-        for (name, failure) in failed {
-            let Some(failure) = failure else { continue };
-            let count = self.failures.get(name).map_or(0, |failing| failing.count) + 1;
-            let pause = Backoff::next(count, jitter());
-            let until = jiff::Timestamp::now() + pause;
-            let failing = Failing {
-                count,
-                until,
-                last: failure.clone(),
-            };
-            self.failures.insert(name.clone(), failing);
-        }
     }
 
     /// How long until a round is due if nothing happens.
     fn next_due(&self, report: &Report) -> Duration {
-        let now = jiff::Timestamp::now();
-        let mut next = Duration::from(self.site.config.reconcile.resync);
-        if report.aborted.is_some() {
-            next = next.min(ENGINE_RETRY);
+        match &self.converger {
+            Some(converger) => converger.next_due(report),
+            None => ENGINE_RETRY,
         }
-        for failing in self.failures.values() {
-            let left = Duration::try_from(failing.until.duration_since(now)).unwrap_or_default();
-            next = next.min(left + Duration::from_millis(10));
-        }
-        if report
-            .steps
-            .iter()
-            .any(|step| step.step.reason == Reason::JustVanished)
-        {
-            next = next.min(Duration::from(ABSENCE) + Duration::from_millis(100));
-        }
-        next
     }
 
     async fn publish(&self) {
@@ -384,17 +262,25 @@ impl Rounds {
         let _ = tokio::task::spawn_blocking(move || tokens.refresh()).await;
     }
 
-    /// The engine, connected at need: one that is away at start is waited for.
-    fn engine(&mut self) -> Result<Fleet<Docker>, Failure> {
-        if let Some(engine) = &self.engine {
-            return Ok(engine.clone());
+    /// Connects at need: an engine that is away at start is waited for.
+    async fn connect(&mut self) -> Result<(), Failure> {
+        if self.converger.is_some() {
+            return Ok(());
         }
-        let engine = self.site.engine().map_err(Failure::from)?;
+        let author = blocking(&self.store, Store::author).await;
+        let author = author.map_err(|error| failure(&error))?;
+        let engine = self.site.engine(&author).map_err(Failure::from)?;
         let (listening, due) = (engine.clone(), Arc::clone(&self.engine_due));
         self.events
             .spawn(async move { listen(listening, due).await });
-        self.engine = Some(engine.clone());
-        Ok(engine)
+        self.converger = Some(Converger::new(
+            self.site.config.reconcile.clone(),
+            engine,
+            Arc::clone(&self.store),
+            Clock::system(),
+            jitter,
+        ));
+        Ok(())
     }
 
     /// Logs what is new in a report.
@@ -466,7 +352,7 @@ async fn listen(engine: Fleet<Docker>, due: Arc<Notify>) {
 }
 
 /// Spreads retries of many instances; a system without randomness spreads none.
-fn jitter() -> f64 {
+pub(super) fn jitter() -> f64 {
     let mut byte = [128_u8; 1];
     let _ = getrandom::fill(&mut byte);
     f64::from(byte[0]) / 255.0

@@ -6,6 +6,7 @@ use crate::doors::engine::EngineError;
 use crate::doors::engine::docker::{Docker, DockerReader};
 use crate::doors::engine::fleet::Fleet;
 use crate::doors::files;
+use crate::doors::sole::{Sole, SoleError};
 use crate::words::config::Config;
 use crate::words::diagnostic::Diagnostic;
 
@@ -44,14 +45,22 @@ impl Site {
         ))
     }
 
-    /// The engine's fleet, to act on.
-    pub fn engine(&self) -> Result<Fleet<Docker>, EngineError> {
+    /// The engine's fleet, to act on. `author` is the state directory's id, which containers bear.
+    pub fn engine(&self, author: &str) -> Result<Fleet<Docker>, EngineError> {
         let docker = Docker::connect(self.config.engine.docker.host.as_deref())?;
         Ok(Fleet::new(
             docker,
             self.config.manager.clone(),
             self.config.network.clone(),
-        ))
+        )
+        .with_author(author.to_owned()))
+    }
+
+    /// The right to act under this manager name on this engine, for as long as it is held; one process of
+    /// this host has it, whatever its state directory.
+    pub fn sole(&self) -> Result<Sole, SoleError> {
+        let engine = self.config.engine.docker.host.clone().unwrap_or_default();
+        Sole::take(self.config.manager.as_str(), &engine)
     }
 
     /// Names configuration and source: two sites with one fingerprint mean the same fleet.

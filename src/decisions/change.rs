@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::words::observed::{Drift, Limits};
+use crate::words::origin::{Origin, Origins};
 use crate::words::spec::Spec;
 
 /// One field that differs.
@@ -12,12 +14,14 @@ use crate::words::spec::Spec;
 pub struct Change {
     /// Its path: `resources.memory`.
     pub field: String,
-    /// What the generation was made from.
+    /// What it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<Value>,
-    /// What its manifest says.
+    /// What it shall be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<Value>,
+    /// Who changed it: which layer says the new value, or that somebody did outside.
+    pub origin: Origin,
 }
 
 /// What a difference does to the container.
@@ -27,6 +31,8 @@ enum Effect {
     Nothing,
     /// It starts or stops; compared against what the engine says, not against the record.
     Lifecycle,
+    /// It changes in place; compared against what the engine says, not against the record.
+    InPlace,
     /// A new generation takes over.
     Replace,
 }
@@ -39,6 +45,7 @@ const DAEMON_ONLY: [&str; 8] = [
 fn effect(path: &[&str]) -> Effect {
     match path {
         ["state", ..] => Effect::Lifecycle,
+        ["resources", "memory" | "cpus" | "pids"] | ["restart"] => Effect::InPlace,
         // Another place for the same value is the same container; an endpoint's path is for people and
         // clients, and no route has it.
         ["secrets", _, "from", ..] | ["endpoints", _, "path"] => Effect::Nothing,
@@ -49,16 +56,69 @@ fn effect(path: &[&str]) -> Effect {
 
 /// The differences between what a generation was made from and what it shall be that make a new generation
 /// necessary.
-pub fn replacing(old: &Spec, new: &Spec) -> Vec<Change> {
+pub fn replacing(old: &Spec, new: &Spec, origins: &Origins) -> Vec<Change> {
+    // Nearly every instance of nearly every round.
+    if old == new {
+        return Vec::new();
+    }
     let new = with_known_prints(old, new);
-    between(&comparable(old), &comparable(&new), &|path| {
+    between(&comparable(old), &comparable(&new), origins, &|path| {
         effect(path) == Effect::Replace
     })
 }
 
 /// All differences of two specs.
-pub fn all(old: &Spec, new: &Spec) -> Vec<Change> {
-    between(&comparable(old), &comparable(new), &|_| true)
+pub fn all(old: &Spec, new: &Spec, origins: &Origins) -> Vec<Change> {
+    between(&comparable(old), &comparable(new), origins, &|_| true)
+}
+
+/// What was changed by hand, and goes back to what the record says.
+pub fn drifted(drift: &[Drift]) -> Vec<Change> {
+    let change = |drift: &Drift| Change {
+        field: drift.field.clone(),
+        old: drift.found.clone(),
+        new: drift.recorded.clone(),
+        origin: Origin::Outside,
+    };
+    drift.iter().map(change).collect()
+}
+
+/// Where the limits are other than the spec's. `made` is the spec that they were last made from: a limit
+/// that it says, too, was changed by hand.
+pub fn limits(found: &Limits, spec: &Spec, made: &Spec, origins: &Origins) -> Vec<Change> {
+    let wanted = Limits::of(spec);
+    let made = Limits::of(made);
+    let fields: [(&str, fn(&Limits) -> Value); 5] = [
+        ("resources.memory", |limits| json!(limits.memory)),
+        ("resources.memory_swap", |limits| json!(limits.memory_swap)),
+        ("resources.cpus", |limits| json!(limits.cpus)),
+        ("resources.pids", |limits| json!(limits.pids)),
+        ("restart", |limits| json!(limits.restart)),
+    ];
+    let told = |value: Value| (!value.is_null()).then_some(value);
+    let differ = fields
+        .iter()
+        .filter(|(_, get)| get(found) != get(&wanted))
+        // Without swap the two are one limit, and told once.
+        .filter(|(field, _)| {
+            *field != "resources.memory_swap"
+                || found.memory == wanted.memory && found.memory != found.memory_swap
+        });
+    differ
+        .map(|(field, get)| {
+            let by_hand = get(&made) == get(&wanted);
+            Change {
+                field: (*field).to_owned(),
+                old: told(get(found)),
+                new: told(get(&wanted)),
+                origin: if by_hand {
+                    Origin::Outside
+                } else {
+                    origins.of(field)
+                },
+            }
+        })
+        .collect()
 }
 
 /// `new`, but a secret whose print cannot be compared counts as the one that is there: a print under
@@ -84,9 +144,17 @@ fn comparable(spec: &Spec) -> Value {
     serde_json::to_value(spec).expect("a spec has string keys and finite numbers only")
 }
 
-fn between(old: &Value, new: &Value, counts: &dyn Fn(&[&str]) -> bool) -> Vec<Change> {
+fn between(
+    old: &Value,
+    new: &Value,
+    origins: &Origins,
+    counts: &dyn Fn(&[&str]) -> bool,
+) -> Vec<Change> {
     let mut changes = Vec::new();
     walk(&mut Vec::new(), Some(old), Some(new), counts, &mut changes);
+    for change in &mut changes {
+        change.origin = origins.of(&change.field);
+    }
     changes
 }
 
@@ -118,6 +186,7 @@ fn walk<'v>(
             field: path.join("."),
             old,
             new,
+            origin: Origin::Nobody,
         });
     }
 }
@@ -140,7 +209,6 @@ mod tests {
         for field in [
             "image",
             "env",
-            "resources",
             "endpoints",
             "edge",
             "volumes",

@@ -7,5 +7,7 @@ pub mod guard;
 pub mod pace;
 pub mod plan;
 pub mod reason;
+pub mod remedy;
 pub mod report;
+pub mod saved;
 pub mod status;

@@ -2,25 +2,30 @@
 //! run, checked by [`super::check`], performed by the daemon and told by its API.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{self, Change};
-use crate::words::config::Prune;
+use super::change::Change;
+use crate::words::act::Act;
+use crate::words::config::Reconcile;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Diagnostic;
-use crate::words::manifest::{Pull, Restart, State};
 use crate::words::name::InstanceName;
-use crate::words::observed::{Applied, Foreign, Generation, Observed, Phase};
-use crate::words::quantity::Span;
+use crate::words::observed::{Generation, Observed, Phase};
+use crate::words::overrides::{Order, Overrides};
 use crate::words::spec::Spec;
 
+mod case;
 mod removals;
+mod rollout;
 
+use case::Case;
 use removals::Removals;
 
 /// How long an absence must last in a watched source before it counts.
-pub const ABSENCE: Span = Span::secs(5);
+pub const ABSENCE: Duration = Duration::from_secs(5);
 
 /// Everything to be done to make observed what is desired.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -62,7 +67,7 @@ pub enum Action {
         /// Unfinished creations that go first.
         discard: Vec<Retired>,
     },
-    /// A generation that stands comes up again.
+    /// A generation that stands comes up again, with the limits that it shall have.
     Start {
         /// Which.
         target: Retired,
@@ -134,8 +139,14 @@ impl From<&Generation> for Retired {
 pub enum Reason {
     /// No generation is there.
     Missing,
+    /// It was there, and somebody took it away.
+    Vanished,
     /// Its manifest says something else than it was made from.
     Changed,
+    /// Somebody changed it by hand.
+    Drifted,
+    /// A limit differs, and the engine could not change it in place.
+    NotUpdatable,
     /// The image's reference leads to another image now.
     ImageMoved {
         /// The image that it runs.
@@ -155,10 +166,57 @@ pub enum Reason {
     },
     /// It runs and should not, or the engine would revive it.
     NotStopped,
+    /// It has not been well for long, and this was tried so often already.
+    Unhealthy {
+        /// Remedies so far.
+        tried: usize,
+    },
+    /// What was tried did not last: the next try waits.
+    BackingOff {
+        /// Tries so far.
+        tried: usize,
+        /// When the next one is due.
+        until: jiff::Timestamp,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A newer generation has taken over.
     Superseded,
+    /// A newer generation is not healthy yet, and the old one serves.
+    TakingOver,
+    /// A newer generation never became healthy, and the old one serves.
+    NeverHealthy,
     /// No manifest names it.
     Orphaned,
+    /// An operator asks for it.
+    Asked,
+    /// An operator stopped it.
+    StoppedByOperator {
+        /// Since when.
+        since: jiff::Timestamp,
+    },
+    /// An operator suspended it.
+    Suspended {
+        /// Since when.
+        since: jiff::Timestamp,
+    },
+    /// It was replaced over and over for the same spec.
+    Frozen {
+        /// The fields that would not stay as they were made.
+        fields: Vec<String>,
+    },
+    /// Others are replaced first.
+    RolloutWaits {
+        /// How many are without service now.
+        unavailable: usize,
+        /// How many may be.
+        most: usize,
+    },
+    /// New generations of others fail, so this one is left as it is.
+    RolloutHalted {
+        /// Whose.
+        failing: Vec<InstanceName>,
+    },
     /// Its manifest cannot be used.
     Unreadable {
         /// What is wrong with it.
@@ -205,10 +263,18 @@ pub enum Reason {
 pub struct History {
     /// The moment of planning.
     pub now: jiff::Timestamp,
+    /// What was done lately, oldest first.
+    pub acts: Arc<BTreeMap<InstanceName, Vec<Act>>>,
+    /// What operators said, and what was frozen.
+    pub overrides: BTreeMap<InstanceName, Overrides>,
+    /// Restarts and recreations that an operator asks for in this round.
+    pub orders: BTreeMap<InstanceName, Order>,
+    /// For how long an instance has not been well.
+    pub unwell_for: BTreeMap<InstanceName, Duration>,
     /// Removals of the last ten minutes, by whom it may concern.
     pub removals: Vec<(InstanceName, jiff::Timestamp)>,
-    /// Since when a manifest has been absent; only a watched source knows. Absent here: long enough.
-    pub absent_since: BTreeMap<InstanceName, jiff::Timestamp>,
+    /// For how long a manifest has been absent; only a watched source knows. Absent here: long enough.
+    pub absent_for: BTreeMap<InstanceName, Duration>,
     /// Orphans whose last manifest said `protect: true`.
     pub protected: BTreeSet<InstanceName>,
     /// Instances whose secrets cannot be read now; why.
@@ -218,30 +284,28 @@ pub struct History {
 }
 
 /// Plans every instance that is desired, held or observed. Pure: the same in is the same out.
-pub fn plan(desired: &Desired, observed: &Observed, history: &History, prune: &Prune) -> Plan {
+pub fn plan(desired: &Desired, observed: &Observed, history: &History, policy: &Reconcile) -> Plan {
     let names: BTreeSet<&InstanceName> = desired
         .specs
         .keys()
         .chain(desired.unreadable.keys())
         .chain(observed.instances.keys())
         .collect();
-    let removals = Removals::decide(desired, observed, history, prune);
+    let removals = Removals::decide(desired, observed, history, &policy.prune);
     let mut plan = Plan {
         revision: desired.revision.clone(),
         ..Plan::default()
     };
     for name in names {
         let generations = observed.instances.get(name).map_or(&[][..], Vec::as_slice);
-        let step = if let Some(diagnostics) = desired.unreadable.get(name) {
-            Some(held(
-                name,
-                Reason::Unreadable {
-                    diagnostics: diagnostics.clone(),
-                },
-            ))
+        let suspended = history.overrides.get(name).and_then(|o| o.suspended);
+        let step = if let Some(since) = suspended {
+            Some(held(name, Reason::Suspended { since }))
+        } else if let Some(diagnostics) = desired.unreadable.get(name) {
+            let diagnostics = diagnostics.clone();
+            Some(held(name, Reason::Unreadable { diagnostics }))
         } else if let Some(spec) = desired.specs.get(name) {
-            step_for(spec, generations, observed, history)
-                .or_else(|| unreadable_secret(spec, generations, history))
+            Case::new(spec, generations, desired, observed, history).step()
         } else {
             Some(removals.step(name, generations))
         };
@@ -250,6 +314,7 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, prune: &P
             None => plan.unchanged += 1,
         }
     }
+    rollout::brake(&mut plan, desired, observed, history, &policy.replace);
     plan
 }
 
@@ -260,207 +325,5 @@ fn held(instance: &InstanceName, reason: Reason) -> Step {
         reason,
         changes: Vec::new(),
         ends_sessions: false,
-    }
-}
-
-fn step(spec: &Spec, action: Action, reason: Reason) -> Step {
-    let ends_sessions = matches!(
-        action,
-        Action::Replace { .. } | Action::Stop { .. } | Action::Restart { .. }
-    );
-    Step {
-        instance: spec.name.clone(),
-        action,
-        reason,
-        changes: Vec::new(),
-        ends_sessions,
-    }
-}
-
-/// One that stands as it should, but whose secret cannot be read any more, runs on; somebody should know.
-fn unreadable_secret(spec: &Spec, generations: &[Generation], history: &History) -> Option<Step> {
-    let why = history.secrets_unreadable.get(&spec.name)?;
-    (!generations.is_empty())
-        .then(|| held(&spec.name, Reason::SecretUnreadable { why: why.clone() }))
-}
-
-/// What a desired instance needs; `None` when nothing.
-fn step_for(
-    spec: &Spec,
-    generations: &[Generation],
-    observed: &Observed,
-    history: &History,
-) -> Option<Step> {
-    // One that was never started may lack its secrets: it counts for nothing but clean-up.
-    let (unfinished, standing): (Vec<_>, Vec<_>) =
-        generations.iter().partition(|g| g.phase == Phase::Created);
-    let next = generations.iter().map(|g| g.number).max().unwrap_or(0) + 1;
-    let stopped = spec.state == State::Stopped;
-    let Some((newest, older)) = standing.split_last() else {
-        return step_without_standing(spec, &unfinished, next, observed, history);
-    };
-    let current = match &newest.applied {
-        Applied::Newer(version) => {
-            return Some(held(&spec.name, Reason::MadeByNewer { version: *version }));
-        }
-        Applied::Unreadable(why) => Err(Reason::Illegible { why: why.clone() }),
-        Applied::Spec(applied) => Ok(applied),
-    };
-    if stopped {
-        // A change waits until it runs again: whoever stopped it wants it left alone.
-        return step_to_stop(spec, newest, older, &unfinished);
-    }
-    let (reason, changes) = match current {
-        Err(reason) => (Some(reason), Vec::new()),
-        Ok(applied) => {
-            let changes = change::replacing(applied, spec);
-            let moved = image_moved(spec, newest, observed);
-            (
-                if changes.is_empty() {
-                    moved
-                } else {
-                    Some(Reason::Changed)
-                },
-                changes,
-            )
-        }
-    };
-    if let Some(reason) = reason {
-        let retire = generations.iter().map(Retired::from).collect();
-        let action = Action::Replace {
-            retire,
-            generation: next,
-            spec: Box::new(spec.clone()),
-        };
-        let ends_sessions = newest.phase == Phase::Running;
-        let step = Step {
-            changes,
-            ends_sessions,
-            ..step(spec, action, reason)
-        };
-        return Some(unless_blocked(step, next, observed, history));
-    }
-    let leftovers: Vec<_> = older
-        .iter()
-        .chain(&unfinished)
-        .copied()
-        .map(Retired::from)
-        .collect();
-    match newest.phase {
-        Phase::Running | Phase::Restarting if leftovers.is_empty() => None,
-        Phase::Running | Phase::Restarting => Some(step(
-            spec,
-            Action::Remove { targets: leftovers },
-            Reason::Superseded,
-        )),
-        Phase::Dead => {
-            let retire = generations.iter().map(Retired::from).collect();
-            let action = Action::Replace {
-                retire,
-                generation: next,
-                spec: Box::new(spec.clone()),
-            };
-            let reason = Reason::NotRunning {
-                phase: newest.phase,
-            };
-            Some(unless_blocked(
-                step(spec, action, reason),
-                next,
-                observed,
-                history,
-            ))
-        }
-        phase => {
-            let target = Retired::from(*newest);
-            let action = Action::Start {
-                target,
-                spec: Box::new(spec.clone()),
-            };
-            // An older one that still runs would share its volumes: the swap is finished first.
-            if older.iter().any(|g| g.phase == Phase::Running) {
-                let targets = leftovers;
-                return Some(step(spec, Action::Remove { targets }, Reason::Superseded));
-            }
-            Some(step(spec, action, Reason::NotRunning { phase }))
-        }
-    }
-}
-
-fn step_without_standing(
-    spec: &Spec,
-    unfinished: &[&Generation],
-    next: u64,
-    observed: &Observed,
-    history: &History,
-) -> Option<Step> {
-    let discard: Vec<_> = unfinished.iter().copied().map(Retired::from).collect();
-    if spec.state == State::Stopped {
-        let reason = Reason::Superseded;
-        return (!discard.is_empty())
-            .then(|| step(spec, Action::Remove { targets: discard }, reason));
-    }
-    let action = Action::Create {
-        generation: next,
-        spec: Box::new(spec.clone()),
-        discard,
-    };
-    Some(unless_blocked(
-        step(spec, action, Reason::Missing),
-        next,
-        observed,
-        history,
-    ))
-}
-
-fn step_to_stop(
-    spec: &Spec,
-    newest: &Generation,
-    older: &[&Generation],
-    unfinished: &[&Generation],
-) -> Option<Step> {
-    if matches!(
-        newest.phase,
-        Phase::Running | Phase::Restarting | Phase::Paused
-    ) || newest.limits.restart != Restart::No
-    {
-        let target = Retired::from(newest);
-        return Some(Step {
-            ends_sessions: newest.phase == Phase::Running,
-            ..step(spec, Action::Stop { target }, Reason::NotStopped)
-        });
-    }
-    let targets: Vec<_> = older
-        .iter()
-        .chain(unfinished)
-        .copied()
-        .map(Retired::from)
-        .collect();
-    (!targets.is_empty()).then(|| step(spec, Action::Remove { targets }, Reason::Superseded))
-}
-
-/// The image that the reference names now, where it is another one. `never` and `missing` ask no registry,
-/// but an image that was built or pulled by hand under the same tag is the one that is meant.
-fn image_moved(spec: &Spec, newest: &Generation, observed: &Observed) -> Option<Reason> {
-    let to = observed.images.get(&spec.image)?;
-    (spec.pull != Pull::Never && *to != newest.image_id).then(|| Reason::ImageMoved {
-        from: newest.image_id.clone(),
-        to: to.clone(),
-    })
-}
-
-/// A step that needs a new generation, unless something that it needs cannot be had.
-fn unless_blocked(step: Step, next: u64, observed: &Observed, history: &History) -> Step {
-    if let Some(why) = history.secrets_unreadable.get(&step.instance) {
-        return held(
-            &step.instance,
-            Reason::SecretUnreadable { why: why.clone() },
-        );
-    }
-    match observed.foreign.get(&format!("{}-g{next}", step.instance)) {
-        Some(Foreign { name, what }) => {
-            let (name, holder) = (name.clone(), what.clone());
-            held(&step.instance, Reason::NameTaken { name, holder })
-        }
-        None => step,
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::plan::Reason;
 use crate::words::diagnostic::Diagnostic;
+use crate::words::name::InstanceName;
 use crate::words::observed::Phase;
 
 impl fmt::Display for Reason {
@@ -11,7 +12,12 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("it does not exist yet"),
-            Self::Changed => f.write_str("its manifest has changed"),
+            Self::Vanished => f.write_str("it is gone, and nothing here removed it"),
+            Self::Changed => f.write_str("what is desired has changed"),
+            Self::Drifted => f.write_str("it was changed by hand"),
+            Self::NotUpdatable => {
+                f.write_str("its limits differ, and the engine could not change them in place")
+            }
             Self::ImageMoved { from, to } => {
                 write!(
                     f,
@@ -28,7 +34,47 @@ impl fmt::Display for Reason {
             }
             Self::NotRunning { phase } => write!(f, "it should run, but {}", doing(*phase)),
             Self::NotStopped => f.write_str("it should be stopped, and stay so"),
+            Self::Unhealthy { tried } => match tried {
+                0 => f.write_str("it has not been well for a minute"),
+                1 => f.write_str("it is not well, and a restart did not help"),
+                tried => write!(f, "it is not well, and {tried} remedies did not help"),
+            },
+            Self::BackingOff { tried, until, why } => write!(
+                f,
+                "{why}; tried {} lately, next try at {}",
+                times(*tried),
+                until.strftime("%H:%M:%S UTC")
+            ),
             Self::Superseded => f.write_str("a newer generation has taken over"),
+            Self::TakingOver => {
+                f.write_str("its new generation is not healthy yet, and the old one serves")
+            }
+            Self::NeverHealthy => {
+                f.write_str("its new generation did not become healthy, and the old one serves")
+            }
+            Self::Asked => f.write_str("an operator asks for it"),
+            Self::StoppedByOperator { since } => {
+                write!(f, "an operator stopped it at {}", moment(*since))
+            }
+            Self::Suspended { since } => {
+                write!(f, "an operator suspended it at {}", moment(*since))
+            }
+            Self::Frozen { fields } if fields.is_empty() => {
+                f.write_str("it was replaced twice within ten minutes for the same spec, so it is frozen")
+            }
+            Self::Frozen { fields } => write!(
+                f,
+                "it was replaced twice within ten minutes for the same spec, so it is frozen; what \
+                 would not stay: {}",
+                fields.join(", ")
+            ),
+            Self::RolloutWaits { unavailable, most } => write!(
+                f,
+                "others are replaced first: {unavailable} without service, and at most {most} may be"
+            ),
+            Self::RolloutHalted { failing } => {
+                write!(f, "the rollout is halted: new generations fail of {}", some(failing))
+            }
             Self::Orphaned => f.write_str("no manifest names it"),
             Self::Unreadable { diagnostics } => unreadable(diagnostics, f),
             Self::SecretUnreadable { why } => write!(f, "a secret cannot be read: {why}"),
@@ -83,8 +129,27 @@ impl Reason {
                 "to remove it, bring the manifest back with `protect: false`, then delete it"
             }
             Self::PruneDisabled => "set `reconcile.prune.enabled: true`, or remove it by hand",
+            Self::StoppedByOperator { .. } => "to lift it: instanced start, or change the manifest",
+            Self::Suspended { .. } => "to lift it: instanced resume",
+            Self::Frozen { .. } => {
+                "find out who changes it back, or change the manifest; then: instanced resume"
+            }
+            Self::RolloutHalted { .. } => {
+                "look at why they fail; the rollout goes on when they are well, or with another change"
+            }
+            Self::BackingOff { .. } => {
+                "look at its logs; a change of its manifest is tried at once"
+            }
             Self::Missing
+            | Self::Vanished
             | Self::Changed
+            | Self::Drifted
+            | Self::NotUpdatable
+            | Self::Unhealthy { .. }
+            | Self::TakingOver
+            | Self::NeverHealthy
+            | Self::Asked
+            | Self::RolloutWaits { .. }
             | Self::ImageMoved { .. }
             | Self::Illegible { .. }
             | Self::NotRunning { .. }
@@ -94,6 +159,29 @@ impl Reason {
             | Self::JustVanished => return None,
         };
         Some(help.to_owned())
+    }
+}
+
+/// `once`, `twice`, `5 times`.
+fn times(count: usize) -> String {
+    match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        many => format!("{many} times"),
+    }
+}
+
+fn moment(at: jiff::Timestamp) -> impl fmt::Display {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC")
+}
+
+/// The first few names, and how many more.
+fn some(names: &[InstanceName]) -> String {
+    const TOLD: usize = 5;
+    let told: Vec<_> = names.iter().take(TOLD).map(InstanceName::as_str).collect();
+    match names.len().saturating_sub(TOLD) {
+        0 => told.join(", "),
+        more => format!("{} and {more} more", told.join(", ")),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod control_client;
 pub mod engine;
 pub mod files;
+pub mod sole;
 pub mod source;
 pub mod store;
 pub mod vault;

@@ -87,7 +87,7 @@ fn step(instance: &str, action: Action, reason: Reason) -> Step {
 }
 
 fn replace(instance: &str, old: &Spec, new: Box<Spec>) -> Step {
-    let changes = change::replacing(old, &new);
+    let changes = change::replacing(old, &new, &crate::words::origin::Origins::default());
     let retire = vec![generation(instance, 3)];
     let action = Action::Replace {
         retire,

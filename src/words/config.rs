@@ -280,8 +280,12 @@ pub struct Reconcile {
     pub resync: Span,
     /// How many steps at once.
     pub parallelism: usize,
+    /// How often an image with `pull: always` is asked of its registry.
+    pub image_refresh: Span,
     /// How far removals may go.
     pub prune: Prune,
+    /// How a change of many rolls out.
+    pub replace: Rollout,
 }
 
 impl Default for Reconcile {
@@ -289,7 +293,28 @@ impl Default for Reconcile {
         Self {
             resync: Span::secs(60),
             parallelism: 8,
+            image_refresh: Span::secs(3_600),
             prune: Prune::default(),
+            replace: Rollout::default(),
+        }
+    }
+}
+
+/// How a change of many rolls out.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct Rollout {
+    /// How much of the fleet may be without service at a time because it is replaced; at least one.
+    pub max_unavailable: Share,
+    /// So many new generations that fail stop the rollout.
+    pub halt_after_failures: usize,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self {
+            max_unavailable: Share::Percent(10),
+            halt_after_failures: 2,
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::name::{EndpointName, InstanceName};
 
@@ -30,7 +31,7 @@ pub struct IssueToken {
 }
 
 /// Asks for a round.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AskReconcile {
     /// These instances alone; all of them when empty.
@@ -39,6 +40,9 @@ pub struct AskReconcile {
     /// The id of a blocked prune that a person has confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_prune: Option<String>,
+    /// A saved plan: it is performed, or nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Value>,
     /// What config and source the asker was given, so that a daemon with others can refuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostic::Diagnostic;
 use super::name::InstanceName;
+use super::origin::Origins;
 use super::spec::Spec;
 
 /// The files of a source at one moment. Reading them is a door's work; nothing here is parsed yet.
@@ -46,6 +47,8 @@ pub struct Desired {
     pub revision: String,
     /// What shall be, by name.
     pub specs: BTreeMap<InstanceName, Spec>,
+    /// Where what a spec says comes from.
+    pub origins: BTreeMap<InstanceName, Origins>,
     /// Manifests that could not be resolved: their instances are held as they are.
     pub unreadable: BTreeMap<InstanceName, Vec<Diagnostic>>,
     /// Everything that is wrong or worth a look, also of files whose stem is no name.

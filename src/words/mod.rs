@@ -1,6 +1,7 @@
 //! Floor 0: the words. Validated types, manifests and their resolution, observed state. Pure: nothing
 //! here reads a file, a clock or a socket.
 
+pub mod act;
 pub mod config;
 pub mod control;
 pub mod desired;
@@ -10,6 +11,8 @@ pub mod label;
 pub mod manifest;
 pub mod name;
 pub mod observed;
+pub mod origin;
+pub mod overrides;
 pub mod quantity;
 pub mod resolve;
 pub mod route;

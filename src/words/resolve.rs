@@ -5,7 +5,10 @@
 //! Later layers win: built-in template, the fleet's defaults, the fleet's own template, manifest. Maps
 //! merge deeply, lists are replaced whole, `null` takes away what a layer below says.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -15,6 +18,7 @@ use super::diagnostic::{Diagnostic, Problem, Severity};
 use super::document::{Document, Segment};
 use super::manifest::{Manifest, TemplateHead};
 use super::name::InstanceName;
+use super::origin::{Origin, Origins};
 use super::spec::Spec;
 use super::template;
 
@@ -58,9 +62,10 @@ pub fn resolve(snapshot: &Snapshot, config: &Config) -> Result<Desired, Vec<Diag
             continue;
         }
         match resolve_one(&name, file, &fleet, config) {
-            Ok((spec, document, warnings)) => {
+            Ok((spec, origins, document, warnings)) => {
                 desired.diagnostics.extend(warnings);
                 desired.specs.insert(name.clone(), spec);
+                desired.origins.insert(name.clone(), origins);
                 documents.insert(name, document);
             }
             Err(diagnostics) => hold(&mut desired, &name, diagnostics),
@@ -79,6 +84,7 @@ pub fn resolve(snapshot: &Snapshot, config: &Config) -> Result<Desired, Vec<Diag
 
 fn hold(desired: &mut Desired, name: &InstanceName, diagnostics: Vec<Diagnostic>) {
     desired.specs.remove(name);
+    desired.origins.remove(name);
     desired.diagnostics.extend(diagnostics.iter().cloned());
     desired
         .unreadable
@@ -87,7 +93,7 @@ fn hold(desired: &mut Desired, name: &InstanceName, diagnostics: Vec<Diagnostic>
         .extend(diagnostics);
 }
 
-type Resolved = (Spec, Document, Vec<Diagnostic>);
+type Resolved = (Spec, Origins, Document, Vec<Diagnostic>);
 
 fn resolve_one(
     name: &InstanceName,
@@ -112,7 +118,7 @@ fn resolve_one(
     diagnostics.extend(problems.into_iter().map(|problem| document.place(problem)));
     match spec {
         Some(spec) if !diagnostics.iter().any(Diagnostic::is_error) => {
-            Ok((spec, document, diagnostics))
+            Ok((spec, layered.origins, document, diagnostics))
         }
         _ => Err(diagnostics),
     }
@@ -157,6 +163,20 @@ struct Layered {
     required_env: Vec<String>,
     /// Everything together.
     merged: Manifest,
+    /// Who says what.
+    origins: Origins,
+}
+
+/// What a template's manifests stand on.
+struct Base {
+    /// The template's name with its version.
+    template: String,
+    /// Its layers, merged.
+    merged: Value,
+    /// Variables that it demands.
+    required_env: Vec<String>,
+    /// What each layer says, the one that counts most first.
+    says: Vec<(Origin, Arc<BTreeSet<String>>)>,
 }
 
 /// `fleet.yaml`, read.
@@ -165,6 +185,8 @@ struct Fleet {
     defaults: Value,
     default_template: Option<String>,
     templates: BTreeMap<String, (TemplateHead, Value)>,
+    /// Bases that manifests asked for: most share one.
+    bases: RefCell<BTreeMap<String, Rc<Base>>>,
 }
 
 impl Fleet {
@@ -268,16 +290,41 @@ impl Fleet {
         }
     }
 
+    /// What stands under every manifest of a template.
+    fn base(&self, reference: &str) -> Result<Rc<Base>, Problem> {
+        if let Some(known) = self.bases.borrow().get(reference) {
+            return Ok(Rc::clone(known));
+        }
+        let (template, layers, required_env) = self.template(reference)?;
+        let mut merged = Value::Object(Map::new());
+        let mut says = Vec::new();
+        for (origin, layer) in layers.into_iter().filter(|(_, layer)| !layer.is_null()) {
+            says.push((origin, Arc::new(paths(&layer))));
+            merge(&mut merged, layer);
+        }
+        says.reverse();
+        let base = Rc::new(Base {
+            template,
+            merged,
+            required_env,
+            says,
+        });
+        let mut bases = self.bases.borrow_mut();
+        bases.insert(reference.to_owned(), Rc::clone(&base));
+        Ok(base)
+    }
+
     /// The layers of a template, lowest first, with its full name and what it demands.
-    fn template(&self, reference: &str) -> Result<(String, Vec<Value>, Vec<String>), Problem> {
+    fn template(&self, reference: &str) -> Result<Layers, Problem> {
+        let defaults = (Origin::Defaults, self.defaults.clone());
         if let Some(built_in) = template::find(reference) {
             let document = Document::parse(built_in.name, built_in.text)
                 .expect("a built-in template is sound: the tests read each");
-            let layers = vec![document.value().clone(), self.defaults.clone()];
+            let layers = vec![(Origin::Template, document.value().clone()), defaults];
             return Ok((built_in.reference(), layers, Vec::new()));
         }
         if let Some((head, body)) = self.templates.get(reference) {
-            let layers = vec![self.defaults.clone(), body.clone()];
+            let layers = vec![defaults, (Origin::Template, body.clone())];
             return Ok((reference.to_owned(), layers, head.required_env.clone()));
         }
         let known: Vec<_> = template::built_in()
@@ -295,20 +342,49 @@ impl Fleet {
         let reference = reference
             .or(self.default_template.as_deref())
             .unwrap_or(template::DEFAULT);
-        let (template, layers, required_env) = self.template(reference)?;
-        let mut merged = Value::Object(Map::new());
-        for layer in layers.into_iter().filter(|layer| !layer.is_null()) {
-            merge(&mut merged, layer);
-        }
+        let base = self.base(reference)?;
+        let mut merged = base.merged.clone();
         merge(&mut merged, manifest.value().clone());
         let merged = serde_json::from_value(without_nulls(merged))
             .map_err(|error| Problem::error(&[], format!("with its template: {error}")))?;
+        let mut says = vec![(Origin::Manifest, Arc::new(paths(manifest.value())))];
+        says.extend(base.says.iter().cloned());
         Ok(Layered {
-            template,
-            required_env,
+            template: base.template.clone(),
+            required_env: base.required_env.clone(),
             merged,
+            origins: Origins::new(says, digest(manifest.value())),
         })
     }
+}
+
+/// A template's full name, its layers, lowest first, and the variables that it demands.
+type Layers = (String, Vec<(Origin, Value)>, Vec<String>);
+
+/// Names what a manifest says, in 16 hexadecimal digits.
+fn digest(manifest: &Value) -> String {
+    blake3::hash(manifest.to_string().as_bytes()).to_hex()[..16].to_owned()
+}
+
+/// Dotted paths of everything that a layer says; a `null` says something, too.
+fn paths(layer: &Value) -> BTreeSet<String> {
+    fn walk(at: &str, value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                for (key, below) in map {
+                    let dot = if at.is_empty() { "" } else { "." };
+                    walk(&format!("{at}{dot}{key}"), below, found);
+                }
+            }
+            _ if at.is_empty() => {}
+            _ => {
+                found.insert(at.to_owned());
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk("", layer, &mut found);
+    found
 }
 
 /// Lays `over` on `base`: maps deeply, everything else whole.

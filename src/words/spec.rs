@@ -77,6 +77,15 @@ pub struct Spec {
     pub protect: bool,
 }
 
+impl Spec {
+    /// Names everything that the spec says, in 16 hexadecimal digits.
+    pub fn digest(&self) -> String {
+        let text =
+            serde_json::to_vec(self).expect("a spec has string keys and finite numbers only");
+        blake3::hash(&text).to_hex()[..16].to_owned()
+    }
+}
+
 /// The browser's screen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Screen {

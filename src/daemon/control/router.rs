@@ -11,9 +11,12 @@ use serde::de::DeserializeOwned;
 use super::{Operations, Outcome};
 use crate::words::control::{PROBLEM_TYPE, Problem};
 use crate::words::name::InstanceName;
+use crate::words::overrides::Order;
 
 /// The largest body, in bytes.
 const BODY_MAX: usize = 64 << 10;
+/// The largest body that may hold a saved plan, of thousands of instances.
+const PLAN_MAX: usize = 32 << 20;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -27,6 +30,7 @@ enum Route<'p> {
     Instances,
     Instance(&'p str),
     VncPassword(&'p str),
+    Order(&'p str, Order),
 }
 
 impl<'p> Route<'p> {
@@ -41,6 +45,10 @@ impl<'p> Route<'p> {
             ["v1", "instances"] => Self::Instances,
             ["v1", "instances", name] => Self::Instance(name),
             ["v1", "instances", name, "vnc-password"] => Self::VncPassword(name),
+            ["v1", "instances", name, verb] => {
+                let order = serde_json::from_value(verb.into()).ok()?;
+                Self::Order(name, order)
+            }
             _ => return None,
         })
     }
@@ -49,7 +57,7 @@ impl<'p> Route<'p> {
         match self {
             Self::Tokens => "GET, POST",
             Self::Token(_) => "DELETE",
-            Self::Reconcile => "POST",
+            Self::Reconcile | Self::Order(..) => "POST",
             _ => "GET",
         }
     }
@@ -96,14 +104,15 @@ where
     match route {
         Route::Health => operations.health().await,
         Route::Tokens if request.method() == Method::POST => {
-            operations.issue_token(body(request).await?).await
+            operations.issue_token(body(request, BODY_MAX).await?).await
         }
         Route::Tokens => operations.tokens(instance_of(request.uri().query())?).await,
         Route::Token(id) => operations.revoke_token(id.to_owned()).await,
-        Route::Reconcile => operations.reconcile(body(request).await?).await,
+        Route::Reconcile => operations.reconcile(body(request, PLAN_MAX).await?).await,
         Route::Plan => operations.plan().await,
         Route::Instances => operations.instances().await,
         Route::Instance(text) => operations.instance(name(text)?).await,
+        Route::Order(text, order) => operations.order(name(text)?, order).await,
         Route::VncPassword(text) => operations.vnc_password(name(text)?).await,
     }
 }
@@ -150,7 +159,7 @@ fn instance_of(query: Option<&str>) -> Result<Option<InstanceName>, Problem> {
 }
 
 /// A request's JSON body; an empty one counts as `{}`.
-async fn body<T: DeserializeOwned, B>(request: Request<B>) -> Result<T, Problem>
+async fn body<T: DeserializeOwned, B>(request: Request<B>, most: usize) -> Result<T, Problem>
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -170,7 +179,7 @@ where
     }
     let collected = tokio::time::timeout(
         BODY_TIMEOUT,
-        Limited::new(request.into_body(), BODY_MAX).collect(),
+        Limited::new(request.into_body(), most).collect(),
     )
     .await
     .map_err(|_| Problem::too_slow("the body did not arrive in time"))?;
@@ -178,7 +187,7 @@ where
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
             return Err(Problem::too_large(format!(
-                "a body has at most {BODY_MAX} bytes"
+                "the body has at most {most} bytes"
             )));
         }
         Err(_) => return Err(Problem::invalid("the body broke off")),

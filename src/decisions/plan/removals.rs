@@ -31,6 +31,7 @@ impl<'a> Removals<'a> {
         let going: Vec<_> = orphans
             .filter(|name| !history.protected.contains(*name))
             .filter(|name| !just_vanished(name, history))
+            .filter(|name| !is_suspended(name, history))
             .cloned()
             .collect();
         let window = i64::try_from(guard::WINDOW.0).unwrap_or(i64::MAX);
@@ -99,9 +100,12 @@ impl<'a> Removals<'a> {
 }
 
 fn just_vanished(name: &InstanceName, history: &History) -> bool {
-    let absence = i64::try_from(ABSENCE.0).unwrap_or(i64::MAX);
-    history
-        .absent_since
-        .get(name)
-        .is_some_and(|since| history.now.as_millisecond() - since.as_millisecond() < absence)
+    let absent = history.absent_for.get(name);
+    absent.is_some_and(|absent| *absent < ABSENCE)
+}
+
+/// It is held for that, so it must not weigh in what others are asked about.
+fn is_suspended(name: &InstanceName, history: &History) -> bool {
+    let overrides = history.overrides.get(name);
+    overrides.is_some_and(|overrides| overrides.suspended.is_some())
 }

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
 use super::containers::{ChangeContainers, Container, NetworkFacts, ReadContainers};
 use super::{Engine, EngineError, ErrorClass, Observe, Secrets, draft};
 use crate::decisions::plan::{Action, Retired, Step};
@@ -32,6 +34,7 @@ pub struct Fleet<C> {
     containers: C,
     manager: ManagerName,
     network: Network,
+    author: Option<String>,
 }
 
 impl<C: ReadContainers> Fleet<C> {
@@ -41,6 +44,16 @@ impl<C: ReadContainers> Fleet<C> {
             containers,
             manager,
             network,
+            author: None,
+        }
+    }
+
+    /// The same, whose containers bear this id of a state directory.
+    #[must_use]
+    pub fn with_author(self, author: String) -> Self {
+        Self {
+            author: Some(author),
+            ..self
         }
     }
 
@@ -246,9 +259,8 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
                 self.containers.start(&id).await
             }
             Action::Start { target, spec } => {
-                self.containers
-                    .set_restart(&target.id, spec.restart)
-                    .await?;
+                // What it was stopped with may be old: limits of the spec, and its restart policy.
+                self.update(target, spec).await?;
                 self.containers.start(&target.id).await
             }
             Action::Stop { target } => {
@@ -274,11 +286,26 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
         }
     }
 
+    async fn refresh(&self, images: &BTreeSet<String>) -> Vec<EngineError> {
+        let pulls: Vec<_> = images
+            .iter()
+            .map(|image| self.containers.pull(image))
+            .collect();
+        let mut done = futures_util::stream::iter(pulls).buffer_unordered(PULLS);
+        let mut failed = Vec::new();
+        while let Some(pulled) = done.next().await {
+            failed.extend(pulled.err());
+        }
+        failed
+    }
+
     async fn changed(&self, cursor: &mut Option<String>) -> Result<(), EngineError> {
         self.containers.changed(&self.labels(), cursor).await
     }
 }
 
+/// Registries that are asked at the same time.
+const PULLS: usize = 4;
 /// Between TERM and KILL.
 const STOP_SECS: u32 = 10;
 
@@ -313,7 +340,12 @@ impl<C: ChangeContainers> Fleet<C> {
     ) -> Result<String, EngineError> {
         self.fetch(spec).await?;
         let files = draft::secret_files(spec, secrets);
-        let draft = draft::draft(&self.manager, spec, generation, !files.is_empty());
+        let mut draft = draft::draft(&self.manager, spec, generation, !files.is_empty());
+        if let Some(author) = &self.author {
+            draft
+                .labels
+                .insert(label::AUTHOR.to_owned(), author.clone());
+        }
         let volume = label::secrets_volume(&self.manager, &spec.name, generation);
         if !files.is_empty() {
             let labels = draft::ownership(&self.manager, spec, generation);

@@ -52,6 +52,9 @@ pub trait Engine: Observe {
         secrets: &Secrets,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
+    /// Asks the registries of these images for what their references name now. Tells what failed.
+    fn refresh(&self, images: &BTreeSet<String>) -> impl Future<Output = Vec<EngineError>> + Send;
+
     /// Waits for a change of our instances that happened after `cursor`, then returns the cursor to wait
     /// from next. Ends with an error when the engine went away.
     fn changed(

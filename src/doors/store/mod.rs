@@ -21,6 +21,7 @@ use crate::words::token::TokenRecord;
 mod database;
 mod directory;
 mod error;
+mod memory;
 mod record;
 mod seal;
 
@@ -43,6 +44,8 @@ pub struct Store {
     tokens: sled::Tree,
     secrets: sled::Tree,
     removals: sled::Tree,
+    acts: sled::Tree,
+    overrides: sled::Tree,
     meta: sled::Tree,
     seal: Seal,
     _lock: Lock,
@@ -75,12 +78,8 @@ impl Store {
                 source,
             })
         };
-        let (tokens, secrets, removals, meta) = (
-            tree("tokens")?,
-            tree("secrets")?,
-            tree("removals")?,
-            tree("meta")?,
-        );
+        let (tokens, secrets, removals) = (tree("tokens")?, tree("secrets")?, tree("removals")?);
+        let (acts, overrides, meta) = (tree("acts")?, tree("overrides")?, tree("meta")?);
         db.flush().map_err(|source| StoreError::Open {
             path: path.clone(),
             source,
@@ -92,6 +91,8 @@ impl Store {
             tokens,
             secrets,
             removals,
+            acts,
+            overrides,
             meta,
             seal,
             _lock: lock,

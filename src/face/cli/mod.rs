@@ -13,10 +13,12 @@ use super::output::{Color, Format, Output};
 use super::style;
 use super::telemetry::{self, Verbosity};
 use crate::decisions::report::Failure;
+use crate::words::overrides::Order;
 
 mod completions;
 mod connect;
 mod expiry;
+mod order;
 mod reconcile;
 mod serve;
 mod site;
@@ -105,6 +107,24 @@ enum Command {
     Reconcile(reconcile::Args),
     Serve(serve::Args),
     Status(status::Args),
+    /// Restart an instance: the same container, down and up; sessions end
+    #[command(after_help = "Example:\n  instanced restart alice")]
+    Restart(order::Args),
+    /// Make an instance anew: a new generation of the same spec; sessions end
+    #[command(after_help = "Example:\n  instanced recreate alice")]
+    Recreate(order::Args),
+    /// Stop an instance, until it is started or its manifest changes
+    #[command(after_help = "Example:\n  instanced stop alice")]
+    Stop(order::Args),
+    /// Lift a stop
+    #[command(after_help = "Example:\n  instanced start alice")]
+    Start(order::Args),
+    /// Do nothing to an instance, whatever its manifest says, until it is resumed
+    #[command(after_help = "Example:\n  instanced suspend alice")]
+    Suspend(order::Args),
+    /// Lift a suspension, and thaw what was frozen
+    #[command(after_help = "Example:\n  instanced resume alice")]
+    Resume(order::Args),
     Token(token::Args),
     Connect(connect::Args),
     Template(template::Args),
@@ -193,6 +213,12 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
             out,
         )),
         Command::Status(args) => short(status::run(&args, &site, out)),
+        Command::Restart(args) => short(order::run(args, Order::Restart, &site, out)),
+        Command::Recreate(args) => short(order::run(args, Order::Recreate, &site, out)),
+        Command::Stop(args) => short(order::run(args, Order::Stop, &site, out)),
+        Command::Start(args) => short(order::run(args, Order::Start, &site, out)),
+        Command::Suspend(args) => short(order::run(args, Order::Suspend, &site, out)),
+        Command::Resume(args) => short(order::run(args, Order::Resume, &site, out)),
         Command::Token(args) => short(token::run(args, &site, out)),
         Command::Connect(args) => short(connect::run(&args, &site, out)),
         Command::Template(_) | Command::Completions(_) => Ok(Exit::Done),

@@ -1,11 +1,14 @@
 //! `instanced reconcile`: one round, or with `--dry-run` only its plan.
 
-use serde_json::json;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use super::site;
 use crate::daemon::ops::{self, Site};
 use crate::decisions::plan::{Action, Plan};
 use crate::decisions::report::{Failure, Report};
+use crate::decisions::saved::SavedPlan;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::plan::PlanView;
@@ -21,6 +24,8 @@ Examples:
   instanced reconcile --dry-run --detailed-exitcode   exits with 2 when there is something to do
   instanced reconcile alice bob                       these two alone
   instanced reconcile --confirm-prune 4f1c09a2        let exactly these removals happen
+  instanced reconcile --dry-run --out plan.json       keep the plan, for somebody to look at
+  instanced reconcile --plan plan.json                perform it, unless something has moved since
 
 Where a daemon runs, it is the daemon that does it, and its report that is shown.
 Exits with 1 when something failed, and with 3 when something is held or blocked.")]
@@ -34,6 +39,12 @@ pub(super) struct Args {
     /// Confirm the blocked removals that a plan or report named by this id
     #[arg(long, value_name = "ID")]
     confirm_prune: Option<String>,
+    /// Save the plan, to be performed later with --plan
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    out: Option<PathBuf>,
+    /// Perform this saved plan, or nothing when the ground that it stands on has moved
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "confirm_prune", "names"])]
+    plan: Option<PathBuf>,
     /// These instances alone
     #[arg(value_name = "NAME")]
     names: Vec<InstanceName>,
@@ -60,35 +71,63 @@ pub(super) async fn run(
     out: &mut Output,
 ) -> Result<Exit, Failure> {
     if args.dry_run {
-        return Ok(dry_run(&args, site, view, out).await);
+        return dry_run(&args, site, view, out).await;
     }
+    let plan = args.plan.as_deref().map(read_plan).transpose()?;
     // The fingerprint is the daemon floor's to make: it knows what must agree.
     let ask = AskReconcile {
         names: args.names,
         confirm_prune: args.confirm_prune,
+        plan,
         fingerprint: None,
     };
     let done = ops::reconcile(site, ask).await;
+    Ok(tell(&done, site, out))
+}
+
+/// Tells what a round did.
+pub(super) fn tell(done: &Report, site: &Site, out: &mut Output) -> Exit {
     if out.is_json() {
-        out.json(&done);
+        out.json(done);
     } else {
-        tell_beside(&done, site, out);
+        tell_beside(done, site, out);
         match &done.aborted {
             Some(failure) => out.fail(failure),
-            None => out.result(report::draw(&done)),
+            None => out.result(report::draw(done)),
         }
     }
-    Ok(if done.has_failures() {
+    if done.has_failures() {
         Exit::Failed
     } else if done.has_held() {
         Exit::Held
     } else {
         Exit::Done
+    }
+}
+
+fn read_plan(path: &Path) -> Result<Value, Failure> {
+    let wrong = |why: String| Failure {
+        message: format!("cannot read the plan {}: {why}", path.display()),
+        help: Some("save one: instanced reconcile --dry-run --out FILE".to_owned()),
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+fn save_plan(path: &Path, saved: &SavedPlan) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(saved).expect("a plan has string keys only");
+    std::fs::write(path, text + "\n").map_err(|error| Failure {
+        message: format!("cannot save the plan as {}: {error}", path.display()),
+        help: None,
     })
 }
 
-async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Exit {
-    let (plan, beside) = ops::dry_run(site, &args.names).await;
+async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Result<Exit, Failure> {
+    let (saved, beside) = ops::dry_run(site, &args.names).await;
+    if let (Some(path), Some(saved)) = (&args.out, &saved) {
+        save_plan(path, saved)?;
+    }
+    let plan = saved.map(|saved| saved.plan).unwrap_or_default();
     if out.is_json() {
         out.json(&json!({
             "plan": plan,
@@ -109,7 +148,13 @@ async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Exit
             out.result(view.draw(&plan));
         }
     }
-    exit_of(&plan, &beside, args.detailed_exitcode)
+    if let (Some(path), None) = (&args.out, &beside.aborted) {
+        let path = path.display();
+        out.say(format_args!(
+            "saved; perform exactly this with: instanced reconcile --plan {path}"
+        ));
+    }
+    Ok(exit_of(&plan, &beside, args.detailed_exitcode))
 }
 
 fn exit_of(plan: &Plan, beside: &Report, detailed: bool) -> Exit {

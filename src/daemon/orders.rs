@@ -1,0 +1,95 @@
+//! What an operator says of one instance: kept in the store where it lasts, and a round for it.
+
+use std::collections::BTreeMap;
+
+use super::notebook::Notebook;
+use super::round::{self, Ask};
+use super::site::Site;
+use crate::decisions::report::Report;
+use crate::doors::store::StoreError;
+use crate::words::desired::Desired;
+use crate::words::name::InstanceName;
+use crate::words::overrides::{Order, Overrides, Stopped};
+
+/// Why an order was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// No manifest names the instance, or it cannot be used.
+    #[error("there is no instance `{0}` whose manifest can be used")]
+    Unknown(InstanceName),
+    /// The source could not be read.
+    #[error("{}", .0.aborted.as_ref().map_or("the source cannot be read", |failure| failure.message.as_str()))]
+    Source(Box<Report>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Takes an order: what it changes for longer is kept, and what is asked of the next round is returned.
+pub async fn take(
+    site: &Site,
+    notebook: &impl Notebook,
+    name: &InstanceName,
+    order: Order,
+    now: jiff::Timestamp,
+) -> Result<Ask, OrderError> {
+    let desired = round::read_source(site)
+        .and_then(|snapshot| round::desired(&snapshot, site))
+        .map_err(OrderError::Source)?;
+    // A suspension holds whatever stands, also one whose manifest is gone or broken.
+    let for_any = matches!(order, Order::Suspend | Order::Resume);
+    if !for_any && !desired.specs.contains_key(name) {
+        return Err(OrderError::Unknown(name.clone()));
+    }
+    let mut ask = Ask {
+        names: vec![name.clone()],
+        ..Ask::default()
+    };
+    if matches!(order, Order::Restart | Order::Recreate) {
+        ask.orders = BTreeMap::from([(name.clone(), order)]);
+        return Ok(ask);
+    }
+    let memory = notebook.read(now).await?;
+    let before = memory.overrides.get(name).cloned().unwrap_or_default();
+    let after = with(before, order, &desired, name, now);
+    notebook.set_overrides(name.clone(), after).await?;
+    Ok(ask)
+}
+
+fn with(
+    before: Overrides,
+    order: Order,
+    desired: &Desired,
+    name: &InstanceName,
+    now: jiff::Timestamp,
+) -> Overrides {
+    let manifest = || {
+        let origins = desired.origins.get(name);
+        origins.map(|o| o.manifest.clone()).unwrap_or_default()
+    };
+    match order {
+        Order::Stop => Overrides {
+            stopped: Some(Stopped {
+                since: now,
+                manifest: manifest(),
+            }),
+            ..before
+        },
+        Order::Start => Overrides {
+            stopped: None,
+            resumed: Some(now),
+            ..before
+        },
+        Order::Suspend => Overrides {
+            suspended: before.suspended.or(Some(now)),
+            ..before
+        },
+        Order::Resume => Overrides {
+            suspended: None,
+            frozen: None,
+            resumed: Some(now),
+            ..before
+        },
+        Order::Restart | Order::Recreate => before,
+    }
+}

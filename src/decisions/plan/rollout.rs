@@ -1,0 +1,126 @@
+//! The brake: a change that replaces many reaches a few at a time, and stops when new generations fail.
+//!
+//! It holds back replacements of instances that serve. One that does not serve is replaced at once: that
+//! costs nobody anything, and it is how a mended image gets to the instances that a broken one felled.
+
+use std::collections::BTreeSet;
+
+use super::{Action, History, Plan, Reason, Step, held};
+use crate::decisions::remedy;
+use crate::words::act::{Cause, Deed};
+use crate::words::config::Rollout;
+use crate::words::desired::Desired;
+use crate::words::manifest::State;
+use crate::words::name::InstanceName;
+use crate::words::observed::{Generation, Health, Observed, Phase};
+
+/// Holds back what goes beyond `policy`.
+pub(super) fn brake(
+    plan: &mut Plan,
+    desired: &Desired,
+    observed: &Observed,
+    history: &History,
+    policy: &Rollout,
+) {
+    if !plan.steps.iter().any(is_of_rollout) {
+        return;
+    }
+    let fleet = Fleet {
+        desired,
+        observed,
+        history,
+    };
+    let failing = fleet.failing();
+    let halted = policy.halt_after_failures > 0 && failing.len() >= policy.halt_after_failures;
+    let running = fleet.shall_run().count();
+    let most = policy
+        .max_unavailable
+        .of(u64::try_from(running).unwrap_or(u64::MAX));
+    let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
+    let ends = |step: &&Step| !is_of_rollout(step) && step.ends_sessions;
+    let unavailable: BTreeSet<InstanceName> = fleet
+        .shall_run()
+        .filter(|name| !fleet.serves(name))
+        .chain(plan.steps.iter().filter(ends).map(|step| &step.instance))
+        .cloned()
+        .collect();
+    let mut taken = unavailable.len();
+    for step in plan.steps.iter_mut().filter(|step| is_of_rollout(step)) {
+        let name = &step.instance;
+        if unavailable.contains(name) || failing.contains(name) {
+            continue;
+        }
+        let reason = if halted {
+            let failing = failing.iter().cloned().collect();
+            Reason::RolloutHalted { failing }
+        } else if taken >= most {
+            let unavailable = unavailable.len();
+            Reason::RolloutWaits { unavailable, most }
+        } else {
+            taken += 1;
+            continue;
+        };
+        let changes = std::mem::take(&mut step.changes);
+        *step = Step {
+            changes,
+            ..held(name, reason)
+        };
+    }
+}
+
+/// Whether a step replaces because what is desired has changed.
+fn is_of_rollout(step: &Step) -> bool {
+    matches!(step.action, Action::Replace { .. })
+        && matches!(step.reason, Reason::Changed | Reason::ImageMoved { .. })
+}
+
+struct Fleet<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    history: &'a History,
+}
+
+impl<'a> Fleet<'a> {
+    fn shall_run(&self) -> impl Iterator<Item = &'a InstanceName> {
+        let specs = self.desired.specs.iter();
+        specs
+            .filter(|(_, spec)| spec.state == State::Running)
+            .map(|(name, _)| name)
+    }
+
+    fn newest(&self, name: &InstanceName) -> Option<&'a Generation> {
+        let generations = self.observed.instances.get(name)?;
+        generations.iter().rfind(|g| g.phase != Phase::Created)
+    }
+
+    /// Any generation will do: while two stand, either may be the one that serves.
+    fn serves(&self, name: &InstanceName) -> bool {
+        let generations = self.observed.instances.get(name);
+        generations.is_some_and(|all| {
+            all.iter()
+                .any(|generation| remedy::serves(generation, self.history.now))
+        })
+    }
+
+    /// Those whose last change of what is desired made a generation that fails, or failed to make one.
+    fn failing(&self) -> BTreeSet<InstanceName> {
+        let changed = self.history.acts.iter().filter(|(name, acts)| {
+            let last = acts
+                .iter()
+                .rfind(|act| !matches!(act.cause, Cause::Health | Cause::Outside));
+            let Some(last) = last.filter(|act| act.deed == Deed::Replace) else {
+                return false;
+            };
+            self.desired.specs.contains_key(*name)
+                && matches!(last.cause, Cause::Desired | Cause::Image)
+                && (last.done == Some(false) || self.newest(name).is_some_and(|g| self.fails(g)))
+        });
+        changed.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn fails(&self, generation: &Generation) -> bool {
+        matches!(generation.phase, Phase::Exited(_) | Phase::Dead)
+            || remedy::is_unwell(generation, self.history.now)
+            || generation.health == Some(Health::Unhealthy)
+    }
+}

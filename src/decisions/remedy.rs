@@ -1,0 +1,162 @@
+//! When something that was tried is tried again: how long an instance may be unwell before anything is done,
+//! what is done then, and how long the next try waits. All of it follows from the acts that were noted, so
+//! that a restart of the daemon forgets nothing and hurries nothing.
+
+use std::time::Duration;
+
+use super::pace::Backoff;
+use super::plan::{Reason, Step};
+use crate::words::act::{Act, Cause, Deed};
+use crate::words::name::InstanceName;
+use crate::words::observed::{Generation, Health, Phase};
+
+/// How long an instance may be unwell before anything is done: the engine's own restarts act first.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long remedies are remembered.
+const REMEMBERED: Duration = Duration::from_secs(2 * 3_600);
+/// The wait after a restart and a recreation did not help; it doubles with each further try.
+const GIVE_UP: Duration = Duration::from_secs(300);
+/// The longest such wait.
+const GIVE_UP_MOST: Duration = Duration::from_secs(3_600);
+/// How long ends and disappearances count together.
+const FLAPPING: Duration = Duration::from_secs(1_800);
+/// Over which time replacements for the same spec count.
+pub const OSCILLATION: Duration = Duration::from_secs(600);
+/// So many of them within [`OSCILLATION`] are enough.
+const REPLACEMENTS_MOST: usize = 2;
+/// One without a health check serves when it has run for so long after its start.
+pub const SETTLED: Duration = Duration::from_secs(5);
+/// One that the engine had to restart serves again when it has run for so long.
+const SETTLED_AGAIN: Duration = Duration::from_secs(60);
+
+/// What to do about an instance that is not well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The same container, down and up.
+    Restart,
+    /// A new generation.
+    Recreate,
+    /// Nothing until then.
+    Wait(jiff::Timestamp),
+}
+
+/// Whether a generation that should run is not well: its check says so, or it ends again and again.
+pub fn is_unwell(generation: &Generation, now: jiff::Timestamp) -> bool {
+    match generation.phase {
+        Phase::Restarting => true,
+        Phase::Running => {
+            generation.health == Some(Health::Unhealthy)
+                || generation.restarts > 0 && !has_run_for(generation, SETTLED_AGAIN, now)
+        }
+        Phase::Created | Phase::Paused | Phase::Exited(_) | Phase::Dead => false,
+    }
+}
+
+/// Whether a generation serves its clients, as far as anyone can tell.
+pub fn serves(generation: &Generation, now: jiff::Timestamp) -> bool {
+    if generation.phase != Phase::Running {
+        return false;
+    }
+    match generation.health {
+        Some(health) => health == Health::Healthy,
+        None if generation.restarts > 0 => has_run_for(generation, SETTLED_AGAIN, now),
+        None => has_run_for(generation, SETTLED, now),
+    }
+}
+
+/// One whose start nobody knows, or that started in a future that a clock has left, has run for long.
+fn has_run_for(generation: &Generation, least: Duration, now: jiff::Timestamp) -> bool {
+    generation
+        .started
+        .is_none_or(|started| !within(started, least, now))
+}
+
+/// What to do about an instance that has been unwell for [`PATIENCE`], and how often something was done.
+pub fn remedy(acts: &[Act], now: jiff::Timestamp) -> (Remedy, usize) {
+    let tried = lately(acts, REMEMBERED, now).filter(|act| act.cause == Cause::Health);
+    let tried: Vec<_> = tried.collect();
+    let remedy = match (tried.len(), tried.last()) {
+        (0, _) | (_, None) => Remedy::Restart,
+        (1, _) => Remedy::Recreate,
+        (many, Some(last)) => {
+            let doublings = u32::try_from(many - 2).unwrap_or(u32::MAX).min(16);
+            let wait = GIVE_UP.saturating_mul(1 << doublings).min(GIVE_UP_MOST);
+            let until = last.at + wait;
+            if now < until {
+                Remedy::Wait(until)
+            } else {
+                Remedy::Recreate
+            }
+        }
+    };
+    (remedy, tried.len())
+}
+
+/// Until when an instance that ended or vanished by itself, or by somebody's hand, is left alone, and how
+/// often it was brought back lately. The first time it is brought back at once.
+pub fn bring_back(
+    name: &InstanceName,
+    acts: &[Act],
+    spec: &str,
+    now: jiff::Timestamp,
+) -> (Option<jiff::Timestamp>, usize) {
+    let brought = lately(acts, FLAPPING, now)
+        .filter(|act| act.cause == Cause::Outside && act.spec == spec && act.deed != Deed::Remove);
+    let brought: Vec<_> = brought.collect();
+    let Some(last) = brought.last() else {
+        return (None, 0);
+    };
+    let tries = u32::try_from(brought.len()).unwrap_or(u32::MAX);
+    let until = last.at + Backoff::next(tries, spread(name));
+    ((now < until).then_some(until), brought.len())
+}
+
+/// Whether an instance was replaced so often for this spec that another time would not help.
+pub fn oscillates(acts: &[Act], spec: &str, now: jiff::Timestamp) -> bool {
+    let replaced = lately(acts, OSCILLATION, now).filter(|act| {
+        act.deed == Deed::Replace
+            && act.spec == spec
+            && act.done != Some(false)
+            && matches!(act.cause, Cause::Desired | Cause::Image | Cause::Outside)
+    });
+    replaced.count() >= REPLACEMENTS_MOST
+}
+
+/// Acts of the last `window`. One that lies in a future that a clock has left does not count: it would
+/// count for ever.
+fn lately(acts: &[Act], window: Duration, now: jiff::Timestamp) -> impl Iterator<Item = &Act> {
+    acts.iter().filter(move |act| within(act.at, window, now))
+}
+
+fn within(at: jiff::Timestamp, window: Duration, now: jiff::Timestamp) -> bool {
+    let age = now.duration_since(at);
+    Duration::try_from(age).is_ok_and(|age| age < window)
+}
+
+/// Spreads tries of instances that ended together; from 0 to 1, the same for one name.
+fn spread(name: &InstanceName) -> f64 {
+    let hash = blake3::hash(name.as_str().as_bytes());
+    f64::from(hash.as_bytes()[0]) / 255.0
+}
+
+/// Why a step is done, as its act shall say.
+pub fn cause(step: &Step, acts: &[Act]) -> Cause {
+    match &step.reason {
+        Reason::Asked | Reason::StoppedByOperator { .. } => Cause::Operator,
+        Reason::Unhealthy { .. } => Cause::Health,
+        Reason::ImageMoved { .. } => Cause::Image,
+        // One that was stopped on purpose and shall run again did not end by itself.
+        Reason::NotRunning { .. } if acts.last().is_some_and(|act| act.deed == Deed::Stop) => {
+            Cause::Desired
+        }
+        // One that somebody starts again and again.
+        Reason::NotStopped if acts.last().is_some_and(|act| act.deed == Deed::Stop) => {
+            Cause::Outside
+        }
+        Reason::Vanished
+        | Reason::Drifted
+        | Reason::Illegible { .. }
+        | Reason::NotRunning { .. } => Cause::Outside,
+        _ => Cause::Desired,
+    }
+}

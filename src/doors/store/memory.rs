@@ -1,0 +1,102 @@
+//! What was done to instances, and what operators said of them.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+
+use super::{Store, StoreError, read, record};
+use crate::words::act::Act;
+use crate::words::name::InstanceName;
+use crate::words::overrides::Overrides;
+
+const AUTHOR: &str = "author";
+
+impl Store {
+    /// What was done to each instance lately, oldest first.
+    pub fn acts(&self) -> Result<BTreeMap<InstanceName, Vec<Act>>, StoreError> {
+        by_instance(&self.acts, "the acts")
+    }
+
+    /// Keeps what was done to these instances, in place of what was there; all of it or none.
+    pub fn put_acts(&self, acts: &BTreeMap<InstanceName, Vec<Act>>) -> Result<(), StoreError> {
+        let subject = "the acts";
+        let mut batch = sled::Batch::default();
+        for (name, acts) in acts {
+            batch.insert(name.as_str(), record::encode(subject, acts)?);
+        }
+        self.acts
+            .apply_batch(batch)
+            .map_err(|source| StoreError::Write {
+                record: subject.to_owned(),
+                source,
+            })?;
+        self.flush(subject)
+    }
+
+    /// What operators said, and what was frozen.
+    pub fn overrides(&self) -> Result<BTreeMap<InstanceName, Overrides>, StoreError> {
+        by_instance(&self.overrides, "the overrides")
+    }
+
+    /// Keeps what stands between an instance and its manifest; nothing, when nothing does.
+    pub fn set_overrides(
+        &self,
+        name: &InstanceName,
+        overrides: &Overrides,
+    ) -> Result<(), StoreError> {
+        let subject = format!("the overrides of {name}");
+        if overrides.is_empty() {
+            return self
+                .remove(&self.overrides, name.as_str().as_bytes(), &subject)
+                .map(drop);
+        }
+        let value = record::encode(&subject, overrides)?;
+        self.write(&self.overrides, name.as_str().as_bytes(), value, &subject)
+    }
+
+    /// The id of this state directory, by which a container tells who made it; made when first asked for.
+    pub fn author(&self) -> Result<String, StoreError> {
+        let subject = "the id of the state directory";
+        if let Some(value) = read(&self.meta, AUTHOR.as_bytes(), subject)? {
+            return record::decode(subject, &value);
+        }
+        let mut random = [0_u8; 8];
+        getrandom::fill(&mut random).map_err(StoreError::Random)?;
+        let author: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let value = record::encode(subject, &author)?;
+        let kept = self
+            .meta
+            .compare_and_swap(AUTHOR, None::<&[u8]>, Some(value))
+            .map_err(|source| StoreError::Write {
+                record: subject.to_owned(),
+                source,
+            })?;
+        self.flush(subject)?;
+        // Another thread was first: its id is the one.
+        if kept.is_err() {
+            self.author()
+        } else {
+            Ok(author)
+        }
+    }
+}
+
+fn by_instance<T: DeserializeOwned>(
+    tree: &sled::Tree,
+    subject: &str,
+) -> Result<BTreeMap<InstanceName, T>, StoreError> {
+    let mut found = BTreeMap::new();
+    for entry in tree {
+        let (key, value) = entry.map_err(|source| StoreError::Read {
+            record: subject.to_owned(),
+            source,
+        })?;
+        let key = String::from_utf8_lossy(&key).into_owned();
+        let value = record::decode(&format!("{subject} of {key}"), &value)?;
+        // Only names are ever written as keys.
+        if let Ok(name) = key.parse() {
+            found.insert(name, value);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,33 @@
+//! `instanced restart|recreate|stop|start|suspend|resume NAME`: what an operator says of one instance.
+
+use super::reconcile;
+use crate::daemon::ops::{self, Site};
+use crate::decisions::report::Failure;
+use crate::face::exit::Exit;
+use crate::face::output::Output;
+use crate::words::name::InstanceName;
+use crate::words::overrides::Order;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The instance
+    #[arg(value_name = "NAME")]
+    name: InstanceName,
+}
+
+/// Runs it: tells what the round did that the order led to. An instance that is held because it was told to
+/// be is done, not held.
+pub(super) async fn run(
+    args: Args,
+    order: Order,
+    site: &Site,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let done = ops::order(site, &args.name, order).await?;
+    let exit = reconcile::tell(&done, site, out);
+    let as_told = matches!(order, Order::Stop | Order::Suspend);
+    Ok(match exit {
+        Exit::Held if as_told => Exit::Done,
+        exit => exit,
+    })
+}
