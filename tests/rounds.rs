@@ -1,6 +1,8 @@
 //! Whole rounds on the fake engine: source in, containers out. The fake is kept honest by the contract
 //! suite, which runs on it and on the real engine.
 
+#[path = "rounds/orders.rs"]
+mod orders;
 mod support;
 
 use std::path::PathBuf;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use instanced::daemon::clock::Clock;
 use instanced::daemon::converge::Converger;
-use instanced::daemon::round::{self, Ask};
+use instanced::daemon::round::{self, Ask, View};
 use instanced::daemon::site::Site;
 use instanced::decisions::report::{Outcome, Report};
 use instanced::doors::engine::ErrorClass;
@@ -17,6 +19,7 @@ use instanced::doors::engine::containers::ReadContainers;
 use instanced::doors::engine::fleet::Fleet;
 use instanced::doors::store::Store;
 use instanced::words::config::Config;
+use instanced::words::desired::Desired;
 use instanced::words::observed::Phase;
 use support::fake_containers::{FakeContainers, Fault};
 use tempfile::TempDir;
@@ -67,26 +70,21 @@ impl Lab {
         std::fs::remove_file(self.path(name)).expect("a manifest");
     }
 
+    fn write_fleet(&self, text: &str) {
+        std::fs::write(self.dir.path().join("fleet.yaml"), text).expect("fleet.yaml");
+    }
+
     async fn round(&self) -> Report {
         self.round_for(Ask::default()).await
     }
 
     /// As `instanced reconcile` runs one: everything is opened anew.
     async fn round_for(&self, ask: Ask) -> Report {
-        let store = Store::open(&self.site.state, Duration::from_secs(5)).expect("the store");
-        let fleet = Fleet::new(
-            self.engine.clone(),
-            self.site.config.manager.clone(),
-            self.site.config.network.clone(),
-        );
-        let read = round::read_source(&self.site).and_then(|s| round::desired(&s, &self.site));
-        let desired = match read {
+        let desired = match self.desired() {
             Ok(desired) => desired,
             Err(report) => return *report,
         };
-        let policy = self.site.config.reconcile.clone();
-        let notebook = Arc::new(store);
-        let mut converger = Converger::new(policy, fleet, notebook, Clock::system(), || 0.5);
+        let mut converger = self.converger();
         match converger.look(desired, ask, false).await {
             Ok(view) => {
                 let shutdown = CancellationToken::new();
@@ -94,6 +92,43 @@ impl Lab {
             }
             Err(report) => *report,
         }
+    }
+
+    /// As `instanced reconcile --dry-run`.
+    async fn look(&self, ask: Ask) -> Result<View, Box<Report>> {
+        self.converger().look(self.desired()?, ask, false).await
+    }
+
+    fn desired(&self) -> Result<Desired, Box<Report>> {
+        round::read_source(&self.site).and_then(|s| round::desired(&s, &self.site))
+    }
+
+    fn converger(&self) -> Converger<Fleet<FakeContainers>, Arc<Store>> {
+        let store = Store::open(&self.site.state, Duration::from_secs(5)).expect("the store");
+        let author = store.author().expect("the store");
+        let fleet = Fleet::new(
+            self.engine.clone(),
+            self.site.config.manager.clone(),
+            self.site.config.network.clone(),
+        );
+        Converger::new(
+            self.site.config.reconcile.clone(),
+            fleet.with_author(author),
+            Arc::new(store),
+            Clock::system(),
+            || 0.5,
+        )
+    }
+
+    /// The same source and engine with a state directory of its own.
+    fn as_another_host(&self) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let site = Site {
+            state: dir.path().join("state"),
+            ..self.site.clone()
+        };
+        let engine = self.engine.clone();
+        Self { dir, engine, site }
     }
 
     /// Names of all containers that run.

@@ -221,7 +221,7 @@ pub fn log(report: &Report) {
                 tracing::info!(%instance, action, generation, %reason, revision, millis, "done");
             }
             Outcome::Held => {
-                let help = reason.way_out();
+                let help = reason.way_out(instance);
                 tracing::warn!(%instance, %reason, revision, help = help.as_deref(), "held");
             }
             Outcome::Failed(Failure { message, help }) => {

@@ -107,7 +107,7 @@ impl fmt::Display for Reason {
 
 impl Reason {
     /// What a person can do where the step does nothing: a command or a change to make.
-    pub fn way_out(&self) -> Option<String> {
+    pub fn way_out(&self, instance: &InstanceName) -> Option<String> {
         let help = match self {
             Self::Unreadable { diagnostics } => {
                 return Some(
@@ -129,16 +129,24 @@ impl Reason {
                 "to remove it, bring the manifest back with `protect: false`, then delete it"
             }
             Self::PruneDisabled => "set `reconcile.prune.enabled: true`, or remove it by hand",
-            Self::StoppedByOperator { .. } => "to lift it: instanced start, or change the manifest",
-            Self::Suspended { .. } => "to lift it: instanced resume",
+            Self::StoppedByOperator { .. } => {
+                return Some(format!(
+                    "to lift it: instanced start {instance}, or change the manifest"
+                ));
+            }
+            Self::Suspended { .. } => {
+                return Some(format!("to lift it: instanced resume {instance}"));
+            }
             Self::Frozen { .. } => {
-                "find out who changes it back, or change the manifest; then: instanced resume"
+                return Some(format!(
+                    "find out who changes it back, or change the manifest; then: instanced resume {instance}"
+                ));
             }
             Self::RolloutHalted { .. } => {
                 "look at why they fail; the rollout goes on when they are well, or with another change"
             }
             Self::BackingOff { .. } => {
-                "look at its logs; a change of its manifest is tried at once"
+                "look at its logs, and at who else touches it; a change of its manifest is tried at once"
             }
             Self::Missing
             | Self::Vanished

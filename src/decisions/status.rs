@@ -119,7 +119,7 @@ pub fn status(
                         until.strftime("%H:%M:%S")
                     ),
                 ),
-                Some((Outcome::Held, reason)) => (InstancePhase::Held, held(reason)),
+                Some((Outcome::Held, reason)) => (InstancePhase::Held, held(name, reason)),
                 Some((Outcome::Done, _)) | None => {
                     let shall_run = desired
                         .specs
@@ -165,8 +165,8 @@ fn applied_spec(generation: &Generation) -> Option<&Spec> {
 }
 
 /// Why it is held; with the way out, where that is to be typed.
-fn held(reason: &Reason) -> String {
-    match (reason, reason.way_out()) {
+fn held(name: &InstanceName, reason: &Reason) -> String {
+    match (reason, reason.way_out(name)) {
         (Reason::PruneBlocked { .. }, Some(way_out)) => format!("{reason}: {way_out}"),
         _ => reason.to_string(),
     }

@@ -7,6 +7,7 @@ use similar::TextDiff;
 
 use super::style::{Label, paint};
 use crate::decisions::change::Change;
+use crate::words::origin::Origin;
 use crate::words::spec::Spec;
 
 /// What a reader of a new instance wants to see, in this order; the rest is the template's and the host's.
@@ -27,14 +28,26 @@ const TELLING: [&str; 14] = [
     "protect",
 ];
 
-/// A unified diff of the fields that changed, between two named sides. Field by field: nothing is alike
-/// between two of them that a diff of the whole could hold on to.
+/// A unified diff of the fields that changed, between two named sides, each with who changed it. Field by
+/// field: nothing is alike between two of them that a diff of the whole could hold on to.
 pub fn of_changes(changes: &[Change], old: &str, new: &str) -> String {
     let fields = without_prints(changes);
-    let sides = fields
-        .iter()
-        .map(|(field, (old, new))| (side(field, old.as_ref()), side(field, new.as_ref())));
+    let sides = fields.iter().map(|(field, (old, new, origin))| {
+        let (mut old, mut new) = (side(field, old.as_ref()), side(field, new.as_ref()));
+        let told = if new.is_empty() { &mut old } else { &mut new };
+        annotate(told, *origin);
+        (old, new)
+    });
     unified(sides, old, new)
+}
+
+/// Says behind the first line of a field who changed it.
+fn annotate(text: &mut String, origin: Origin) {
+    let end = text.find('\n').unwrap_or(text.len());
+    // Within a block of text a comment would be a part of it.
+    if !text[..end].ends_with(['|', '>']) {
+        text.insert_str(end, &format!("  # {origin}"));
+    }
 }
 
 /// A unified diff from nothing to a spec; `whole` shows every field, else the telling ones.
@@ -90,7 +103,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-type Sides = (Option<Value>, Option<Value>);
+type Sides = (Option<Value>, Option<Value>, Origin);
 
 /// The changes by field, with a secret's changed hash told as what it means.
 fn without_prints(changes: &[Change]) -> BTreeMap<String, Sides> {
@@ -103,7 +116,8 @@ fn without_prints(changes: &[Change]) -> BTreeMap<String, Sides> {
 }
 
 fn redacted(change: &Change) -> (String, Sides) {
-    let mut sides = (change.old.clone(), change.new.clone());
+    let origin = change.origin;
+    let mut sides = (change.old.clone(), change.new.clone(), origin);
     if change.field == "resources.cpus" {
         sides.0.iter_mut().chain(&mut sides.1).for_each(unquote);
     }
@@ -112,7 +126,7 @@ fn redacted(change: &Change) -> (String, Sides) {
     }
     if let Some(at) = change.field.rfind(".print") {
         let told = |side: Option<Value>, what: &str| side.map(|_| Value::from(what));
-        let sides = (told(sides.0, "(value)"), told(sides.1, "(changed)"));
+        let sides = (told(sides.0, "(value)"), told(sides.1, "(changed)"), origin);
         return (change.field[..at].to_owned(), sides);
     }
     let bare = |side: Option<Value>| {
@@ -121,7 +135,7 @@ fn redacted(change: &Change) -> (String, Sides) {
             value
         })
     };
-    (change.field.clone(), (bare(sides.0), bare(sides.1)))
+    (change.field.clone(), (bare(sides.0), bare(sides.1), origin))
 }
 
 fn remove_prints(value: &mut Value) {

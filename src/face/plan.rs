@@ -82,7 +82,7 @@ fn part(drawn: &mut String) {
 fn way_out(step: &Step) -> Option<String> {
     match step.reason {
         Reason::PruneBlocked { .. } => None,
-        _ => step.reason.way_out(),
+        _ => step.reason.way_out(&step.instance),
     }
 }
 
@@ -108,12 +108,18 @@ fn head(step: &Step, width: usize) -> String {
 pub(super) fn reason(step: &Step) -> String {
     let fields = &step.changes;
     match step.reason {
-        Reason::Changed if fields.is_empty() => step.reason.to_string(),
-        Reason::Changed if fields.len() <= CHANGES_IN_LINE => {
+        Reason::Changed | Reason::Drifted if fields.is_empty() => step.reason.to_string(),
+        Reason::Changed | Reason::Drifted => {
+            let what = match step.reason {
+                Reason::Drifted => "changed by hand",
+                _ => "changed",
+            };
+            if fields.len() > CHANGES_IN_LINE {
+                return format!("{what} {}", count(fields.len(), "field"));
+            }
             let told: Vec<String> = fields.iter().map(in_line).collect();
-            format!("changed {}", told.join(", "))
+            format!("{what} {}", told.join(", "))
         }
-        Reason::Changed => format!("changed {}", count(fields.len(), "field")),
         _ => step.reason.to_string(),
     }
 }

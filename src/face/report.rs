@@ -70,7 +70,10 @@ fn detail(told: &StepReport) -> String {
         Outcome::Done => String::new(),
         Outcome::Failed(failure) => indented(failure),
         Outcome::Waiting { last, .. } => indented(last),
-        Outcome::Held => match (&told.step.reason, told.step.reason.way_out()) {
+        Outcome::Held => match (
+            &told.step.reason,
+            told.step.reason.way_out(&told.step.instance),
+        ) {
             // Told once, below all of them.
             (Reason::PruneBlocked { .. }, _) | (_, None) => String::new(),
             (_, Some(way)) => format!("    {}: {way}\n", paint(Label::Help, "way out")),

@@ -15,6 +15,7 @@ use crate::words::config::Config;
 use crate::words::desired::{Content, Desired, Snapshot, SourceFile};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Health, Phase};
+use crate::words::origin::{Origin, Origins};
 use crate::words::resolve::resolve;
 use crate::words::secret::{FingerprintKey, SecretValue};
 use crate::words::spec::Spec;
@@ -87,7 +88,12 @@ fn step(instance: &str, action: Action, reason: Reason) -> Step {
 }
 
 fn replace(instance: &str, old: &Spec, new: Box<Spec>) -> Step {
-    let changes = change::replacing(old, &new, &crate::words::origin::Origins::default());
+    let mut changes = change::replacing(old, &new, &Origins::default());
+    for change in &mut changes {
+        if change.origin == Origin::Nobody && change.new.is_some() {
+            change.origin = Origin::Manifest;
+        }
+    }
     let retire = vec![generation(instance, 3)];
     let action = Action::Replace {
         retire,
@@ -172,10 +178,10 @@ fn a_place_that_is_no_longer_there_is_told_in_a_line() {
 
 #[test]
 fn a_plan_with_every_action() {
-    let old = spec("alice", "resources: { memory: 1GiB }");
+    let old = spec("alice", "resources: { shm: 128MiB }");
     let erin = spec("erin", "{}");
     let steps = vec![
-        replace("alice", &old, spec("alice", "resources: { memory: 2GiB }")),
+        replace("alice", &old, spec("alice", "resources: { shm: 256MiB }")),
         step(
             "bob",
             Action::Create {

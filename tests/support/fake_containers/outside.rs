@@ -62,6 +62,13 @@ impl FakeContainers {
         self.edit(container, |facts| facts.health = health);
     }
 
+    /// Somebody makes a container anew by hand, the same but for a label.
+    pub fn relabel(&self, container: &str, label: &str, value: &str) {
+        self.edit(container, |facts| {
+            facts.labels.insert(label.to_owned(), value.to_owned());
+        });
+    }
+
     /// Somebody pauses a container.
     pub fn pause(&self, container: &str) {
         self.edit(container, |facts| facts.phase = Phase::Paused);

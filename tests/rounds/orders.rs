@@ -1,0 +1,267 @@
+//! What operators say, saved plans, and what holds rounds back: over a real store, opened anew each time.
+
+use instanced::daemon::orders;
+use instanced::daemon::round::Ask;
+use instanced::decisions::report::{Outcome, Report};
+use instanced::decisions::saved::SavedPlan;
+use instanced::words::name::InstanceName;
+use instanced::words::overrides::Order;
+
+use super::{Arc, Duration, Lab, Store, outcome};
+
+impl Lab {
+    /// As `instanced stop alice` and its like.
+    async fn order(&self, name: &str, order: Order) -> Report {
+        let name: InstanceName = name.parse().expect("a name");
+        let ask = {
+            let store = Store::open(&self.site.state, Duration::from_secs(5)).expect("the store");
+            let now = jiff::Timestamp::now();
+            let taken = orders::take(&self.site, &Arc::new(store), &name, order, now).await;
+            taken.expect("a known instance")
+        };
+        self.round_for(ask).await
+    }
+
+    /// As `instanced reconcile --dry-run --out FILE`.
+    async fn save_plan(&self) -> SavedPlan {
+        let view = self.look(Ask::default()).await.expect("a look");
+        SavedPlan::new(
+            view.plan,
+            &view.desired,
+            &view.observed,
+            jiff::Timestamp::now(),
+        )
+    }
+
+    /// As `instanced reconcile --plan FILE`: by way of the file's text.
+    async fn perform(&self, plan: &SavedPlan) -> Report {
+        let text = serde_json::to_string(plan).expect("a plan");
+        let ask = Ask {
+            expect: serde_json::from_str(&text).expect("a plan"),
+            ..Ask::default()
+        };
+        self.round_for(ask).await
+    }
+}
+
+fn refusal(report: &Report) -> &str {
+    let refused = report.aborted.as_ref();
+    &refused.expect("the plan is refused").message
+}
+
+#[tokio::test]
+async fn a_stop_lasts_until_it_is_lifted() {
+    let lab = Lab::new(&[("alice", "{}"), ("bob", "{}")]);
+    lab.round().await;
+    lab.order("alice", Order::Stop).await;
+    assert_eq!(lab.running(), ["instanced-default-bob-g1"]);
+    let later = lab.round().await;
+    assert_eq!(*outcome(&later, "alice"), Outcome::Held);
+    assert_eq!(lab.running(), ["instanced-default-bob-g1"]);
+    lab.order("alice", Order::Start).await;
+    assert_eq!(
+        lab.running(),
+        ["instanced-default-alice-g1", "instanced-default-bob-g1"]
+    );
+    assert!(lab.round().await.steps.is_empty());
+}
+
+#[tokio::test]
+async fn a_stop_is_lifted_by_a_change_of_the_manifest_alone() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    lab.round().await;
+    lab.order("alice", Order::Stop).await;
+    lab.write_fleet("defaults: { owner: somebody }");
+    lab.round().await;
+    assert_eq!(lab.running(), Vec::<String>::new());
+    lab.write("alice", "owner: alice@example.com");
+    lab.round().await;
+    assert_eq!(lab.running(), ["instanced-default-alice-g1"]);
+}
+
+#[tokio::test]
+async fn a_suspended_instance_is_left_alone_whatever_becomes_of_its_manifest() {
+    let lab = Lab::new(&[("alice", "{}"), ("bob", "{}")]);
+    lab.round().await;
+    lab.order("alice", Order::Suspend).await;
+    lab.engine.clear_journal();
+    for text in ["screen: { width: 1600 }", "nonsense: [", "state: stopped"] {
+        lab.write("alice", text);
+        let report = lab.round().await;
+        assert_eq!(*outcome(&report, "alice"), Outcome::Held);
+    }
+    lab.delete("alice");
+    lab.round().await;
+    lab.engine.kill("instanced-default-alice-g1");
+    lab.round().await;
+    assert_eq!(lab.engine.journal(), Vec::<String>::new());
+    lab.order("alice", Order::Resume).await;
+    assert_eq!(lab.names(), ["instanced-default-bob-g1"]);
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_container_and_a_recreation_does_not() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    lab.round().await;
+    let before = lab.engine.all().remove(0);
+    lab.order("alice", Order::Restart).await;
+    let restarted = lab.engine.all().remove(0);
+    assert_eq!(restarted.id, before.id);
+    assert_ne!(restarted.started, before.started);
+    lab.order("alice", Order::Recreate).await;
+    assert_eq!(lab.names(), ["instanced-default-alice-g2"]);
+    assert!(lab.round().await.steps.is_empty());
+}
+
+#[tokio::test]
+async fn an_order_for_nobody_is_refused() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    let store = Store::open(&lab.site.state, Duration::from_secs(5)).expect("the store");
+    let ghost: InstanceName = "ghost".parse().expect("a name");
+    let now = jiff::Timestamp::now();
+    let taken = orders::take(&lab.site, &Arc::new(store), &ghost, Order::Stop, now).await;
+    let told = taken.expect_err("nobody").to_string();
+    assert!(told.contains("`ghost`"), "{told}");
+}
+
+#[tokio::test]
+async fn a_saved_plan_is_performed_as_it_was_shown() {
+    let lab = Lab::new(&[("alice", "{}"), ("bob", "{}")]);
+    lab.round().await;
+    lab.write("alice", "screen: { width: 1600 }");
+    let plan = lab.save_plan().await;
+    let report = lab.perform(&plan).await;
+    assert_eq!(*outcome(&report, "alice"), Outcome::Done);
+    assert_eq!(
+        lab.running(),
+        ["instanced-default-alice-g2", "instanced-default-bob-g1"]
+    );
+    // Once: what was observed then is no more.
+    assert!(refusal(&lab.perform(&plan).await).contains("containers or images"));
+}
+
+#[tokio::test]
+async fn a_saved_plan_is_refused_when_its_ground_has_moved() {
+    let lab = Lab::new(&[("alice", "{}"), ("bob", "{}")]);
+    lab.round().await;
+    lab.write("alice", "screen: { width: 1600 }");
+    let plan = lab.save_plan().await;
+    lab.engine.clear_journal();
+
+    lab.write("bob", "owner: bob@example.com");
+    assert!(refusal(&lab.perform(&plan).await).contains("what is desired has changed"));
+    lab.write("bob", "{}");
+    lab.engine.kill("instanced-default-bob-g1");
+    assert!(refusal(&lab.perform(&plan).await).contains("containers or images"));
+    assert_eq!(lab.engine.journal(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_saved_plan_is_refused_when_an_operator_spoke_since() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    lab.round().await;
+    lab.write("alice", "screen: { width: 1600 }");
+    let plan = lab.save_plan().await;
+    lab.order("alice", Order::Suspend).await;
+    assert!(refusal(&lab.perform(&plan).await).contains("other steps"));
+}
+
+#[tokio::test]
+async fn a_confirmed_prune_is_refused_when_the_removals_have_changed() {
+    let names = ["a", "b", "c", "d", "e"];
+    let manifests: Vec<_> = names.iter().map(|name| (*name, "{}")).collect();
+    let lab = Lab::new(&manifests);
+    lab.round().await;
+    for gone in ["a", "b", "c"] {
+        lab.delete(gone);
+    }
+    let blocked = lab.round().await;
+    let id = blocked
+        .steps
+        .iter()
+        .find_map(|told| match &told.step.reason {
+            instanced::decisions::plan::Reason::PruneBlocked { id, .. } => Some(id.clone()),
+            _ => None,
+        });
+    lab.delete("d");
+    let confirmed = Ask {
+        confirm_prune: Some(id.expect("the prune is blocked")),
+        ..Ask::default()
+    };
+    let report = lab.round_for(confirmed).await;
+    for held in ["a", "b", "c", "d"] {
+        assert_eq!(*outcome(&report, held), Outcome::Held, "{held}");
+    }
+    assert_eq!(lab.running().len(), names.len());
+}
+
+#[tokio::test]
+async fn what_is_changed_back_again_and_again_is_frozen_and_thaws_when_resumed() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    lab.round().await;
+    let mut last = Report::default();
+    for _ in 0..3 {
+        // Somebody makes it anew by hand, from a record of another shape.
+        let container = lab.engine.all().remove(0);
+        lab.engine.relabel(&container.id, "instanced.spec", "{}");
+        last = lab.round().await;
+    }
+    assert_eq!(*outcome(&last, "alice"), Outcome::Held);
+    assert_eq!(lab.running(), ["instanced-default-alice-g3"]);
+    lab.engine.clear_journal();
+    lab.round().await;
+    assert_eq!(lab.engine.journal(), Vec::<String>::new());
+    lab.order("alice", Order::Resume).await;
+    assert_eq!(lab.running(), ["instanced-default-alice-g4"]);
+}
+
+#[tokio::test]
+async fn limits_change_in_place_and_what_the_engine_refuses_replaces() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    lab.round().await;
+    let before = lab.engine.all().remove(0);
+    lab.write("alice", "resources: { memory: 2GiB, cpus: 2, pids: 99 }");
+    assert_eq!(*outcome(&lab.round().await, "alice"), Outcome::Done);
+    let after = lab.engine.all().remove(0);
+    assert_eq!((after.id, after.started), (before.id, before.started));
+    assert!(lab.round().await.steps.is_empty());
+
+    lab.write("alice", "resources: { memory: 3GiB }");
+    lab.engine.fail(
+        "set_limits",
+        0,
+        super::Fault::Refuse(super::ErrorClass::Permanent),
+    );
+    assert!(matches!(
+        outcome(&lab.round().await, "alice"),
+        Outcome::Failed(_)
+    ));
+    assert_eq!(*outcome(&lab.round().await, "alice"), Outcome::Done);
+    assert_eq!(lab.running(), ["instanced-default-alice-g2"]);
+    assert!(lab.round().await.steps.is_empty());
+}
+
+#[tokio::test]
+async fn a_container_of_another_daemon_under_our_name_stops_everything() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    let mut converger = lab.converger();
+    let desired = lab.desired().expect("sound");
+    let first = converger.look(desired, Ask::default(), true).await;
+    let shutdown = super::CancellationToken::new();
+    converger
+        .perform(&first.expect("a look"), true, &shutdown)
+        .await;
+
+    lab.write("bob", "{}");
+    lab.as_another_host().round().await;
+    lab.engine.clear_journal();
+    let refused = converger
+        .look(lab.desired().expect("sound"), Ask::default(), true)
+        .await;
+    let report = refused.expect_err("another daemon is at work");
+    let told = refusal(&report);
+    assert!(told.contains("instanced-default-bob-g1"), "{told}");
+    // Whoever starts anew takes what stands as its own.
+    drop(converger);
+    assert!(lab.round().await.steps.is_empty());
+}
