@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use super::serve::serve;
+use super::site::Acting;
 pub use super::site::Site;
 
 use super::chain::{chain, failure};
@@ -26,10 +27,7 @@ use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::decisions::status::{self, InstanceStatus};
 use crate::doors::control_client::{ControlClient, ControlClientError};
-use crate::doors::engine::docker::Docker;
-use crate::doors::engine::fleet::Fleet;
 use crate::doors::files;
-use crate::doors::sole::Sole;
 use crate::doors::source;
 use crate::doors::store::Store;
 use crate::words::control::{AskReconcile, IssueToken};
@@ -229,30 +227,28 @@ async fn own_round(site: &Site, ask: AskReconcile) -> Report {
         }
     };
     match open_to_act(site).await {
-        Ok((engine, store, _sole)) => round_for(site, engine, store, ask).await,
+        Ok((acting, store)) => round_for(site, acting, store, ask).await,
         Err(failure) => Report::aborted(failure),
     }
 }
 
 /// Everything that a round of our own needs.
-async fn open_to_act(site: &Site) -> Result<(Fleet<Docker>, Arc<Store>, Sole), Failure> {
+async fn open_to_act(site: &Site) -> Result<(Acting, Arc<Store>), Failure> {
     let store = open_store(site).await?;
     let author = blocking(&store, Store::author).await;
     let author = author.map_err(|error| failure(&error))?;
-    let sole = site.sole().map_err(|error| failure(&error))?;
-    let engine = site.engine(&author).map_err(Failure::from)?;
-    Ok((engine, store, sole))
+    Ok((site.engine(&author)?, store))
 }
 
-async fn round_for(site: &Site, engine: Fleet<Docker>, store: Arc<Store>, ask: Ask) -> Report {
+async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> Report {
+    let Acting { fleet, sole: _sole } = acting;
     let desired = round::read_source(site).and_then(|snapshot| round::desired(&snapshot, site));
     let desired = match desired {
         Ok(desired) => desired,
         Err(report) => return *report,
     };
     let policy = site.config.reconcile.clone();
-    let mut converger =
-        Converger::new(policy, engine, store, Clock::system(), super::serve::jitter);
+    let mut converger = Converger::new(policy, fleet, store, Clock::system(), super::serve::jitter);
     match converger.look(desired, ask, false).await {
         Ok(view) => {
             let shutdown = CancellationToken::new();
@@ -270,11 +266,11 @@ pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Rep
         let client = client.with_patience(ROUND_PATIENCE);
         return read(client.post(&path, &serde_json::json!({})).await);
     }
-    let (engine, store, _sole) = open_to_act(site).await?;
+    let (acting, store) = open_to_act(site).await?;
     let now = jiff::Timestamp::now();
     let ask = orders::take(site, &store, name, order, now).await;
     let ask = ask.map_err(|error| failure(&error))?;
-    Ok(round_for(site, engine, store, ask).await)
+    Ok(round_for(site, acting, store, ask).await)
 }
 
 /// How every instance stands.

@@ -23,7 +23,7 @@ use super::memory::blocking;
 use super::operate::{AskedRound, Operator};
 use super::ops::open_store;
 use super::round::{self, Ask};
-use super::site::Site;
+use super::site::{ActError, Acting, Site};
 use super::tokens::Tokens;
 use crate::decisions::access::AccessPolicy;
 use crate::decisions::plan::Reason;
@@ -31,6 +31,7 @@ use crate::decisions::report::{Failure, Outcome, Report};
 use crate::doors::engine::Engine;
 use crate::doors::engine::docker::Docker;
 use crate::doors::engine::fleet::Fleet;
+use crate::doors::sole::Sole;
 use crate::doors::source::watch::Watch;
 use crate::doors::store::Store;
 use crate::words::config::Isolation;
@@ -57,7 +58,14 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         .await
         .map_err(|error| failure(&error))?;
     let watch = Watch::new(site.source_dir()).map_err(|error| failure(&error))?;
-    let _sole = site.sole().map_err(|error| failure(&error))?;
+    let author = blocking(&store, Store::author).await;
+    let author = author.map_err(|error| failure(&error))?;
+    let acting = match site.engine(&author) {
+        Ok(acting) => Some(acting),
+        // One that is away is waited for; a second daemon has no business here.
+        Err(ActError::Engine(_)) => None,
+        Err(error @ ActError::Sole(_)) => return Err(error.into()),
+    };
 
     if site.config.network.isolation == Isolation::Shared {
         tracing::warn!(
@@ -100,12 +108,17 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         watch,
         last,
         asked,
+        author,
+        sole: None,
         converger: None,
         engine_due: Arc::new(Notify::new()),
         events: JoinSet::new(),
         told: BTreeSet::new(),
         shutdown,
     };
+    if let Some(acting) = acting {
+        rounds.act_on(acting);
+    }
     rounds.run().await;
     while tasks.join_next().await.is_some() {}
     tracing::info!("stopped; every container runs on");
@@ -147,7 +160,9 @@ struct Rounds {
     watch: Watch,
     last: Arc<ArcSwap<Report>>,
     asked: mpsc::Receiver<AskedRound>,
-    /// Absent until the engine was reached for the first time.
+    author: String,
+    /// Absent, like the converger, until the engine was reached for the first time.
+    sole: Option<Sole>,
     converger: Option<Converger<Fleet<Docker>, Arc<Store>>>,
     engine_due: Arc<Notify>,
     events: JoinSet<()>,
@@ -234,7 +249,6 @@ impl Rounds {
     ) -> Result<Report, Box<Report>> {
         let watched = asked.is_none();
         self.connect()
-            .await
             .map_err(|failure| round::aborted(&desired, failure))?;
         let converger = self.converger.as_mut().expect("connected just now");
         let mut notes = converger.refresh_images(&desired).await;
@@ -263,24 +277,26 @@ impl Rounds {
     }
 
     /// Connects at need: an engine that is away at start is waited for.
-    async fn connect(&mut self) -> Result<(), Failure> {
-        if self.converger.is_some() {
-            return Ok(());
+    fn connect(&mut self) -> Result<(), Failure> {
+        if self.converger.is_none() {
+            let acting = self.site.engine(&self.author)?;
+            self.act_on(acting);
         }
-        let author = blocking(&self.store, Store::author).await;
-        let author = author.map_err(|error| failure(&error))?;
-        let engine = self.site.engine(&author).map_err(Failure::from)?;
-        let (listening, due) = (engine.clone(), Arc::clone(&self.engine_due));
+        Ok(())
+    }
+
+    fn act_on(&mut self, Acting { fleet, sole }: Acting) {
+        let (listening, due) = (fleet.clone(), Arc::clone(&self.engine_due));
         self.events
             .spawn(async move { listen(listening, due).await });
+        self.sole = Some(sole);
         self.converger = Some(Converger::new(
             self.site.config.reconcile.clone(),
-            engine,
+            fleet,
             Arc::clone(&self.store),
             Clock::system(),
             jitter,
         ));
-        Ok(())
     }
 
     /// Logs what is new in a report.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::chain::failure;
+use crate::decisions::report::Failure;
 use crate::doors::engine::EngineError;
 use crate::doors::engine::docker::{Docker, DockerReader};
 use crate::doors::engine::fleet::Fleet;
@@ -21,6 +23,34 @@ pub struct Site {
     pub state: PathBuf,
     /// What is worth a look in the configuration.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// A fleet that may be acted on, for as long as this process has the right to.
+pub struct Acting {
+    /// The fleet.
+    pub fleet: Fleet<Docker>,
+    /// The right.
+    pub sole: Sole,
+}
+
+/// Why a fleet cannot be acted on.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// The engine cannot be reached.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Another process of this host acts on it.
+    #[error(transparent)]
+    Sole(#[from] SoleError),
+}
+
+impl From<ActError> for Failure {
+    fn from(error: ActError) -> Self {
+        match error {
+            ActError::Engine(error) => error.into(),
+            ActError::Sole(error) => failure(&error),
+        }
+    }
 }
 
 impl Site {
@@ -45,22 +75,20 @@ impl Site {
         ))
     }
 
-    /// The engine's fleet, to act on. `author` is the state directory's id, which containers bear.
-    pub fn engine(&self, author: &str) -> Result<Fleet<Docker>, EngineError> {
+    /// The engine's fleet, to act on, with the right to. `author` is the state directory's id, which
+    /// containers bear.
+    pub fn engine(&self, author: &str) -> Result<Acting, ActError> {
         let docker = Docker::connect(self.config.engine.docker.host.as_deref())?;
-        Ok(Fleet::new(
+        let sole = Sole::take(self.config.manager.as_str(), docker.reader().address())?;
+        let fleet = Fleet::new(
             docker,
             self.config.manager.clone(),
             self.config.network.clone(),
-        )
-        .with_author(author.to_owned()))
-    }
-
-    /// The right to act under this manager name on this engine, for as long as it is held; one process of
-    /// this host has it, whatever its state directory.
-    pub fn sole(&self) -> Result<Sole, SoleError> {
-        let engine = self.config.engine.docker.host.clone().unwrap_or_default();
-        Sole::take(self.config.manager.as_str(), &engine)
+        );
+        Ok(Acting {
+            fleet: fleet.with_author(author.to_owned()),
+            sole,
+        })
     }
 
     /// Names configuration and source: two sites with one fingerprint mean the same fleet.

@@ -119,6 +119,9 @@ pub fn status(
                         until.strftime("%H:%M:%S")
                     ),
                 ),
+                Some((Outcome::Held, reason @ Reason::StoppedByOperator { .. })) => {
+                    (InstancePhase::Stopped, held(name, reason))
+                }
                 Some((Outcome::Held, reason)) => (InstancePhase::Held, held(name, reason)),
                 Some((Outcome::Done, _)) | None => {
                     let shall_run = desired

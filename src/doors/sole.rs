@@ -38,6 +38,7 @@ pub enum SoleError {
 impl Sole {
     /// Takes the right to act as `manager` on `engine` (its address).
     pub fn take(manager: &str, engine: &str) -> Result<Self, SoleError> {
+        let engine = canonical(engine);
         let name = blake3::hash(format!("{manager}\0{engine}").as_bytes()).to_hex();
         let socket = SocketAddr::from_abstract_name(format!("instanced-{}", &name[..32]))
             .and_then(|address| UnixListener::bind_addr(&address));
@@ -51,6 +52,15 @@ impl Sole {
                 source,
             }),
         }
+    }
+}
+
+/// One engine under one name: `/var/run` is a link to `/run` on most hosts.
+fn canonical(engine: &str) -> String {
+    let path = engine.strip_prefix("unix://").map(std::fs::canonicalize);
+    match path {
+        Some(Ok(path)) => format!("unix://{}", path.display()),
+        _ => engine.to_owned(),
     }
 }
 

@@ -118,6 +118,12 @@ fn pace(config: &Config, problems: &mut Vec<Problem>) {
             Problem::error(&["reconcile", "parallelism"], message).with_help("8 is the default"),
         );
     }
+    if reconcile.image_refresh < Span::secs(10) {
+        problems.push(
+            Problem::error(&["reconcile", "image_refresh"], "shorter than ten seconds")
+                .with_help("1h is the default; registries limit how often they are asked"),
+        );
+    }
     if config.policy.max_instances == 0 {
         problems.push(
             Problem::error(&["policy", "max_instances"], "0 allows no instance at all")
