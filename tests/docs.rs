@@ -1,0 +1,56 @@
+//! What docs/json.md says of plans is all that plans say.
+
+use std::fs;
+use std::path::Path;
+
+/// The variants of an enum of ours, as they are written in JSON.
+fn variants(file: &str, name: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join(file)).expect("a source");
+    let start = text
+        .find(&format!("pub enum {name} {{"))
+        .unwrap_or_else(|| panic!("{file} has no {name}"));
+    let body = &text[start..];
+    let body = &body[..body.find("\n}").expect("the enum ends")];
+    body.lines()
+        .skip(1)
+        .filter(|line| line.starts_with("    ") && line[4..].starts_with(char::is_uppercase))
+        .map(|line| {
+            let end = line[4..].find(|c: char| !c.is_alphanumeric());
+            snake(&line[4..end.map_or(line.len(), |end| end + 4)])
+        })
+        .collect()
+}
+
+fn snake(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
+#[test]
+fn every_word_of_a_plan_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/json.md")).expect("docs/json.md");
+    let mut missing = Vec::new();
+    for (file, name, least) in [
+        ("src/decisions/plan.rs", "Action", 8),
+        ("src/decisions/plan.rs", "Reason", 25),
+        ("src/words/origin.rs", "Origin", 8),
+        ("src/decisions/report.rs", "Outcome", 4),
+    ] {
+        let all = variants(file, name);
+        assert!(all.len() >= least, "only {all:?} of {name} were found");
+        for word in all {
+            if !docs.contains(&format!("| `{word}` |")) {
+                missing.push(format!("{name}: {word}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/json.md lacks {missing:?}");
+}
