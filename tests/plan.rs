@@ -329,7 +329,7 @@ fn drawn(case: &Case) -> String {
     };
     let plan = plan(&desired, &observed, &history, &Config::default().reconcile);
     assert_eq!(
-        check::violations(&plan, &desired, &observed),
+        check::violations(&plan, &desired, &observed, &history),
         Vec::<String>::new()
     );
     let manifest_of = |name: &InstanceName| format!("instances.d/{name}.yaml");

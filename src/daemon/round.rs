@@ -167,7 +167,7 @@ pub async fn decide<O: Observe, N: Notebook>(
         confirm_prune: ask.confirm_prune.clone(),
     };
     let mut plan = plan(&desired, &observed, &history, known.policy);
-    let violations = check::violations(&plan, &desired, &observed);
+    let violations = check::violations(&plan, &desired, &observed, &history);
     if !violations.is_empty() {
         let message = format!("the plan breaks its own rules: {}", violations.join("; "));
         let help = Some("this is a defect of instanced; nothing was changed".to_owned());

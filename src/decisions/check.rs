@@ -2,12 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::{Action, Plan, Reason, Retired};
+use super::plan::{Action, History, Plan, Reason, Retired};
 use crate::words::desired::Desired;
-use crate::words::observed::Observed;
+use crate::words::observed::{Observed, Phase};
 
 /// Every rule that `plan` breaks, in words; empty for a sound plan.
-pub fn violations(plan: &Plan, desired: &Desired, observed: &Observed) -> Vec<String> {
+///
+/// It knows nothing of how a plan is made: what it asks, it asks of the result.
+pub fn violations(
+    plan: &Plan,
+    desired: &Desired,
+    observed: &Observed,
+    history: &History,
+) -> Vec<String> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     for step in &plan.steps {
@@ -18,6 +25,10 @@ pub fn violations(plan: &Plan, desired: &Desired, observed: &Observed) -> Vec<St
         }
         if desired.unreadable.contains_key(name) && step.action != Action::Held {
             broken("is touched though its manifest cannot be used");
+        }
+        let said = history.overrides.get(name);
+        if said.is_some_and(|said| said.suspended.is_some()) && step.action != Action::Held {
+            broken("is touched though an operator suspended it");
         }
         let ours = observed.instances.get(name).map_or(&[][..], Vec::as_slice);
         let (touched, made): (Vec<&Retired>, Option<u64>) = match &step.action {
@@ -50,8 +61,24 @@ pub fn violations(plan: &Plan, desired: &Desired, observed: &Observed) -> Vec<St
         }
         let removed_whole =
             matches!(&step.action, Action::Remove { targets } if targets.len() == ours.len());
-        if removed_whole && step.reason == Reason::Orphaned && desired.names(name) {
-            broken("is removed as an orphan though a manifest names it");
+        if removed_whole && step.reason == Reason::Orphaned {
+            if desired.names(name) {
+                broken("is removed as an orphan though a manifest names it");
+            }
+            if history.protected.contains(name) {
+                broken("is removed though it is protected");
+            }
+            if desired.is_empty() && history.confirm_prune.is_none() {
+                broken("is removed because the source is empty, which nobody confirmed");
+            }
+        }
+        // Whatever runs must not run beside its successor, except where that is the point of the swap.
+        if let Action::Start { target, .. } = &step.action
+            && ours
+                .iter()
+                .any(|g| g.id != target.id && g.phase == Phase::Running)
+        {
+            broken("is started beside a generation that runs");
         }
     }
     found
