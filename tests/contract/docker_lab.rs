@@ -75,9 +75,15 @@ impl DockerLab {
 
     /// Best effort: what cannot be removed is only untidy.
     async fn close(&self) {
-        let mine = self.engine.names(&self.prefix).await.unwrap_or_default();
-        for name in mine.keys() {
-            docker(&["rm", "--force", "--volumes", name]).await;
+        let all = self.engine.list(&[]).await.unwrap_or_default();
+        let ours = [
+            self.prefix.clone(),
+            format!("instanced-{}-", self.manager()),
+        ];
+        for found in all {
+            if ours.iter().any(|prefix| found.name.starts_with(prefix)) {
+                docker(&["rm", "--force", "--volumes", &found.id]).await;
+            }
         }
         for volume in self
             .engine

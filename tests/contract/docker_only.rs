@@ -118,7 +118,7 @@ async fn health_checks_wake_only_by_their_verdict() {
             .insert("TINY_SLOW_START_MS".to_owned(), "1500".to_owned());
         let id = lab.run(&draft).await;
         assert_eq!(lab.look(&id).await.health, Some(Health::Starting));
-        let mut cursor = None;
+        let mut cursor = engine.cursor().await.expect("a cursor");
         let verdict = engine.changed(&labels, &mut cursor);
         tokio::time::timeout(Duration::from_secs(20), verdict)
             .await
@@ -146,8 +146,8 @@ async fn a_network_that_is_left_by_hand_wakes() {
     in_lab(async |lab| {
         let (engine, labels) = (lab.engine(), lab.labels());
         let id = lab.run(&lab.draft("a")).await;
-        let mut cursor = None;
-        let wait = async |cursor: &mut Option<String>| {
+        let mut cursor = engine.cursor().await.expect("a cursor");
+        let wait = async |cursor: &mut String| {
             tokio::time::timeout(Duration::from_secs(2), engine.changed(&labels, cursor)).await
         };
         while wait(&mut cursor).await.is_ok() {}

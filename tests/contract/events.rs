@@ -13,35 +13,28 @@ type Labels = [(String, String)];
 const QUIET: Duration = Duration::from_millis(700);
 const SOON: Duration = Duration::from_secs(10);
 
-async fn wakes(engine: &impl ReadContainers, labels: &Labels, cursor: &mut Option<String>) -> bool {
+async fn wakes(engine: &impl ReadContainers, labels: &Labels, cursor: &mut String) -> bool {
     match timeout(SOON, engine.changed(labels, cursor)).await {
         Ok(woken) => woken.is_ok(),
         Err(_) => false,
     }
 }
 
-async fn sleeps(
-    engine: &impl ReadContainers,
-    labels: &Labels,
-    cursor: &mut Option<String>,
-) -> bool {
+async fn sleeps(engine: &impl ReadContainers, labels: &Labels, cursor: &mut String) -> bool {
     timeout(QUIET, engine.changed(labels, cursor))
         .await
         .is_err()
 }
 
 /// Waits until all that happened so far is seen.
-async fn settle(engine: &impl ReadContainers, labels: &Labels, cursor: &mut Option<String>) {
+async fn settle(engine: &impl ReadContainers, labels: &Labels, cursor: &mut String) {
     while !sleeps(engine, labels, cursor).await {}
 }
 
 pub async fn a_change_after_the_cursor_wakes(lab: &impl Lab) {
-    let (engine, labels, mut cursor) = (lab.engine(), lab.labels(), None);
+    let (engine, labels) = (lab.engine(), lab.labels());
+    let mut cursor = engine.cursor().await.expect("a cursor");
     assert!(sleeps(engine, &labels, &mut cursor).await);
-    assert!(
-        cursor.is_some(),
-        "a wait that was given up says where it began"
-    );
     let id = engine.create(&lab.draft("a")).await.expect("created");
     assert!(wakes(engine, &labels, &mut cursor).await, "create");
     engine.start(&id).await.expect("started");
@@ -55,7 +48,8 @@ pub async fn a_change_after_the_cursor_wakes(lab: &impl Lab) {
 }
 
 pub async fn nothing_is_seen_twice(lab: &impl Lab) {
-    let (engine, labels, mut cursor) = (lab.engine(), lab.labels(), None);
+    let (engine, labels) = (lab.engine(), lab.labels());
+    let mut cursor = engine.cursor().await.expect("a cursor");
     assert!(sleeps(engine, &labels, &mut cursor).await);
     lab.run(&lab.draft("a")).await;
     settle(engine, &labels, &mut cursor).await;
@@ -67,7 +61,8 @@ pub async fn nothing_is_seen_twice(lab: &impl Lab) {
 }
 
 pub async fn nothing_is_lost_across_a_reconnect(lab: &impl Lab) {
-    let (engine, labels, mut cursor) = (lab.engine(), lab.labels(), None);
+    let (engine, labels) = (lab.engine(), lab.labels());
+    let mut cursor = engine.cursor().await.expect("a cursor");
     assert!(sleeps(engine, &labels, &mut cursor).await);
     let id = lab.run(&lab.draft("a")).await;
     settle(engine, &labels, &mut cursor).await;
@@ -79,7 +74,8 @@ pub async fn nothing_is_lost_across_a_reconnect(lab: &impl Lab) {
 }
 
 pub async fn what_others_do_wakes_nobody(lab: &impl Lab) {
-    let (engine, labels, mut cursor) = (lab.engine(), lab.labels(), None);
+    let (engine, labels) = (lab.engine(), lab.labels());
+    let mut cursor = engine.cursor().await.expect("a cursor");
     assert!(sleeps(engine, &labels, &mut cursor).await);
     lab.add_foreign(&lab.name("foreign")).await;
     lab.kill(&lab.name("foreign")).await;
@@ -87,7 +83,8 @@ pub async fn what_others_do_wakes_nobody(lab: &impl Lab) {
 }
 
 pub async fn a_cancelled_wait_loses_nothing(lab: &impl Lab) {
-    let (engine, labels, mut cursor) = (lab.engine(), lab.labels(), None);
+    let (engine, labels) = (lab.engine(), lab.labels());
+    let mut cursor = engine.cursor().await.expect("a cursor");
     let id = engine.create(&lab.draft("a")).await.expect("created");
     assert!(sleeps(engine, &labels, &mut cursor).await);
     engine.start(&id).await.expect("started");

@@ -7,6 +7,7 @@ use instanced::doors::engine::containers::{
     ChangeContainers, Container, Draft, ReadContainers as _,
 };
 use instanced::words::manifest::Restart;
+use instanced::words::name::ManagerName;
 
 use crate::support::fake_containers::FakeContainers;
 
@@ -45,6 +46,12 @@ pub trait Lab {
     /// The label filter for this lab's containers.
     fn labels(&self) -> Vec<(String, String)> {
         vec![(LABEL.to_owned(), self.prefix().to_owned())]
+    }
+
+    /// The manager of fleets of this lab.
+    fn manager(&self) -> ManagerName {
+        let name = self.prefix().trim_end_matches('-');
+        name.parse().expect("a prefix is a name")
     }
 
     /// A name of this lab.
@@ -86,8 +93,7 @@ pub trait Lab {
 
     /// The container of this id, if it is there.
     async fn find(&self, id: &str) -> Option<Container> {
-        let all = self.engine().list(&self.labels()).await.expect("listed");
-        all.into_iter().find(|found| found.id == id)
+        self.engine().inspect(id).await.expect("inspected")
     }
 
     /// The container of this id.
