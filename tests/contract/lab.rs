@@ -8,11 +8,25 @@ use instanced::doors::engine::containers::{
 };
 use instanced::words::manifest::Restart;
 use instanced::words::name::ManagerName;
+use instanced::words::observed::Limits;
 
 use crate::support::fake_containers::FakeContainers;
 
 /// The label that every container of a lab carries; its value is the lab's prefix.
 pub const LABEL: &str = "instanced.contract";
+
+/// What a person does to a container by hand.
+#[derive(Debug, Clone)]
+pub enum Hand {
+    /// Lets it join a network.
+    Join(String),
+    /// Lets it leave a network.
+    Leave(String),
+    /// Gives it another name.
+    Rename(String),
+    /// Sets other limits.
+    Limit(Limits),
+}
 
 /// An engine, and what a person beside it could do and see.
 pub trait Lab {
@@ -38,6 +52,12 @@ pub trait Lab {
     async fn add_foreign(&self, name: &str);
     /// Removes a network.
     async fn drop_network(&self, name: &str);
+    /// Does something to a container by hand.
+    async fn hand(&self, container: &str, hand: Hand);
+    /// Gives the tiny image one more reference.
+    async fn tag(&self, reference: &str);
+    /// Takes a reference away.
+    async fn untag(&self, reference: &str);
     /// Mode, owner and group of a file, seen from inside.
     async fn file_facts(&self, container: &str, path: &str) -> String;
     /// Whether `from` can open a connection to the MCP port of `to`, which has this address.
@@ -156,6 +176,25 @@ impl Lab for FakeLab {
 
     async fn drop_network(&self, name: &str) {
         self.engine.remove_network(name);
+    }
+
+    async fn hand(&self, container: &str, hand: Hand) {
+        match hand {
+            Hand::Join(network) => self.engine.connect(container, &network),
+            Hand::Leave(network) => self.engine.disconnect(container, &network),
+            Hand::Rename(name) => self.engine.rename(container, &name),
+            Hand::Limit(limits) => self.engine.update(container, limits),
+        }
+    }
+
+    async fn tag(&self, reference: &str) {
+        let image = self.engine.image(Self::IMAGE).await.expect("asked");
+        self.engine
+            .tag_image(reference, &image.expect("the lab's image").id);
+    }
+
+    async fn untag(&self, reference: &str) {
+        self.engine.untag_image(reference);
     }
 
     async fn file_facts(&self, container: &str, path: &str) -> String {

@@ -51,6 +51,7 @@ impl FakeContainers {
                 .images
                 .insert((*image).to_owned(), world::image_id(image));
         }
+        world.add_network("bridge", false, &BTreeMap::new());
         world.add_network(network, true, &BTreeMap::new());
         drop(world);
         fake

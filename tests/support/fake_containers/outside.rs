@@ -60,6 +60,15 @@ impl FakeContainers {
         self.happened.notify_waiters();
     }
 
+    /// A tag goes.
+    pub fn untag_image(&self, reference: &str) {
+        let mut world = self.world();
+        world.images.remove(reference);
+        world.events.push(Event::Images);
+        drop(world);
+        self.happened.notify_waiters();
+    }
+
     /// What the image of this id says.
     pub fn set_image_config(&self, id: &str, config: ImageConfig) {
         self.world().configs.insert(id.to_owned(), config);
@@ -153,9 +162,6 @@ impl FakeContainers {
             .images
             .entry("foreign:1".to_owned())
             .or_insert_with(|| world::image_id("foreign:1"));
-        if world.networks_named("bridge").is_empty() {
-            world.add_network("bridge", false, &BTreeMap::new());
-        }
         let id = world
             .create(&foreign(name))
             .expect("the test gave a free name");
