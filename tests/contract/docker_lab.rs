@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use instanced::doors::engine::containers::{ChangeContainers as _, ReadContainers as _};
 use instanced::doors::engine::docker::Docker;
+use instanced::words::label;
 use instanced::words::quantity::Bytes;
 use tokio::process::Command;
 use tokio::sync::Mutex;
@@ -86,13 +87,17 @@ impl DockerLab {
                 docker(&["rm", "--force", "--volumes", &found.id]).await;
             }
         }
-        for volume in self
-            .engine
-            .volumes(&self.labels())
-            .await
-            .unwrap_or_default()
-        {
-            docker(&["volume", "rm", &volume]).await;
+        let manager = (label::MANAGER.to_owned(), self.manager().to_string());
+        for labels in [self.labels(), vec![manager]] {
+            for volume in self.engine.volumes(&labels).await.unwrap_or_default() {
+                docker(&["volume", "rm", &volume]).await;
+            }
+        }
+        // Docker makes an instance's own volumes itself, without labels.
+        let filter = format!("name={}", ours[1]);
+        let output = docker(&["volume", "ls", "--quiet", "--filter", &filter]).await;
+        for volume in String::from_utf8_lossy(&output.stdout).lines() {
+            docker(&["volume", "rm", volume]).await;
         }
         let mut guests = GUESTS.lock().await;
         *guests -= 1;
@@ -205,6 +210,10 @@ impl Lab for DockerLab {
                 .await;
             }
         }
+    }
+
+    async fn remove_by_force(&self, container: &str) {
+        must(&["rm", "--force", container]).await;
     }
 
     async fn tag(&self, reference: &str) {

@@ -31,7 +31,7 @@ pub enum Hand {
 /// An engine, and what a person beside it could do and see.
 pub trait Lab {
     /// The engine under test.
-    type Engine: ChangeContainers;
+    type Engine: ChangeContainers + Clone;
 
     /// The engine.
     fn engine(&self) -> &Self::Engine;
@@ -54,6 +54,8 @@ pub trait Lab {
     async fn drop_network(&self, name: &str);
     /// Does something to a container by hand.
     async fn hand(&self, container: &str, hand: Hand);
+    /// Removes a container whatever it does; its named volumes stay.
+    async fn remove_by_force(&self, container: &str);
     /// Gives the tiny image one more reference.
     async fn tag(&self, reference: &str);
     /// Takes a reference away.
@@ -185,6 +187,10 @@ impl Lab for FakeLab {
             Hand::Rename(name) => self.engine.rename(container, &name),
             Hand::Limit(limits) => self.engine.update(container, limits),
         }
+    }
+
+    async fn remove_by_force(&self, container: &str) {
+        self.engine.remove_by_force(container);
     }
 
     async fn tag(&self, reference: &str) {

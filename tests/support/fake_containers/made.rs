@@ -36,7 +36,9 @@ pub(super) fn settings(draft: &Draft, image: &ImageConfig) -> Settings {
             MountSource::Host(path) => MountedSource::Host(path.clone()),
         };
         let read_only = mount.read_only;
-        mounts.insert(mount.target.clone(), Mounted { source, read_only });
+        // Engines clean paths.
+        let target = mount.target.trim_end_matches('/').to_owned();
+        mounts.insert(target, Mounted { source, read_only });
     }
     let tmpfs = draft.tmpfs.iter().map(|(path, size)| {
         let (size, hardened) = (*size, true);
