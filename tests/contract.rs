@@ -8,16 +8,24 @@ mod support;
 
 #[path = "contract/docker_only.rs"]
 mod docker_only;
+#[path = "contract/drift.rs"]
+mod drift;
 #[path = "contract/events.rs"]
 mod events;
 #[path = "contract/fake_only.rs"]
 mod fake_only;
 #[path = "contract/files.rs"]
 mod files;
+#[path = "contract/fleet_lab.rs"]
+mod fleet_lab;
 #[path = "contract/lab.rs"]
 mod lab;
 #[path = "contract/life.rs"]
 mod life;
+#[path = "contract/looks.rs"]
+mod looks;
+#[path = "contract/made.rs"]
+mod made;
 #[path = "contract/names.rs"]
 mod names;
 #[path = "contract/networks.rs"]
@@ -55,8 +63,24 @@ contract! {
     life::a_stopped_container_is_not_revived_by_its_policy,
     life::every_restart_policy_is_read_back,
     life::a_restart_policy_changes_in_place,
+    life::limits_change_in_place,
+    drift::what_was_made_is_as_it_was_made,
+    drift::what_ran_and_was_stopped_is_still_as_it_was_made,
+    drift::limits_set_by_hand_are_read,
+    drift::a_network_that_is_left_is_found,
+    drift::a_further_network_is_found,
+    drift::a_new_name_is_found,
+    drift::what_somebody_made_anew_is_found_field_by_field,
+    drift::what_an_older_version_made_does_not_drift,
+    drift::the_author_is_read_back,
+    looks::a_hand_that_a_list_does_not_show_is_seen_by_its_event,
+    looks::who_hears_nothing_looks_at_everything,
+    looks::our_own_hand_is_looked_at,
+    looks::a_foreign_name_and_a_moved_tag_are_seen_in_later_rounds,
+    looks::what_vanished_is_gone_from_the_next_round,
     names::only_containers_with_all_labels_are_listed,
-    names::a_foreign_container_is_seen_by_its_name_alone,
+    names::without_labels_everybodys_containers_are_listed,
+    names::a_list_tells_what_inspect_tells,
     files::files_are_put_before_start_and_read_back,
     files::a_read_only_root_takes_no_files,
     files::a_file_that_is_not_there_is_gone,
@@ -72,6 +96,9 @@ contract! {
     events::nothing_is_lost_across_a_reconnect,
     events::what_others_do_wakes_nobody,
     events::a_cancelled_wait_loses_nothing,
+    events::an_event_names_what_it_touched,
+    events::a_network_that_comes_or_goes_is_named,
+    events::a_tag_that_moves_is_told,
     refusals::an_absent_image_is_gone_and_helped,
     refusals::an_absent_network_is_gone,
     refusals::a_taken_name_is_a_conflict,

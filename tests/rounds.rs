@@ -343,12 +343,12 @@ async fn a_network_that_is_replaced_by_an_open_one_is_told_in_every_round() {
     lab.round().await;
     lab.engine.remove_network("mcp_instances");
     lab.engine.add_open_network("mcp_instances");
+    lab.engine.clear_journal();
     let report = lab.round().await;
-    assert_eq!(
-        (report.steps.len(), report.notes.len()),
-        (0, 1),
-        "{report:#?}"
-    );
+    assert_eq!(report.notes.len(), 1, "{report:#?}");
+    // It stands on a network that is gone, and must not be moved to one that does not isolate.
+    assert!(matches!(outcome(&report, "alice"), Outcome::Failed(_)));
+    assert_eq!(lab.engine.journal(), Vec::<String>::new());
 }
 
 #[tokio::test]

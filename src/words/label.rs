@@ -12,6 +12,8 @@ pub const GENERATION: &str = "instanced.generation";
 pub const SPEC_VERSION: &str = "instanced.spec-version";
 /// The spec from which the container was created: normalised JSON, no secret in it.
 pub const SPEC: &str = "instanced.spec";
+/// The form of draft that made it: what a container of this spec is made like.
+pub const DRAFT_VERSION: &str = "instanced.draft-version";
 /// Which daemon made it: the id of its state directory.
 pub const AUTHOR: &str = "instanced.author";
 /// What starts the labels that a manifest must not set.
@@ -19,6 +21,8 @@ pub const RESERVED: [&str; 2] = ["instanced.", "traefik."];
 
 /// The form of spec that this version writes.
 pub const SPEC_VERSION_NOW: u32 = 1;
+/// The form of draft that this version makes. It rises when the same spec becomes another container.
+pub const DRAFT_VERSION_NOW: u32 = 1;
 
 /// `instanced-<manager>-<instance>-g<generation>`: a container's name.
 pub fn container_name(manager: &ManagerName, instance: &InstanceName, generation: u64) -> String {

@@ -11,10 +11,12 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use instanced::doors::engine::containers::{ChangeContainers as _, ReadContainers as _};
 use instanced::doors::engine::docker::Docker;
+use instanced::words::label;
+use instanced::words::quantity::Bytes;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use crate::lab::Lab;
+use crate::lab::{Hand, Lab};
 
 const TINY: &str = "instanced/tiny:1";
 /// With a health check every second.
@@ -75,17 +77,27 @@ impl DockerLab {
 
     /// Best effort: what cannot be removed is only untidy.
     async fn close(&self) {
-        let mine = self.engine.names(&self.prefix).await.unwrap_or_default();
-        for name in mine.keys() {
-            docker(&["rm", "--force", "--volumes", name]).await;
+        let all = self.engine.list(&[]).await.unwrap_or_default();
+        let ours = [
+            self.prefix.clone(),
+            format!("instanced-{}-", self.manager()),
+        ];
+        for found in all {
+            if ours.iter().any(|prefix| found.name.starts_with(prefix)) {
+                docker(&["rm", "--force", "--volumes", &found.id]).await;
+            }
         }
-        for volume in self
-            .engine
-            .volumes(&self.labels())
-            .await
-            .unwrap_or_default()
-        {
-            docker(&["volume", "rm", &volume]).await;
+        let manager = (label::MANAGER.to_owned(), self.manager().to_string());
+        for labels in [self.labels(), vec![manager]] {
+            for volume in self.engine.volumes(&labels).await.unwrap_or_default() {
+                docker(&["volume", "rm", &volume]).await;
+            }
+        }
+        // Docker makes an instance's own volumes itself, without labels.
+        let filter = format!("name={}", ours[1]);
+        let output = docker(&["volume", "ls", "--quiet", "--filter", &filter]).await;
+        for volume in String::from_utf8_lossy(&output.stdout).lines() {
+            docker(&["volume", "rm", volume]).await;
         }
         let mut guests = GUESTS.lock().await;
         *guests -= 1;
@@ -170,6 +182,46 @@ impl Lab for DockerLab {
 
     async fn drop_network(&self, name: &str) {
         docker(&["network", "rm", name]).await;
+    }
+
+    async fn hand(&self, container: &str, hand: Hand) {
+        match hand {
+            Hand::Join(network) => must(&["network", "connect", &network, container]).await,
+            Hand::Leave(network) => must(&["network", "disconnect", &network, container]).await,
+            Hand::Rename(name) => must(&["rename", container, &name]).await,
+            Hand::Limit(limits) => {
+                let bytes = |size: Option<Bytes>| size.map_or(0, |size| size.0).to_string();
+                let cpus = limits.cpus.map_or(0, |cpus| cpus.0);
+                let restart = serde_json::to_value(limits.restart).expect("a word");
+                must(&[
+                    "update",
+                    "--memory",
+                    &bytes(limits.memory),
+                    "--memory-swap",
+                    &bytes(limits.memory_swap),
+                    "--cpus",
+                    &format!("{}.{:09}", cpus / 1_000_000_000, cpus % 1_000_000_000),
+                    "--pids-limit",
+                    &limits.pids.unwrap_or(0).to_string(),
+                    "--restart",
+                    restart.as_str().expect("a word"),
+                    container,
+                ])
+                .await;
+            }
+        }
+    }
+
+    async fn remove_by_force(&self, container: &str) {
+        must(&["rm", "--force", container]).await;
+    }
+
+    async fn tag(&self, reference: &str) {
+        must(&["tag", TINY, reference]).await;
+    }
+
+    async fn untag(&self, reference: &str) {
+        must(&["rmi", reference]).await;
     }
 
     async fn file_facts(&self, container: &str, path: &str) -> String {

@@ -10,6 +10,7 @@ use instanced::doors::engine::docker::{Docker, DockerReader};
 use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Phase};
 
+use crate::events::touched;
 use crate::lab::Lab as _;
 use crate::real::{DockerLab, TINY_CHECKED, in_lab, must};
 
@@ -118,21 +119,23 @@ async fn health_checks_wake_only_by_their_verdict() {
             .insert("TINY_SLOW_START_MS".to_owned(), "1500".to_owned());
         let id = lab.run(&draft).await;
         assert_eq!(lab.look(&id).await.health, Some(Health::Starting));
-        let mut cursor = None;
-        let verdict = engine.changed(&labels, &mut cursor);
+        let mut cursor = engine.cursor().await.expect("a cursor");
+        let verdict = touched(engine, &labels, &mut cursor);
         tokio::time::timeout(Duration::from_secs(20), verdict)
             .await
             .expect("a verdict")
             .expect("told");
         while lab.look(&id).await.health != Some(Health::Healthy) {
-            let verdict = engine.changed(&labels, &mut cursor);
+            let verdict = touched(engine, &labels, &mut cursor);
             tokio::time::timeout(Duration::from_secs(20), verdict)
                 .await
                 .expect("a verdict")
                 .expect("told");
         }
-        let several_checks =
-            tokio::time::timeout(Duration::from_secs(4), engine.changed(&labels, &mut cursor));
+        let several_checks = tokio::time::timeout(
+            Duration::from_secs(4),
+            touched(engine, &labels, &mut cursor),
+        );
         assert!(
             several_checks.await.is_err(),
             "a check that changes nothing wakes nobody"
@@ -146,9 +149,9 @@ async fn a_network_that_is_left_by_hand_wakes() {
     in_lab(async |lab| {
         let (engine, labels) = (lab.engine(), lab.labels());
         let id = lab.run(&lab.draft("a")).await;
-        let mut cursor = None;
-        let wait = async |cursor: &mut Option<String>| {
-            tokio::time::timeout(Duration::from_secs(2), engine.changed(&labels, cursor)).await
+        let mut cursor = engine.cursor().await.expect("a cursor");
+        let wait = async |cursor: &mut String| {
+            tokio::time::timeout(Duration::from_secs(2), touched(engine, &labels, cursor)).await
         };
         while wait(&mut cursor).await.is_ok() {}
         must(&["network", "disconnect", lab.network(), &id]).await;

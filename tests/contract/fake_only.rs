@@ -16,7 +16,7 @@ async fn only_changing_calls_are_in_the_journal() {
     assert_eq!(engine.journal(), ["create ct-fake-a", "start ct-fake-a"]);
     engine.clear_journal();
     engine.list(&lab.labels()).await.expect("listed");
-    engine.names("").await.expect("names");
+    engine.inspect(&id).await.expect("inspected");
     assert!(engine.read_file(&id, "/none").await.is_err());
     assert!(engine.journal().is_empty());
 }
@@ -79,7 +79,7 @@ async fn outside_edits_are_seen_and_told() {
     let lab = FakeLab::new();
     let (engine, labels) = (lab.engine(), lab.labels());
     let id = lab.run(&lab.draft("a")).await;
-    let mut cursor = Some("0".to_owned());
+    let mut cursor = "0".to_owned();
     engine.changed(&labels, &mut cursor).await.expect("woken");
     engine.set_health(&id, Some(Health::Unhealthy));
     engine.changed(&labels, &mut cursor).await.expect("woken");
@@ -103,12 +103,22 @@ async fn an_image_is_pulled_once_it_is_published() {
     engine.publish_image("acme/x:1", "sha256:2");
     engine.pull("acme/x:1").await.expect("pulled");
     assert_eq!(
-        engine.image("acme/x:1").await.expect("asked").as_deref(),
+        engine
+            .image("acme/x:1")
+            .await
+            .expect("asked")
+            .map(|image| image.id)
+            .as_deref(),
         Some("sha256:2")
     );
     engine.tag_image("acme/x:1", "sha256:3");
     assert_eq!(
-        engine.image("acme/x:1").await.expect("asked").as_deref(),
+        engine
+            .image("acme/x:1")
+            .await
+            .expect("asked")
+            .map(|image| image.id)
+            .as_deref(),
         Some("sha256:3")
     );
 }

@@ -7,16 +7,31 @@ use instanced::doors::engine::containers::{
     ChangeContainers, Container, Draft, ReadContainers as _,
 };
 use instanced::words::manifest::Restart;
+use instanced::words::name::ManagerName;
+use instanced::words::observed::Limits;
 
 use crate::support::fake_containers::FakeContainers;
 
 /// The label that every container of a lab carries; its value is the lab's prefix.
 pub const LABEL: &str = "instanced.contract";
 
+/// What a person does to a container by hand.
+#[derive(Debug, Clone)]
+pub enum Hand {
+    /// Lets it join a network.
+    Join(String),
+    /// Lets it leave a network.
+    Leave(String),
+    /// Gives it another name.
+    Rename(String),
+    /// Sets other limits.
+    Limit(Limits),
+}
+
 /// An engine, and what a person beside it could do and see.
 pub trait Lab {
     /// The engine under test.
-    type Engine: ChangeContainers;
+    type Engine: ChangeContainers + Clone;
 
     /// The engine.
     fn engine(&self) -> &Self::Engine;
@@ -37,6 +52,14 @@ pub trait Lab {
     async fn add_foreign(&self, name: &str);
     /// Removes a network.
     async fn drop_network(&self, name: &str);
+    /// Does something to a container by hand.
+    async fn hand(&self, container: &str, hand: Hand);
+    /// Removes a container whatever it does; its named volumes stay.
+    async fn remove_by_force(&self, container: &str);
+    /// Gives the tiny image one more reference.
+    async fn tag(&self, reference: &str);
+    /// Takes a reference away.
+    async fn untag(&self, reference: &str);
     /// Mode, owner and group of a file, seen from inside.
     async fn file_facts(&self, container: &str, path: &str) -> String;
     /// Whether `from` can open a connection to the MCP port of `to`, which has this address.
@@ -45,6 +68,12 @@ pub trait Lab {
     /// The label filter for this lab's containers.
     fn labels(&self) -> Vec<(String, String)> {
         vec![(LABEL.to_owned(), self.prefix().to_owned())]
+    }
+
+    /// The manager of fleets of this lab.
+    fn manager(&self) -> ManagerName {
+        let name = self.prefix().trim_end_matches('-');
+        name.parse().expect("a prefix is a name")
     }
 
     /// A name of this lab.
@@ -86,8 +115,7 @@ pub trait Lab {
 
     /// The container of this id, if it is there.
     async fn find(&self, id: &str) -> Option<Container> {
-        let all = self.engine().list(&self.labels()).await.expect("listed");
-        all.into_iter().find(|found| found.id == id)
+        self.engine().inspect(id).await.expect("inspected")
     }
 
     /// The container of this id.
@@ -150,6 +178,29 @@ impl Lab for FakeLab {
 
     async fn drop_network(&self, name: &str) {
         self.engine.remove_network(name);
+    }
+
+    async fn hand(&self, container: &str, hand: Hand) {
+        match hand {
+            Hand::Join(network) => self.engine.connect(container, &network),
+            Hand::Leave(network) => self.engine.disconnect(container, &network),
+            Hand::Rename(name) => self.engine.rename(container, &name),
+            Hand::Limit(limits) => self.engine.update(container, limits),
+        }
+    }
+
+    async fn remove_by_force(&self, container: &str) {
+        self.engine.remove_by_force(container);
+    }
+
+    async fn tag(&self, reference: &str) {
+        let image = self.engine.image(Self::IMAGE).await.expect("asked");
+        self.engine
+            .tag_image(reference, &image.expect("the lab's image").id);
+    }
+
+    async fn untag(&self, reference: &str) {
+        self.engine.untag_image(reference);
     }
 
     async fn file_facts(&self, container: &str, path: &str) -> String {

@@ -2,7 +2,8 @@
 
 use instanced::doors::engine::containers::ChangeContainers as _;
 use instanced::words::manifest::Restart;
-use instanced::words::observed::Phase;
+use instanced::words::observed::{Limits, Phase};
+use instanced::words::quantity::{Bytes, Cpus};
 
 use crate::lab::Lab;
 
@@ -115,5 +116,27 @@ pub async fn a_restart_policy_changes_in_place(lab: &impl Lab) {
         let mut expected = before.clone();
         expected.limits.restart = restart;
         assert_eq!(lab.look(&id).await, expected);
+    }
+}
+
+pub async fn limits_change_in_place(lab: &impl Lab) {
+    let id = lab.run(&lab.draft("a")).await;
+    let mut expected = lab.look(&id).await;
+    for (memory, cpus, pids) in [(96, 250, 32), (48, 1_500, 128)] {
+        let memory = Some(Bytes::mib(memory));
+        expected.limits = Limits {
+            memory,
+            memory_swap: memory,
+            cpus: Some(Cpus(cpus * 1_000_000)),
+            pids: Some(pids),
+            restart: Restart::UnlessStopped,
+        };
+        let engine = lab.engine();
+        engine.set_limits(&id, &expected.limits).await.expect("set");
+        let found = lab.look(&id).await;
+        assert_eq!(
+            found, expected,
+            "and nothing else: not its id, not its start"
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 use instanced::doors::engine::containers::{ChangeContainers as _, ReadContainers as _};
 
+use instanced::words::observed::Phase;
+
 use crate::lab::Lab;
 
 pub async fn only_containers_with_all_labels_are_listed(lab: &impl Lab) {
@@ -29,26 +31,45 @@ pub async fn only_containers_with_all_labels_are_listed(lab: &impl Lab) {
     }
 }
 
-pub async fn a_foreign_container_is_seen_by_its_name_alone(lab: &impl Lab) {
+pub async fn without_labels_everybodys_containers_are_listed(lab: &impl Lab) {
     let (engine, foreign) = (lab.engine(), lab.name("foreign.1"));
     lab.add_foreign(&foreign).await;
     let ours = engine.create(&lab.draft("ours")).await.expect("created");
-    let names = engine.names(lab.prefix()).await.expect("names");
-    assert_eq!(
-        names.keys().collect::<Vec<_>>(),
-        [&foreign, &lab.name("ours")]
-    );
-    assert_eq!(names[&lab.name("ours")], ours);
+    let all = engine.list(&[]).await.expect("listed");
+    let id_of = |name: &str| {
+        let found = all.iter().find(|found| found.name == name);
+        &found.expect("it is listed").id
+    };
+    assert_eq!(*id_of(&lab.name("ours")), ours);
+    assert_ne!(*id_of(&foreign), ours);
     assert_eq!(engine.list(&lab.labels()).await.expect("listed").len(), 1);
-    let exact = engine.names(&foreign).await.expect("names");
-    assert_eq!(exact.len(), 1);
-    // A dot is a dot.
-    assert!(
-        engine
-            .names(&lab.name("foreign-"))
-            .await
-            .expect("names")
-            .is_empty()
-    );
-    assert!(engine.names("oreign").await.expect("names").is_empty());
+}
+
+pub async fn a_list_tells_what_inspect_tells(lab: &impl Lab) {
+    let engine = lab.engine();
+    let id = engine.create(&lab.draft("a")).await.expect("created");
+    let agree = async || {
+        let listed = engine.list(&lab.labels()).await.expect("listed").remove(0);
+        let inspected = lab.look(&id).await;
+        assert_eq!(listed.id, inspected.id);
+        assert_eq!(listed.name, inspected.name);
+        assert_eq!(listed.labels, inspected.labels);
+        assert_eq!(listed.phase, inspected.phase);
+        assert_eq!(listed.health, inspected.health);
+        assert_eq!(listed.image_id, inspected.image_id);
+        let networks = inspected.settings.networks.keys();
+        assert!(listed.networks.keys().eq(networks), "{:?}", listed.networks);
+        for (network, address) in &listed.networks {
+            assert_eq!(*address, inspected.addresses.get(network).copied());
+        }
+        listed
+    };
+    assert_eq!(agree().await.phase, Phase::Created);
+    engine.start(&id).await.expect("started");
+    let running = agree().await;
+    assert_eq!(running.phase, Phase::Running);
+    assert!(running.networks[lab.network()].is_some());
+    assert_eq!(agree().await, running, "what did not change is told alike");
+    lab.kill(&id).await;
+    assert_eq!(agree().await.phase, Phase::Exited(137));
 }

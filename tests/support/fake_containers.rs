@@ -1,24 +1,27 @@
 //! An engine of containers in memory: deterministic, and as honest as `tests/contract.rs` can make it.
 //!
 //! Clones share one world, like connections to one engine. Time is a counter. A test can refuse or lose the
-//! reply of any call, edit from outside, and read the journal of changing calls.
+//! reply of any call, edit from outside, and read the journals of changing and of reading calls.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use instanced::doors::engine::containers::{
-    ChangeContainers, Container, Draft, DraftFile, MountSource, NetworkFacts, ReadContainers,
+    ChangeContainers, Container, Draft, DraftFile, ImageFacts, MountSource, NetworkFacts,
+    ReadContainers, Summary, Touched,
 };
+use instanced::doors::engine::settings::ImageConfig;
 use instanced::doors::engine::{EngineError, ErrorClass};
 use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Limits, Phase};
 use tokio::sync::Notify;
 
+mod made;
 mod outside;
 mod world;
 
-use world::World;
+use world::{Event, World};
 
 /// The fake engine.
 #[derive(Clone, Default)]
@@ -48,6 +51,7 @@ impl FakeContainers {
                 .images
                 .insert((*image).to_owned(), world::image_id(image));
         }
+        world.add_network("bridge", false, &BTreeMap::new());
         world.add_network(network, true, &BTreeMap::new());
         drop(world);
         fake
@@ -78,6 +82,8 @@ impl FakeContainers {
                 None => "",
             };
             world.journal.push(format!("{operation}{note}"));
+        } else if call != "changed" {
+            world.reads.push(operation.clone());
         }
         let result = match fault {
             Some(Fault::Refuse(class)) => {
@@ -104,24 +110,25 @@ impl FakeContainers {
 }
 
 impl ReadContainers for FakeContainers {
-    async fn list(&self, labels: &Labels) -> Result<Vec<Container>, EngineError> {
-        self.call("list", "containers", false, |world| Ok(world.list(labels)))
-    }
-
-    async fn names(&self, prefix: &str) -> Result<BTreeMap<String, String>, EngineError> {
-        self.call("names", prefix, false, |world| {
-            let all = world.containers.values().map(|held| &held.facts);
-            let ours = all.filter(|facts| facts.name.starts_with(prefix));
-            Ok(ours
-                .map(|facts| (facts.name.clone(), facts.id.clone()))
-                .collect())
+    async fn list(&self, labels: &Labels) -> Result<Vec<Summary>, EngineError> {
+        self.call("list", "containers", false, |world| {
+            Ok(world.list(labels).into_iter().map(summary).collect())
         })
     }
 
-    async fn image(&self, reference: &str) -> Result<Option<String>, EngineError> {
-        self.call("image", reference, false, |world| {
-            Ok(world.images.get(reference).cloned())
+    async fn inspect(&self, container: &str) -> Result<Option<Container>, EngineError> {
+        self.call("inspect", container, false, |world| {
+            Ok(world.held(container).ok().map(|held| held.facts.clone()))
         })
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<ImageFacts>, EngineError> {
+        self.call(
+            "image",
+            reference,
+            false,
+            |world| Ok(world.image(reference)),
+        )
     }
 
     async fn networks(&self, name: &str) -> Result<Vec<NetworkFacts>, EngineError> {
@@ -147,28 +154,42 @@ impl ReadContainers for FakeContainers {
         })
     }
 
-    async fn changed(
-        &self,
-        labels: &Labels,
-        cursor: &mut Option<String>,
-    ) -> Result<(), EngineError> {
+    async fn cursor(&self) -> Result<String, EngineError> {
+        self.call("cursor", "events", false, |world| {
+            Ok(world.events.len().to_string())
+        })
+    }
+
+    async fn changed(&self, labels: &Labels, cursor: &mut String) -> Result<Touched, EngineError> {
         loop {
             let happened = self.happened.notified();
-            let woken = self.call("changed", "containers", false, |world| {
-                let end = world.events.len();
-                let since = cursor
-                    .as_ref()
-                    .map_or(end, |text| text.parse().expect("a cursor of ours"));
-                *cursor = Some(end.to_string());
-                Ok(world.events[since..]
-                    .iter()
-                    .any(|event| world::has(event, labels)))
+            let touched = self.call("changed", "containers", false, |world| {
+                let since = cursor.parse().expect("a cursor of ours");
+                *cursor = world.events.len().to_string();
+                Ok(world.touched(since, labels))
             })?;
-            if woken {
-                return Ok(());
+            if touched != Touched::default() {
+                return Ok(touched);
             }
             happened.await;
         }
+    }
+}
+
+/// As a list tells it.
+fn summary(facts: Container) -> Summary {
+    let runs = matches!(facts.phase, Phase::Running | Phase::Paused);
+    let networks = facts.settings.networks.into_keys();
+    Summary {
+        networks: networks
+            .map(|name| (name.clone(), facts.addresses.get(&name).copied()))
+            .collect(),
+        id: facts.id,
+        name: facts.name,
+        labels: facts.labels,
+        phase: facts.phase,
+        health: facts.health.filter(|_| runs),
+        image_id: facts.image_id,
     }
 }
 
@@ -193,6 +214,7 @@ impl ChangeContainers for FakeContainers {
             let found = world.registry.get(reference).cloned();
             let id = found.ok_or((ErrorClass::Gone, "not found: manifest unknown".to_owned()))?;
             world.images.insert(reference.to_owned(), id);
+            world.events.push(Event::Images);
             Ok(())
         });
         pulled.map_err(|error| error.with_help("check the name"))

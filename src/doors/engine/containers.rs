@@ -2,34 +2,35 @@
 //! happens; sequences of them are [`super::fleet`]'s. Docker's adapter and the fake of the tests implement
 //! this, and one contract suite runs on both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
 
 use super::EngineError;
+use super::settings::{ImageConfig, Settings};
 use crate::words::manifest::Restart;
 use crate::words::observed::{Health, Limits, Phase};
 
 /// Reading calls.
 pub trait ReadContainers: Send + Sync {
-    /// All containers, running or not, that carry all of `labels` (key and value), inspected. A container
-    /// that vanishes in between is left out.
+    /// All containers, running or not, that carry all of `labels` (key and value); without labels everybody's.
+    /// One call, however many there are.
     fn list(
         &self,
         labels: &[(String, String)],
-    ) -> impl Future<Output = Result<Vec<Container>, EngineError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Summary>, EngineError>> + Send;
 
-    /// Names of all containers that start with `prefix`, whoever's, with their ids.
-    fn names(
+    /// Everything about one container, by id or name; `None` when it is not there.
+    fn inspect(
         &self,
-        prefix: &str,
-    ) -> impl Future<Output = Result<BTreeMap<String, String>, EngineError>> + Send;
+        container: &str,
+    ) -> impl Future<Output = Result<Option<Container>, EngineError>> + Send;
 
-    /// The id of the image under a reference; `None` when the engine does not have it.
+    /// The image under a reference or id; `None` when the engine does not have it.
     fn image(
         &self,
         reference: &str,
-    ) -> impl Future<Output = Result<Option<String>, EngineError>> + Send;
+    ) -> impl Future<Output = Result<Option<ImageFacts>, EngineError>> + Send;
 
     /// Networks of exactly this name (an engine may have several).
     fn networks(
@@ -50,18 +51,24 @@ pub trait ReadContainers: Send + Sync {
         path: &str,
     ) -> impl Future<Output = Result<Vec<u8>, EngineError>> + Send;
 
-    /// Waits until something happens to a container with all of `labels` after `cursor`, and moves the cursor
-    /// past it: create, start, die, stop, kill, destroy, rename, pause, update, oom, a verdict of its health
-    /// check, a network joined or left. Several events at once are one return.
+    /// Where the engine's stream of events ends now: an opaque cursor to wait from.
+    fn cursor(&self) -> impl Future<Output = Result<String, EngineError>> + Send;
+
+    /// Waits until something happens after `cursor`, moves the cursor past it and tells what it touched:
     ///
-    /// The cursor is an opaque place in the engine's stream of events. `None` means from now on, and says
-    /// there when that was. May be cancelled: nothing is lost. Whoever lists first and waits later misses what
-    /// happened between, so have the cursor first. An error says that events may have been lost: list.
+    /// - a container with all of `labels`: create, start, die, stop, kill, destroy, rename, pause, update, oom,
+    ///   a verdict of its health check, a network joined or left;
+    /// - any image: pulled, loaded, tagged, untagged, deleted;
+    /// - any network: made, removed.
+    ///
+    /// Several events at once are one return. May be cancelled: nothing is lost. Whoever lists first and waits
+    /// later misses what happened between, so have the cursor first. An error says that events may have been
+    /// lost: list.
     fn changed(
         &self,
         labels: &[(String, String)],
-        cursor: &mut Option<String>,
-    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+        cursor: &mut String,
+    ) -> impl Future<Output = Result<Touched, EngineError>> + Send;
 }
 
 /// Changing calls. Removing or stopping what is gone already is a success.
@@ -115,8 +122,8 @@ pub trait ChangeContainers: ReadContainers {
         restart: Restart,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Sets everything that changes in place. Whether it was done, [`ReadContainers::list`] tells: some engines
-    /// say yes and do nothing.
+    /// Sets everything that changes in place. Whether it was done, [`ReadContainers::inspect`] tells: some
+    /// engines say yes and do nothing.
     fn set_limits(
         &self,
         container: &str,
@@ -125,6 +132,45 @@ pub trait ChangeContainers: ReadContainers {
 
     /// Removes a container that does not run, with its anonymous volumes.
     fn remove(&self, container: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+}
+
+/// What a list tells of a container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Its id.
+    pub id: String,
+    /// Its name, without a leading slash.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it is doing.
+    pub phase: Phase,
+    /// What its health check says, as far as a list tells that.
+    pub health: Option<Health>,
+    /// The id of its image, as the list writes it.
+    pub image_id: String,
+    /// The networks that it joined by name, with its address while it runs.
+    pub networks: BTreeMap<String, Option<IpAddr>>,
+}
+
+/// What events were about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Ids of containers. Some may be foreign: who looks at them anew learns nothing new.
+    pub containers: BTreeSet<String>,
+    /// Whether references to images may lead elsewhere now.
+    pub images: bool,
+    /// Names of networks that were made or removed.
+    pub networks: BTreeSet<String>,
+}
+
+/// An image as the engine reported it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageFacts {
+    /// Its id.
+    pub id: String,
+    /// What it says about containers made from it.
+    pub config: ImageConfig,
 }
 
 /// A container as the engine reported it.
@@ -150,6 +196,8 @@ pub struct Container {
     pub limits: Limits,
     /// How often the engine restarted it by itself since it was started last.
     pub restarts: u32,
+    /// Everything else that a draft decides.
+    pub settings: Settings,
 }
 
 /// A network as the engine reported it.

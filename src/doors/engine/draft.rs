@@ -14,7 +14,8 @@ const STOP_GRACE_SECS: u32 = 10;
 
 /// The container of one generation of `spec`.
 ///
-/// `with_secrets` mounts the generation's volume of secrets.
+/// `with_secrets` mounts the generation's volume of secrets. Who changes what a draft says reads
+/// [`label::DRAFT_VERSION_NOW`] first: what older versions made must not look like somebody's hand.
 pub fn draft(manager: &ManagerName, spec: &Spec, generation: u64, with_secrets: bool) -> Draft {
     Draft {
         name: label::container_name(manager, &spec.name, generation),
@@ -63,6 +64,10 @@ fn labels(manager: &ManagerName, spec: &Spec, generation: u64) -> BTreeMap<Strin
     labels.insert(
         label::SPEC_VERSION.to_owned(),
         label::SPEC_VERSION_NOW.to_string(),
+    );
+    labels.insert(
+        label::DRAFT_VERSION.to_owned(),
+        label::DRAFT_VERSION_NOW.to_string(),
     );
     labels
 }

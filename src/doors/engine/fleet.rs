@@ -5,21 +5,28 @@
 //! is the instance, older ones are superseded. What may fail without harm (pull, create, put secrets)
 //! comes before what cannot be taken back (stop, remove).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-
-use super::containers::{ChangeContainers, Container, NetworkFacts, ReadContainers};
-use super::{Engine, EngineError, ErrorClass, Observe, Secrets, draft};
+use super::containers::{ChangeContainers, Container, NetworkFacts, ReadContainers, Touched};
+use super::{Engine, EngineError, ErrorClass, Secrets, draft};
 use crate::decisions::plan::{Action, Retired, Step};
 use crate::words::config::{Isolation, Network};
 use crate::words::label;
-use crate::words::manifest::{Pull, ReplaceOrder, Restart};
+use crate::words::manifest::{ReplaceOrder, Restart};
 use crate::words::name::{InstanceName, ManagerName};
-use crate::words::observed::{Applied, Foreign, Generation, Health, Limits, Observed, Phase};
-use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
+use crate::words::observed::{Health, Limits, Phase};
+use crate::words::secret::DIRECTORY;
 use crate::words::spec::Spec;
+
+mod fetch;
+mod observe;
+mod seen;
+
+use fetch::Pulls;
+use observe::generation_number;
+use seen::Seen;
 
 /// How long a new generation may take to become healthy before the old one stops.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
@@ -35,6 +42,8 @@ pub struct Fleet<C> {
     manager: ManagerName,
     network: Network,
     author: Option<String>,
+    seen: Arc<Seen>,
+    pulls: Arc<Pulls>,
 }
 
 impl<C: ReadContainers> Fleet<C> {
@@ -45,16 +54,16 @@ impl<C: ReadContainers> Fleet<C> {
             manager,
             network,
             author: None,
+            seen: Arc::default(),
+            pulls: Arc::default(),
         }
     }
 
-    /// The same, whose containers bear this id of a state directory.
+    /// What this fleet creates says whose work it is: the id of a state directory.
     #[must_use]
-    pub fn with_author(self, author: String) -> Self {
-        Self {
-            author: Some(author),
-            ..self
-        }
+    pub fn with_author(mut self, author: String) -> Self {
+        self.author = Some(author);
+        self
     }
 
     fn labels(&self) -> Vec<(String, String)> {
@@ -65,7 +74,13 @@ impl<C: ReadContainers> Fleet<C> {
         let mut labels = self.labels();
         labels.push((label::INSTANCE.to_owned(), instance.to_string()));
         let all = self.containers.list(&labels).await?;
-        Ok(all.into_iter().max_by_key(generation_number))
+        let newest = all
+            .into_iter()
+            .max_by_key(|found| generation_number(&found.labels));
+        match newest {
+            Some(newest) => self.containers.inspect(&newest.id).await,
+            None => Ok(None),
+        }
     }
 
     /// One that is not there yet is fine: it is made when the first instance needs it.
@@ -96,132 +111,6 @@ impl<C: ReadContainers> Fleet<C> {
     }
 }
 
-impl<C: ReadContainers> Observe for Fleet<C> {
-    async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
-        let listed = self.containers.list(&self.labels()).await?;
-        let prefix = format!("instanced-{}-", self.manager);
-        let mut foreign = self.containers.names(&prefix).await?;
-        let mut instances: BTreeMap<InstanceName, Vec<Generation>> = BTreeMap::new();
-        for container in &listed {
-            // Without a legible name it is nobody's instance: left alone, and its name counts as taken.
-            let name = container
-                .labels
-                .get(label::INSTANCE)
-                .and_then(|name| name.parse().ok());
-            let Some(name) = name else { continue };
-            foreign.remove(&container.name);
-            instances
-                .entry(name)
-                .or_default()
-                .push(self.generation(container));
-        }
-        for generations in instances.values_mut() {
-            generations.sort_by(|a, b| (a.number, &a.id).cmp(&(b.number, &b.id)));
-        }
-        let used: BTreeSet<_> = instances
-            .iter()
-            .flat_map(|(name, all)| all.iter().map(move |g| (name, g.number)))
-            .map(|(name, number)| label::secrets_volume(&self.manager, name, number))
-            .collect();
-        let mut leftovers = self.containers.volumes(&self.labels()).await?;
-        leftovers.retain(|volume| !used.contains(volume));
-        let mut known = BTreeMap::new();
-        for reference in images {
-            if let Some(id) = self.containers.image(reference).await? {
-                known.insert(reference.clone(), id);
-            }
-        }
-        let foreign = foreign.into_iter().filter_map(|(name, id)| {
-            let generation = name.strip_prefix(&prefix)?.to_owned();
-            Some((
-                generation,
-                Foreign {
-                    name,
-                    what: format!("container {id:.12}"),
-                },
-            ))
-        });
-        let networks = self.containers.networks(&self.network.name).await?;
-        let ground = self
-            .check_networks(&networks)
-            .err()
-            .map(|error| error.to_string());
-        Ok(Observed {
-            instances,
-            foreign: foreign.collect(),
-            ground,
-            images: known,
-            leftovers,
-        })
-    }
-
-    async fn read_secret(
-        &self,
-        instance: &InstanceName,
-        secret: &SecretName,
-    ) -> Result<Option<SecretValue>, EngineError> {
-        let Some(container) = self.newest(instance).await? else {
-            return Ok(None);
-        };
-        match self
-            .containers
-            .read_file(&container.id, &format!("{DIRECTORY}/{secret}"))
-            .await
-        {
-            Ok(value) => Ok(Some(SecretValue::new(value))),
-            Err(error) if error.class == ErrorClass::Gone => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl<C: ReadContainers> Fleet<C> {
-    fn generation(&self, container: &Container) -> Generation {
-        Generation {
-            id: container.id.clone(),
-            name: container.name.clone(),
-            number: generation_number(container),
-            applied: applied(&container.labels),
-            phase: container.phase,
-            health: container.health,
-            image_id: container.image_id.clone(),
-            address: container.addresses.get(&self.network.name).copied(),
-            started: container.started,
-            limits: container.limits,
-            drift: Vec::new(),
-            author: container.labels.get(label::AUTHOR).cloned(),
-            restarts: container.restarts,
-        }
-    }
-}
-
-/// 0 for a label that is no number: below every real one.
-fn generation_number(container: &Container) -> u64 {
-    container
-        .labels
-        .get(label::GENERATION)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0)
-}
-
-fn applied(labels: &BTreeMap<String, String>) -> Applied {
-    let version = labels
-        .get(label::SPEC_VERSION)
-        .and_then(|v| v.parse::<u32>().ok());
-    match version {
-        Some(version) if version > label::SPEC_VERSION_NOW => return Applied::Newer(version),
-        Some(_) => {}
-        None => return Applied::Unreadable(format!("no label {}", label::SPEC_VERSION)),
-    }
-    let Some(text) = labels.get(label::SPEC) else {
-        return Applied::Unreadable(format!("no label {}", label::SPEC));
-    };
-    match serde_json::from_str(text) {
-        Ok(spec) => Applied::Spec(spec),
-        Err(error) => Applied::Unreadable(format!("label {}: {error}", label::SPEC)),
-    }
-}
-
 impl<C: ChangeContainers> Engine for Fleet<C> {
     async fn prepare(&self) -> Result<(), EngineError> {
         let name = &self.network.name;
@@ -232,6 +121,7 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
             self.containers
                 .create_network(name, strict, &labels)
                 .await?;
+            self.seen.mark_networks();
             networks = self.containers.networks(name).await?;
         }
         if networks.is_empty() {
@@ -242,12 +132,14 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
 
     async fn tidy(&self, leftovers: &[String]) -> Result<(), EngineError> {
         for volume in leftovers {
+            self.seen.mark_volumes();
             self.containers.remove_volume(volume).await?;
         }
         Ok(())
     }
 
     async fn perform(&self, step: &Step, secrets: &Secrets) -> Result<(), EngineError> {
+        let _marked = Hand::lay(&self.seen, &step.action);
         match &step.action {
             Action::Create {
                 generation,
@@ -287,25 +179,90 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
     }
 
     async fn refresh(&self, images: &BTreeSet<String>) -> Vec<EngineError> {
-        let pulls: Vec<_> = images
-            .iter()
-            .map(|image| self.containers.pull(image))
-            .collect();
-        let mut done = futures_util::stream::iter(pulls).buffer_unordered(PULLS);
-        let mut failed = Vec::new();
-        while let Some(pulled) = done.next().await {
-            failed.extend(pulled.err());
-        }
-        failed
+        self.pull_all(images).await
     }
 
     async fn changed(&self, cursor: &mut Option<String>) -> Result<(), EngineError> {
-        self.containers.changed(&self.labels(), cursor).await
+        loop {
+            if cursor.is_none() || !self.seen.hears() {
+                // Have the place first: what happens from here on is told.
+                let place = self.containers.cursor().await?;
+                self.seen.set_hears(true);
+                match cursor {
+                    None => *cursor = Some(place),
+                    // What happened while nobody listened may be lost for ever: a round is due.
+                    Some(_) => return Ok(()),
+                }
+            }
+            let place = cursor.as_mut().expect("set above");
+            match self.containers.changed(&self.labels(), place).await {
+                Ok(touched) if self.note(&touched) => return Ok(()),
+                Ok(_) => {}
+                Err(error) => {
+                    self.seen.set_hears(false);
+                    return Err(error);
+                }
+            }
+        }
     }
 }
 
-/// Registries that are asked at the same time.
-const PULLS: usize = 4;
+impl<C> Fleet<C> {
+    /// What events touched must be looked at again. Whether any of it concerns us.
+    fn note(&self, touched: &Touched) -> bool {
+        self.seen.mark_containers(&touched.containers);
+        if touched.images {
+            self.seen.mark_images();
+        }
+        let network = touched.networks.contains(&self.network.name);
+        if network {
+            self.seen.mark_networks();
+        }
+        network || touched.images || !touched.containers.is_empty()
+    }
+}
+
+/// Our own hand on containers: whatever was known of them is marked when it is laid on and when it is taken off,
+/// also by a failure or in the middle of a call.
+struct Hand<'a> {
+    seen: &'a Seen,
+    ids: Vec<String>,
+    volumes: bool,
+}
+
+impl<'a> Hand<'a> {
+    fn lay(seen: &'a Seen, action: &Action) -> Self {
+        let (ids, volumes) = match action {
+            Action::Start { target, .. }
+            | Action::Stop { target }
+            | Action::Update { target, .. }
+            | Action::Restart { target } => (vec![target.id.clone()], false),
+            Action::Create { discard: many, .. }
+            | Action::Replace { retire: many, .. }
+            | Action::Remove { targets: many } => {
+                (many.iter().map(|old| old.id.clone()).collect(), true)
+            }
+            Action::Held => (Vec::new(), false),
+        };
+        let hand = Self { seen, ids, volumes };
+        hand.mark();
+        hand
+    }
+
+    fn mark(&self) {
+        self.seen.mark_containers(&self.ids);
+        if self.volumes {
+            self.seen.mark_volumes();
+        }
+    }
+}
+
+impl Drop for Hand<'_> {
+    fn drop(&mut self) {
+        self.mark();
+    }
+}
+
 /// Between TERM and KILL.
 const STOP_SECS: u32 = 10;
 
@@ -314,8 +271,7 @@ impl<C: ChangeContainers> Fleet<C> {
     async fn update(&self, target: &Retired, spec: &Spec) -> Result<(), EngineError> {
         let wanted = Limits::of(spec);
         self.containers.set_limits(&target.id, &wanted).await?;
-        let all = self.containers.list(&self.labels()).await?;
-        let found = all.into_iter().find(|container| container.id == target.id);
+        let found = self.containers.inspect(&target.id).await?;
         match found.map(|container| container.limits) {
             Some(limits) if limits == wanted => Ok(()),
             Some(_) => {
@@ -369,21 +325,6 @@ impl<C: ChangeContainers> Fleet<C> {
                 Err(error)
             }
             other => other,
-        }
-    }
-
-    async fn fetch(&self, spec: &Spec) -> Result<(), EngineError> {
-        let present = self.containers.image(&spec.image).await?.is_some();
-        match spec.pull {
-            Pull::Always => self.containers.pull(&spec.image).await,
-            Pull::Missing if !present => self.containers.pull(&spec.image).await,
-            Pull::Never if !present => {
-                let operation = format!("find image {}", spec.image);
-                let detail = "the engine does not have it, and `pull: never` forbids to fetch it";
-                Err(EngineError::new(operation, ErrorClass::Permanent, detail)
-                    .with_help("build or pull it, or write `pull: missing`"))
-            }
-            Pull::Missing | Pull::Never => Ok(()),
         }
     }
 

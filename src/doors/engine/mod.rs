@@ -14,7 +14,9 @@ use crate::words::secret::{SecretName, SecretValue};
 pub mod containers;
 pub mod docker;
 pub mod draft;
+mod drift;
 pub mod fleet;
+pub mod settings;
 mod traefik;
 
 /// The values of one instance's secrets.
@@ -64,7 +66,7 @@ pub trait Engine: Observe {
 }
 
 /// What went wrong with an engine's call.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{operation}: {detail}")]
 pub struct EngineError {
     /// What was tried, with its subject: `create container instanced-default-alice-g1`.

@@ -1,6 +1,9 @@
 //! What a test does to the fake engine that the daemon does not: prepare, break, edit by hand, look.
 
-use super::{BTreeMap, Container, Draft, FakeContainers, Fault, Health, Phase, Restart, world};
+use super::{
+    BTreeMap, Container, Draft, Event, FakeContainers, Fault, Health, ImageConfig, Limits, Phase,
+    Restart, world,
+};
 
 impl FakeContainers {
     /// The changing calls so far, each with its subject: `start instanced-default-alice-g1`.
@@ -13,18 +16,23 @@ impl FakeContainers {
         self.world().journal.clear();
     }
 
+    /// The reading calls since they were forgotten last, each with its subject; waits for events are none.
+    pub fn take_reads(&self) -> Vec<String> {
+        std::mem::take(&mut self.world().reads)
+    }
+
     /// Lets a call (a method's name) go wrong, after `well` of its calls went well. Once.
     pub fn fail(&self, call: &str, well: usize, fault: Fault) {
         self.world().faults.push((call.to_owned(), well, fault));
     }
 
-    /// All containers, whoever's.
     /// From after so many changing calls on, every call fails and does nothing, as if the caller had died
     /// there. `None` ends that.
     pub fn cut_after(&self, calls: Option<usize>) {
         self.world().calls_left = calls;
     }
 
+    /// All containers, whoever's.
     pub fn all(&self) -> Vec<Container> {
         self.world().list(&[])
     }
@@ -45,9 +53,46 @@ impl FakeContainers {
 
     /// An image appears, or its tag moves.
     pub fn tag_image(&self, reference: &str, id: &str) {
+        let mut world = self.world();
+        world.images.insert(reference.to_owned(), id.to_owned());
+        world.events.push(Event::Images);
+        drop(world);
+        self.happened.notify_waiters();
+    }
+
+    /// A tag goes.
+    pub fn untag_image(&self, reference: &str) {
+        let mut world = self.world();
+        world.images.remove(reference);
+        world.events.push(Event::Images);
+        drop(world);
+        self.happened.notify_waiters();
+    }
+
+    /// What the image of this id says.
+    pub fn set_image_config(&self, id: &str, config: ImageConfig) {
+        self.world().configs.insert(id.to_owned(), config);
+    }
+
+    /// Somebody changes limits by hand.
+    pub fn update(&self, container: &str, limits: Limits) {
+        self.edit(container, |facts| facts.limits = limits);
+    }
+
+    /// Somebody lets a container join a network.
+    pub fn connect(&self, container: &str, network: &str) {
         self.world()
-            .images
-            .insert(reference.to_owned(), id.to_owned());
+            .join(container, network)
+            .expect("the test named a container");
+        self.edit(container, |_| {});
+    }
+
+    /// Somebody lets a container leave a network.
+    pub fn disconnect(&self, container: &str, network: &str) {
+        self.edit(container, |facts| {
+            facts.addresses.remove(network);
+            facts.settings.networks.remove(network);
+        });
     }
 
     /// An image can be pulled from now on.
@@ -124,9 +169,6 @@ impl FakeContainers {
             .images
             .entry("foreign:1".to_owned())
             .or_insert_with(|| world::image_id("foreign:1"));
-        if world.networks_named("bridge").is_empty() {
-            world.add_network("bridge", false, &BTreeMap::new());
-        }
         let id = world
             .create(&foreign(name))
             .expect("the test gave a free name");
@@ -135,14 +177,18 @@ impl FakeContainers {
         self.happened.notify_waiters();
     }
 
-    /// Somebody removes a network by hand.
     /// A bridge on which containers reach each other.
     pub fn add_open_network(&self, name: &str) {
         self.world().add_network(name, false, &BTreeMap::new());
     }
 
+    /// Somebody removes a network by hand.
     pub fn remove_network(&self, name: &str) {
-        self.world().networks.retain(|(network, _)| network != name);
+        let mut world = self.world();
+        world.networks.retain(|(network, _)| network != name);
+        world.events.push(Event::Network(name.to_owned()));
+        drop(world);
+        self.happened.notify_waiters();
     }
 
     /// Whether one running container could open a connection to another.

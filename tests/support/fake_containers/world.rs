@@ -1,10 +1,11 @@
 //! What the fake engine holds, and the rules it keeps.
 
 use super::{
-    BTreeMap, Container, Draft, DraftFile, ErrorClass, Fault, IpAddr, Ipv4Addr, Labels,
-    MountSource, NetworkFacts, Phase,
+    BTreeMap, Container, Draft, DraftFile, ErrorClass, Fault, ImageFacts, IpAddr, Ipv4Addr, Labels,
+    MountSource, NetworkFacts, Phase, Touched, made,
 };
 
+use instanced::doors::engine::settings::ImageConfig;
 use instanced::words::observed::Limits;
 use instanced::words::quantity::{Bytes, Cpus};
 
@@ -26,13 +27,24 @@ pub(super) struct World {
     pub(super) images: BTreeMap<String, String>,
     /// What can be pulled: reference to id.
     pub(super) registry: BTreeMap<String, String>,
-    /// The labels of the container that each event was about.
-    pub(super) events: Vec<BTreeMap<String, String>>,
+    /// What images say, by id; those that are not here say little.
+    pub(super) configs: BTreeMap<String, ImageConfig>,
+    pub(super) events: Vec<Event>,
     pub(super) journal: Vec<String>,
+    /// The reading calls, without waits for events.
+    pub(super) reads: Vec<String>,
     /// Call, how many of it go well before, and what then goes wrong.
     pub(super) faults: Vec<(String, usize, Fault)>,
     /// How many changing calls still come through before none does any more.
     pub(super) calls_left: Option<usize>,
+}
+
+/// What an event is about.
+pub(super) enum Event {
+    /// A container, with its labels then.
+    Container(String, BTreeMap<String, String>),
+    Images,
+    Network(String),
 }
 
 /// A container, and what it was made from.
@@ -129,6 +141,51 @@ impl World {
             .collect()
     }
 
+    pub(super) fn image(&self, reference: &str) -> Option<ImageFacts> {
+        let named = self.images.get(reference);
+        let id = named.or_else(|| self.images.values().find(|id| *id == reference))?;
+        let config = self.configs.get(id).cloned();
+        Some(ImageFacts {
+            id: id.clone(),
+            config: config.unwrap_or_else(made::plain_image),
+        })
+    }
+
+    /// What happened since, to whoever has these labels, to images and to networks.
+    pub(super) fn touched(&self, since: usize, labels: &Labels) -> Touched {
+        let mut touched = Touched::default();
+        for event in &self.events[since..] {
+            match event {
+                Event::Container(id, of) if has(of, labels) => {
+                    touched.containers.insert(id.clone());
+                }
+                Event::Container(..) => {}
+                Event::Images => touched.images = true,
+                Event::Network(name) => {
+                    touched.networks.insert(name.clone());
+                }
+            }
+        }
+        touched
+    }
+
+    /// A container leaves a network or joins one; `None` for the address while it does not run.
+    pub(super) fn join(&mut self, container: &str, network: &str) -> Result<(), Refusal> {
+        let id = self
+            .networks_named(network)
+            .first()
+            .map(|facts| facts.id.clone());
+        let tick = self.tick();
+        let held = self.held(container)?;
+        if held.runs() {
+            let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + tick));
+            held.facts.addresses.insert(network.to_owned(), address);
+        }
+        let id = id.filter(|_| held.runs());
+        held.facts.settings.networks.insert(network.to_owned(), id);
+        Ok(())
+    }
+
     pub(super) fn networks_named(&self, name: &str) -> Vec<NetworkFacts> {
         let named = self.networks.iter().filter(|(network, _)| network == name);
         named.map(|(_, facts)| facts.clone()).collect()
@@ -148,12 +205,14 @@ impl World {
             labels: labels.clone(),
         };
         self.networks.push((name.to_owned(), facts));
+        self.events.push(Event::Network(name.to_owned()));
     }
 
     /// Something happened to a container.
     pub(super) fn tell(&mut self, container: &str) {
         if let Ok(id) = self.id_of(container) {
-            self.events.push(self.containers[&id].facts.labels.clone());
+            let labels = self.containers[&id].facts.labels.clone();
+            self.events.push(Event::Container(id, labels));
         }
     }
 
@@ -190,10 +249,11 @@ impl World {
             self.volumes.entry(name).or_insert(unlabelled);
         }
         let id = format!("{:064x}", self.tick());
+        let image = self.image(&image_id).expect("found above").config;
         let facts = Container {
             id: id.clone(),
             name: draft.name.clone(),
-            labels: draft.labels.clone(),
+            labels: made::labels(draft, &image),
             phase: Phase::Created,
             health: None,
             image_id,
@@ -207,6 +267,7 @@ impl World {
                 restart: draft.restart,
             },
             restarts: 0,
+            settings: made::settings(draft, &image),
         };
         let held = Held {
             facts,
@@ -230,8 +291,10 @@ impl World {
             Phase::Created | Phase::Restarting | Phase::Exited(_) => {
                 held.facts.phase = Phase::Running;
                 held.facts.started = jiff::Timestamp::from_second(i64::from(tick)).ok();
-                let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + tick));
-                held.facts.addresses = BTreeMap::from([(held.draft.network.clone(), address)]);
+                let networks: Vec<_> = held.facts.settings.networks.keys().cloned().collect();
+                for network in networks {
+                    self.join(container, &network)?;
+                }
             }
         }
         self.tell(container);

@@ -11,7 +11,7 @@ use bollard::query_parameters::{
 };
 use futures_util::TryStreamExt as _;
 
-use super::super::containers::{ChangeContainers, Draft, DraftFile};
+use super::super::containers::{ChangeContainers, Draft, DraftFile, ReadContainers as _};
 use super::super::{EngineError, ErrorClass};
 use super::error::{
     CHANGE_LIMIT, PULL_SILENCE, READ_LIMIT, call, classify, gone, short, silent, unless,
@@ -190,7 +190,7 @@ impl ChangeContainers for Docker {
 impl Docker {
     /// A paused container refuses to be started; `refusal` is handed back when it is something else.
     async fn thaw(&self, container: &str, refusal: EngineError) -> Result<(), EngineError> {
-        let found = self.reader.inspect(container.to_owned()).await?;
+        let found = self.reader.inspect(container).await?;
         if found.is_none_or(|found| found.phase != Phase::Paused) {
             return Err(refusal);
         }

@@ -10,7 +10,7 @@ use super::super::containers::{Draft, DraftMount, MountSource};
 use super::facts;
 
 /// Bounds of a container's log where the engine writes plain files; it has none of its own.
-const LOG_OPTIONS: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
+pub(super) const LOG_OPTIONS: [(&str, &str); 2] = [("max-size", "10m"), ("max-file", "3")];
 
 /// The request that creates a container on the network with this id.
 pub(super) fn body(draft: &Draft, network_id: &str, log_driver: &str) -> ContainerCreateBody {

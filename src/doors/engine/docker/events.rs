@@ -4,7 +4,7 @@
 //! happened at it or later. The stream stays open between two waits, because an engine remembers only its last
 //! 256 events (health checks among them); it is opened anew where it broke or does not stand at the cursor.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use bollard::models::{EventMessage, EventMessageTypeEnum as Kind};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
+use super::super::containers::{ReadContainers as _, Touched};
 use super::super::{EngineError, ErrorClass};
 use super::DockerReader;
 use super::error::{READ_LIMIT, call, classify};
@@ -40,11 +41,17 @@ const ACTIONS: [&str; 17] = [
     "connect",
     "disconnect",
 ];
+/// After which a reference may lead to another image, or to none.
+const IMAGE_ACTIONS: [&str; 8] = [
+    "pull", "load", "import", "build", "tag", "untag", "delete", "remove",
+];
 
 /// An open stream, and the place up to which it was read.
 pub(super) struct Held {
     stream: Pin<Box<dyn Stream<Item = Result<EventMessage, Error>> + Send>>,
     place: i64,
+    /// Whether containers that it told of are ours: events of networks carry no labels.
+    ours: HashMap<String, bool>,
 }
 
 /// A stream in use. Dropped, it goes back for the next wait, also when the wait was cancelled.
@@ -53,30 +60,71 @@ struct Borrowed<'a> {
     held: Option<Held>,
 }
 
-/// Waits for a change of a container with all of `labels` after `cursor`.
+/// What an event means for who waits.
+enum Concern {
+    Nothing,
+    /// A container that has the labels.
+    Container(String),
+    /// A container of which only its id is known.
+    Perhaps(String),
+    Images,
+    /// A network was made or removed.
+    Network(String),
+}
+
+/// Waits for a change after `cursor`.
 pub(super) async fn changed(
     reader: &DockerReader,
     labels: &[(String, String)],
-    cursor: &mut Option<String>,
-) -> Result<(), EngineError> {
-    let since = match cursor.as_deref() {
-        Some(text) => parse(text)?,
-        None => now(reader).await?,
-    };
-    *cursor = Some(format(since));
+    cursor: &mut String,
+) -> Result<Touched, EngineError> {
+    let since = parse(cursor)?;
     let mut stream = Borrowed::take(reader, since);
+    let mut touched = Touched::default();
     loop {
         let event = stream.next().await?;
         // The cursor moves only when the event is dealt with: a wait may be cancelled at any await.
-        let concerned = concerns(reader, labels, &event).await?;
-        if concerned {
-            stream.skip_ready();
+        match stream.weigh(labels, &event) {
+            Concern::Perhaps(id) => {
+                // Gone again: its own events tell that.
+                let found = reader.inspect(&id).await?;
+                let ours = found.is_some_and(|found| has_all(&found.labels, labels));
+                stream.note(id.clone(), ours);
+                if ours {
+                    touched.containers.insert(id);
+                }
+            }
+            concern => add(&mut touched, concern),
         }
-        *cursor = stream.place().map(format);
-        if concerned {
-            return Ok(());
+        if touched != Touched::default() {
+            stream.gather_ready(labels, &mut touched);
+        }
+        if let Some(place) = stream.place() {
+            *cursor = format(place);
+        }
+        if touched != Touched::default() {
+            return Ok(touched);
         }
     }
+}
+
+fn add(touched: &mut Touched, concern: Concern) {
+    match concern {
+        Concern::Nothing => {}
+        Concern::Container(id) | Concern::Perhaps(id) => {
+            touched.containers.insert(id);
+        }
+        Concern::Images => touched.images = true,
+        Concern::Network(name) => {
+            touched.networks.insert(name);
+        }
+    }
+}
+
+fn has_all(found: &BTreeMap<String, String>, labels: &[(String, String)]) -> bool {
+    labels
+        .iter()
+        .all(|(key, value)| found.get(key) == Some(value))
 }
 
 impl<'a> Borrowed<'a> {
@@ -107,14 +155,72 @@ impl<'a> Borrowed<'a> {
         Err(error)
     }
 
-    /// Reads what is there already: a burst of events is one wake.
-    fn skip_ready(&mut self) {
-        let Some(held) = self.held.as_mut() else {
-            return;
-        };
+    /// Reads what is there already: a burst of events is one wake. Nobody is asked about any of it, so a
+    /// container of which only the id is known counts as touched.
+    fn gather_ready(&mut self, labels: &[(String, String)], touched: &mut Touched) {
         // A broken stream ends this too, and is told by the next wait.
-        while let Some(Some(Ok(event))) = held.stream.next().now_or_never() {
+        while let Some(held) = self.held.as_mut()
+            && let Some(Some(Ok(event))) = held.stream.next().now_or_never()
+        {
             held.advance(&event);
+            add(touched, self.weigh(labels, &event));
+        }
+    }
+
+    fn note(&mut self, container: String, ours: bool) {
+        if let Some(held) = self.held.as_mut() {
+            held.ours.insert(container, ours);
+        }
+    }
+
+    /// What an event is about, by what it says itself and what was learnt before.
+    fn weigh(&mut self, labels: &[(String, String)], event: &EventMessage) -> Concern {
+        let empty = HashMap::new();
+        let actor = event.actor.as_ref();
+        let attributes = actor
+            .and_then(|actor| actor.attributes.as_ref())
+            .unwrap_or(&empty);
+        let id = actor.and_then(|actor| actor.id.clone());
+        let action = event.action.as_deref().unwrap_or_default();
+        let is_any = |known: &[&str]| known.iter().any(|known| action.starts_with(known));
+        match event.typ {
+            Some(Kind::CONTAINER) => {
+                let Some(id) = id.filter(|_| is_any(&ACTIONS)) else {
+                    return Concern::Nothing;
+                };
+                let ours = labels
+                    .iter()
+                    .all(|(key, value)| attributes.get(key) == Some(value));
+                if let Some(held) = self.held.as_mut() {
+                    if matches!(action, "destroy" | "remove") {
+                        held.ours.remove(&id);
+                    } else {
+                        held.ours.insert(id.clone(), ours);
+                    }
+                }
+                if ours {
+                    Concern::Container(id)
+                } else {
+                    Concern::Nothing
+                }
+            }
+            Some(Kind::NETWORK) => {
+                let named = || attributes.get("name").cloned().or(id).unwrap_or_default();
+                match attributes.get("container") {
+                    None if is_any(&["create", "destroy", "remove"]) => Concern::Network(named()),
+                    None => Concern::Nothing,
+                    Some(container) => {
+                        let known = self.held.as_ref().and_then(|held| held.ours.get(container));
+                        match known {
+                            Some(true) => Concern::Container(container.clone()),
+                            Some(false) => Concern::Nothing,
+                            None => Concern::Perhaps(container.clone()),
+                        }
+                    }
+                }
+            }
+            Some(Kind::IMAGE) if is_any(&IMAGE_ACTIONS) => Concern::Images,
+            _ => Concern::Nothing,
         }
     }
 
@@ -146,8 +252,8 @@ impl Held {
 fn open(reader: &DockerReader, since: i64) -> Held {
     // No filter by label: events of networks carry no label of the container.
     let filters = HashMap::from([
-        ("type", vec!["container", "network"]),
-        ("event", ACTIONS.to_vec()),
+        ("type", vec!["container", "network", "image"]),
+        ("event", [&ACTIONS[..], &IMAGE_ACTIONS].concat()),
     ]);
     let options = EventsOptionsBuilder::default()
         .since(&format(since))
@@ -158,57 +264,19 @@ fn open(reader: &DockerReader, since: i64) -> Held {
     Held {
         stream: Box::pin(client.events(Some(options))),
         place: since,
-    }
-}
-
-/// Whether an event is about a container with all of these labels.
-async fn concerns(
-    reader: &DockerReader,
-    labels: &[(String, String)],
-    event: &EventMessage,
-) -> Result<bool, EngineError> {
-    let empty = HashMap::new();
-    let attributes = event
-        .actor
-        .as_ref()
-        .and_then(|actor| actor.attributes.as_ref())
-        .unwrap_or(&empty);
-    match event.typ {
-        Some(Kind::CONTAINER) => {
-            let action = event.action.as_deref().unwrap_or_default();
-            let wakes = ACTIONS.iter().any(|known| action.starts_with(known));
-            Ok(wakes
-                && labels
-                    .iter()
-                    .all(|(key, value)| attributes.get(key) == Some(value)))
-        }
-        Some(Kind::NETWORK) => {
-            let Some(container) = attributes.get("container") else {
-                return Ok(false);
-            };
-            // Gone again: its own events tell that.
-            let Some(found) = reader.inspect(container.clone()).await? else {
-                return Ok(false);
-            };
-            Ok(labels
-                .iter()
-                .all(|(key, value)| found.labels.get(key) == Some(value)))
-        }
-        _ => Ok(false),
+        ours: HashMap::new(),
     }
 }
 
 /// The engine's clock; it may be another machine's.
-async fn now(reader: &DockerReader) -> Result<i64, EngineError> {
+pub(super) async fn now(reader: &DockerReader) -> Result<String, EngineError> {
     let operation = || "ask for the engine's time".to_owned();
     let info = call(operation, READ_LIMIT, reader.client.info()).await?;
     let told = info
         .system_time
         .and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    Ok(
-        i64::try_from(told.unwrap_or_else(jiff::Timestamp::now).as_nanosecond())
-            .unwrap_or(i64::MAX),
-    )
+    let nanos = told.unwrap_or_else(jiff::Timestamp::now).as_nanosecond();
+    Ok(format(i64::try_from(nanos).unwrap_or(i64::MAX)))
 }
 
 fn format(nanos: i64) -> String {
@@ -249,6 +317,7 @@ mod tests {
         let mut held = Held {
             stream: Box::pin(futures_util::stream::empty()),
             place: 100,
+            ours: HashMap::new(),
         };
         held.advance(&EventMessage {
             time_nano: Some(50),

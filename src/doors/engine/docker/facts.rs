@@ -1,21 +1,87 @@
-//! What Docker's inspect means in our words.
+//! What Docker's list and inspect mean in our words.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, ContainerSummary,
+    ContainerSummaryHealthStatusEnum as SummaryHealth, ContainerSummaryStateEnum as State,
     ContainerUpdateBody, EndpointSettings, HealthStatusEnum, HostConfig, RestartPolicy,
     RestartPolicyNameEnum as Policy,
 };
 
-use super::super::containers::Container;
+use super::super::containers::{Container, Summary};
+use super::settings;
 use crate::words::manifest::Restart;
 use crate::words::observed::{Health, Limits, Phase};
 use crate::words::quantity::{Bytes, Cpus};
 
+/// A line of a list, normalised; `None` for one without an id, which there is not.
+pub(super) fn summary(listed: ContainerSummary) -> Option<Summary> {
+    let status = listed.status.unwrap_or_default();
+    let networks = listed.network_settings.and_then(|all| all.networks);
+    // A name with a slash within is another container's link to this one.
+    let names = listed.names.unwrap_or_default().into_iter();
+    let mut names = names.map(|name| name.trim_start_matches('/').to_owned());
+    let told = listed.health.and_then(|health| health.status);
+    Some(Summary {
+        id: listed.id?,
+        name: names.find(|name| !name.contains('/')).unwrap_or_default(),
+        labels: listed.labels.unwrap_or_default().into_iter().collect(),
+        phase: listed_phase(listed.state, &status),
+        health: told.map_or_else(|| listed_health(&status), health_of_summary),
+        image_id: listed.image_id.unwrap_or_default(),
+        networks: networks
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, endpoint)| (name, endpoint.ip_address.and_then(|ip| ip.parse().ok())))
+            .collect(),
+    })
+}
+
+/// The status is a text for people, `Exited (137) 3 minutes ago`: only what does not change by itself counts.
+fn listed_phase(state: Option<State>, status: &str) -> Phase {
+    match state {
+        Some(State::CREATED) => Phase::Created,
+        Some(State::RUNNING | State::STOPPING) => Phase::Running,
+        Some(State::RESTARTING) => Phase::Restarting,
+        Some(State::PAUSED) => Phase::Paused,
+        Some(State::REMOVING | State::DEAD) => Phase::Dead,
+        Some(State::EXITED | State::EMPTY) | None => {
+            let code = status
+                .split_once('(')
+                .and_then(|(_, rest)| rest.split_once(')'));
+            Phase::Exited(code.and_then(|(code, _)| code.parse().ok()).unwrap_or(0))
+        }
+    }
+}
+
+/// `Up 3 minutes (healthy)`, `Up 2 seconds (health: starting)`.
+fn listed_health(status: &str) -> Option<Health> {
+    if status.contains("(unhealthy)") {
+        Some(Health::Unhealthy)
+    } else if status.contains("(healthy)") {
+        Some(Health::Healthy)
+    } else if status.contains("(health: starting)") {
+        Some(Health::Starting)
+    } else {
+        None
+    }
+}
+
+/// Newer engines tell it apart from the status.
+fn health_of_summary(told: SummaryHealth) -> Option<Health> {
+    match told {
+        SummaryHealth::EMPTY | SummaryHealth::NONE => None,
+        SummaryHealth::STARTING => Some(Health::Starting),
+        SummaryHealth::HEALTHY => Some(Health::Healthy),
+        SummaryHealth::UNHEALTHY => Some(Health::Unhealthy),
+    }
+}
+
 /// A container, normalised.
 pub(super) fn container(inspected: ContainerInspectResponse) -> Container {
+    let settings = settings::settings(&inspected);
     let state = inspected.state.unwrap_or_default();
     let limits = limits(&inspected.host_config.unwrap_or_default());
     let networks = inspected
@@ -43,6 +109,7 @@ pub(super) fn container(inspected: ContainerInspectResponse) -> Container {
             .restart_count
             .and_then(|count| u32::try_from(count).ok())
             .unwrap_or_default(),
+        settings,
     }
 }
 
@@ -146,6 +213,76 @@ pub(super) fn policy(restart: Restart) -> RestartPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn listed(json: serde_json::Value) -> Summary {
+        summary(serde_json::from_value(json).expect("a line of a list")).expect("an id")
+    }
+
+    #[test]
+    fn of_a_status_only_what_stays_counts() {
+        let cases = [
+            (
+                "running",
+                "Up 3 minutes (healthy)",
+                Phase::Running,
+                Some(Health::Healthy),
+            ),
+            (
+                "running",
+                "Up 4 hours (unhealthy)",
+                Phase::Running,
+                Some(Health::Unhealthy),
+            ),
+            (
+                "running",
+                "Up 1 second (health: starting)",
+                Phase::Running,
+                Some(Health::Starting),
+            ),
+            ("running", "Up Less than a second", Phase::Running, None),
+            ("paused", "Up 3 minutes (Paused)", Phase::Paused, None),
+            (
+                "exited",
+                "Exited (137) 3 minutes ago",
+                Phase::Exited(137),
+                None,
+            ),
+            (
+                "restarting",
+                "Restarting (1) 3 seconds ago",
+                Phase::Restarting,
+                None,
+            ),
+            ("created", "Created", Phase::Created, None),
+            ("dead", "Dead", Phase::Dead, None),
+        ];
+        for (state, status, phase, health) in cases {
+            let found = listed(serde_json::json!({ "Id": "1", "State": state, "Status": status }));
+            assert_eq!((found.phase, found.health), (phase, health), "{status}");
+        }
+        let newer = serde_json::json!({ "Id": "1", "State": "running", "Status": "Up 1 second", "Health": { "Status": "healthy" } });
+        assert_eq!(listed(newer).health, Some(Health::Healthy));
+    }
+
+    #[test]
+    fn a_line_of_a_list_has_names_labels_and_networks() {
+        let found = listed(serde_json::json!({
+            "Id": "12ab", "Names": ["/other/link", "/alice"], "ImageID": "sha256:9", "Labels": { "team": "qa" },
+            "State": "running", "Status": "Up 1 second",
+            "NetworkSettings": { "Networks": { "mcp": { "IPAddress": "10.0.0.2" }, "off": { "IPAddress": "" } } },
+        }));
+        assert_eq!(
+            (
+                found.id.as_str(),
+                found.name.as_str(),
+                found.image_id.as_str()
+            ),
+            ("12ab", "alice", "sha256:9")
+        );
+        assert_eq!(found.labels["team"], "qa");
+        assert_eq!(found.networks["mcp"], "10.0.0.2".parse().ok());
+        assert_eq!(found.networks["off"], None);
+    }
 
     fn inspected(json: serde_json::Value) -> Container {
         container(serde_json::from_value(json).expect("an inspect"))

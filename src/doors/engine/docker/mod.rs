@@ -15,15 +15,15 @@ mod events;
 mod facts;
 mod network;
 mod read;
+mod settings;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bollard::Docker as Client;
 use tokio::sync::OnceCell;
 
 use super::EngineError;
-use super::containers::{Container, NetworkFacts, ReadContainers};
+use super::containers::{Container, ImageFacts, NetworkFacts, ReadContainers, Summary, Touched};
 
 /// A connection that can only read.
 #[derive(Clone)]
@@ -83,15 +83,15 @@ impl From<DockerReader> for Docker {
 }
 
 impl ReadContainers for Docker {
-    async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Container>, EngineError> {
+    async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Summary>, EngineError> {
         self.reader.list(labels).await
     }
 
-    async fn names(&self, prefix: &str) -> Result<BTreeMap<String, String>, EngineError> {
-        self.reader.names(prefix).await
+    async fn inspect(&self, container: &str) -> Result<Option<Container>, EngineError> {
+        self.reader.inspect(container).await
     }
 
-    async fn image(&self, reference: &str) -> Result<Option<String>, EngineError> {
+    async fn image(&self, reference: &str) -> Result<Option<ImageFacts>, EngineError> {
         self.reader.image(reference).await
     }
 
@@ -107,11 +107,15 @@ impl ReadContainers for Docker {
         self.reader.read_file(container, path).await
     }
 
+    async fn cursor(&self) -> Result<String, EngineError> {
+        self.reader.cursor().await
+    }
+
     async fn changed(
         &self,
         labels: &[(String, String)],
-        cursor: &mut Option<String>,
-    ) -> Result<(), EngineError> {
+        cursor: &mut String,
+    ) -> Result<Touched, EngineError> {
         self.reader.changed(labels, cursor).await
     }
 }

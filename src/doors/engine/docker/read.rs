@@ -1,54 +1,49 @@
 //! The reading calls.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
     DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
     ListVolumesOptionsBuilder,
 };
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::TryStreamExt as _;
 
-use super::super::containers::{Container, NetworkFacts, ReadContainers};
+use super::super::containers::{
+    Container, ImageFacts, NetworkFacts, ReadContainers, Summary, Touched,
+};
 use super::super::{EngineError, ErrorClass};
 use super::error::{READ_LIMIT, call, gone, short};
-use super::{DockerReader, archive, events, facts, network};
-
-/// How many containers are inspected at the same time.
-const INSPECTS: usize = 16;
+use super::{DockerReader, archive, events, facts, network, settings};
 
 impl ReadContainers for DockerReader {
-    async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Container>, EngineError> {
-        let found = self.summaries("label", label_filters(labels)).await?;
-        let ids = found.into_iter().filter_map(|summary| summary.id);
-        let inspected: Vec<Option<Container>> = stream::iter(ids.map(|id| self.inspect(id)))
-            .buffered(INSPECTS)
-            .try_collect()
-            .await?;
-        Ok(inspected.into_iter().flatten().collect())
+    async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Summary>, EngineError> {
+        let filters = HashMap::from([("label", label_filters(labels))]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let operation = || "list containers".to_owned();
+        let future = self.client.list_containers(Some(options));
+        let found = call(operation, READ_LIMIT, future).await?;
+        Ok(found.into_iter().filter_map(facts::summary).collect())
     }
 
-    async fn names(&self, prefix: &str) -> Result<BTreeMap<String, String>, EngineError> {
-        // The engine's filter is a regular expression without anchors: it narrows, and we decide.
-        let filter = format!("^/?{}", prefix.replace('.', "\\."));
-        let found = self.summaries("name", vec![filter]).await?;
-        let mut names = BTreeMap::new();
-        for summary in found {
-            let Some(id) = summary.id else { continue };
-            for name in summary.names.unwrap_or_default() {
-                let name = name.trim_start_matches('/');
-                if name.starts_with(prefix) {
-                    names.insert(name.to_owned(), id.clone());
-                }
-            }
+    async fn inspect(&self, container: &str) -> Result<Option<Container>, EngineError> {
+        let operation = || format!("inspect container {}", short(container));
+        let future = self
+            .client
+            .inspect_container(container, None::<InspectContainerOptions>);
+        match call(operation, READ_LIMIT, future).await {
+            Ok(inspected) => Ok(Some(facts::container(inspected))),
+            Err(error) if gone(&error) => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok(names)
     }
 
-    async fn image(&self, reference: &str) -> Result<Option<String>, EngineError> {
+    async fn image(&self, reference: &str) -> Result<Option<ImageFacts>, EngineError> {
         let operation = || format!("inspect image {reference}");
         match call(operation, READ_LIMIT, self.client.inspect_image(reference)).await {
-            Ok(image) => Ok(image.id),
+            Ok(image) => Ok(settings::image(image)),
             Err(error) if gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -101,46 +96,16 @@ impl ReadContainers for DockerReader {
             .map_err(|detail| EngineError::new(operation(), ErrorClass::Permanent, detail))
     }
 
+    async fn cursor(&self) -> Result<String, EngineError> {
+        events::now(self).await
+    }
+
     async fn changed(
         &self,
         labels: &[(String, String)],
-        cursor: &mut Option<String>,
-    ) -> Result<(), EngineError> {
+        cursor: &mut String,
+    ) -> Result<Touched, EngineError> {
         events::changed(self, labels, cursor).await
-    }
-}
-
-impl DockerReader {
-    async fn summaries(
-        &self,
-        filter: &str,
-        values: Vec<String>,
-    ) -> Result<Vec<ContainerSummary>, EngineError> {
-        let filters = HashMap::from([(filter, values)]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let operation = || "list containers".to_owned();
-        call(
-            operation,
-            READ_LIMIT,
-            self.client.list_containers(Some(options)),
-        )
-        .await
-    }
-
-    /// One container; `None` when it is gone.
-    pub(super) async fn inspect(&self, id: String) -> Result<Option<Container>, EngineError> {
-        let operation = || format!("inspect container {}", short(&id));
-        let future = self
-            .client
-            .inspect_container(&id, None::<InspectContainerOptions>);
-        match call(operation, READ_LIMIT, future).await {
-            Ok(inspected) => Ok(Some(facts::container(inspected))),
-            Err(error) if gone(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 

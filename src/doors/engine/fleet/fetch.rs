@@ -1,0 +1,99 @@
+//! Images for what is to be created: each is fetched once a round, however many need it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::Mutex as Gate;
+
+use super::super::containers::ChangeContainers;
+use super::super::{EngineError, ErrorClass};
+use super::Fleet;
+use crate::words::manifest::Pull;
+use crate::words::spec::Spec;
+
+/// Registries that are asked at the same time.
+const PULLS: usize = 4;
+
+/// The pulls of a fleet, shared among its clones.
+#[derive(Default)]
+pub(super) struct Pulls(Mutex<HashMap<String, Arc<Gate<Option<Pulled>>>>>);
+
+/// What became of the last pull of a reference.
+struct Pulled {
+    round: u64,
+    result: Result<(), EngineError>,
+}
+
+impl Pulls {
+    /// Pulls, unless that was done already in this round; then the same came of it. Who comes while it goes on
+    /// waits for it.
+    async fn once(
+        &self,
+        reference: &str,
+        round: u64,
+        pull: impl Future<Output = Result<(), EngineError>>,
+    ) -> Result<(), EngineError> {
+        let gate = {
+            let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(gates.entry(reference.to_owned()).or_default())
+        };
+        let mut last = gate.lock().await;
+        if let Some(pulled) = last.as_ref().filter(|pulled| pulled.round == round) {
+            return pulled.result.clone();
+        }
+        let result = pull.await;
+        *last = Some(Pulled {
+            round,
+            result: result.clone(),
+        });
+        result
+    }
+}
+
+impl<C: ChangeContainers> Fleet<C> {
+    /// Makes sure that the image of `spec` is there, as its `pull` says.
+    pub(super) async fn fetch(&self, spec: &Spec) -> Result<(), EngineError> {
+        match spec.pull {
+            Pull::Always => self.pull(&spec.image).await,
+            Pull::Missing | Pull::Never if self.has_image(&spec.image).await? => Ok(()),
+            Pull::Missing => self.pull(&spec.image).await,
+            Pull::Never => {
+                let operation = format!("find image {}", spec.image);
+                let detail = "the engine does not have it, and `pull: never` forbids to fetch it";
+                Err(EngineError::new(operation, ErrorClass::Permanent, detail)
+                    .with_help("build or pull it, or write `pull: missing`"))
+            }
+        }
+    }
+
+    /// Pulls all of these, a few at a time. Tells what failed.
+    pub(super) async fn pull_all(&self, images: &BTreeSet<String>) -> Vec<EngineError> {
+        let pulls: Vec<_> = images.iter().map(|image| self.pull(image)).collect();
+        let mut done = stream::iter(pulls).buffer_unordered(PULLS);
+        let mut failed = Vec::new();
+        while let Some(pulled) = done.next().await {
+            failed.extend(pulled.err());
+        }
+        failed
+    }
+
+    async fn pull(&self, reference: &str) -> Result<(), EngineError> {
+        let pull = async {
+            let pulled = self.containers.pull(reference).await;
+            self.seen.mark_images();
+            pulled
+        };
+        self.pulls.once(reference, self.seen.round(), pull).await
+    }
+
+    /// Only presence is taken from what was seen; an absence is asked about anew.
+    async fn has_image(&self, reference: &str) -> Result<bool, EngineError> {
+        if self.seen.image(reference).flatten().is_some() {
+            return Ok(true);
+        }
+        let moment = self.seen.now();
+        Ok(self.look_at_image(moment, reference).await?.is_some())
+    }
+}

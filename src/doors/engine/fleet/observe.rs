@@ -1,0 +1,279 @@
+//! Looking: one list, and a closer look at what is not known already.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::super::containers::{Container, NetworkFacts, ReadContainers, Summary};
+use super::super::settings::ImageConfig;
+use super::super::{EngineError, ErrorClass, Observe, draft, drift};
+use super::Fleet;
+use super::seen::Moment;
+use crate::words::label;
+use crate::words::name::InstanceName;
+use crate::words::observed::{Applied, Foreign, Generation, Observed};
+use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
+
+/// How many containers or images are asked about at the same time.
+const LOOKS: usize = 16;
+
+impl<C: ReadContainers> Observe for Fleet<C> {
+    async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
+        let moment = self.seen.begin();
+        let (listed, images, networks, volumes) = tokio::try_join!(
+            self.containers.list(&[]),
+            self.images(moment, images),
+            self.networks(moment),
+            self.volumes(moment),
+        )?;
+        let (ours, foreign) = self.sort(&listed);
+        let summaries: Vec<&Summary> = ours.iter().map(|(_, summary)| *summary).collect();
+        let mut generations = self.generations(moment, &summaries, &networks).await?;
+        let ids = summaries.iter().map(|summary| &summary.id).collect();
+        self.seen.forget_others(moment, &ids);
+
+        let mut instances: BTreeMap<InstanceName, Vec<Generation>> = BTreeMap::new();
+        for (name, summary) in ours {
+            if let Some(generation) = generations.remove(&summary.id) {
+                instances.entry(name).or_default().push(generation);
+            }
+        }
+        for generations in instances.values_mut() {
+            generations.sort_by(|a, b| (a.number, &a.id).cmp(&(b.number, &b.id)));
+        }
+        let ground = self.check_networks(&networks).err();
+        Ok(Observed {
+            leftovers: self.leftovers(volumes, &instances),
+            instances,
+            foreign,
+            ground: ground.map(|error| error.to_string()),
+            images,
+        })
+    }
+
+    async fn read_secret(
+        &self,
+        instance: &InstanceName,
+        secret: &SecretName,
+    ) -> Result<Option<SecretValue>, EngineError> {
+        let Some(container) = self.newest(instance).await? else {
+            return Ok(None);
+        };
+        match self
+            .containers
+            .read_file(&container.id, &format!("{DIRECTORY}/{secret}"))
+            .await
+        {
+            Ok(value) => Ok(Some(SecretValue::new(value))),
+            Err(error) if error.class == ErrorClass::Gone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<C: ReadContainers> Fleet<C> {
+    /// Ours of a list, and foreign ones that hold a name that a generation of ours would have.
+    fn sort<'a>(
+        &self,
+        listed: &'a [Summary],
+    ) -> (Vec<(InstanceName, &'a Summary)>, BTreeMap<String, Foreign>) {
+        let prefix = format!("instanced-{}-", self.manager);
+        let (mut ours, mut foreign) = (Vec::new(), BTreeMap::new());
+        for summary in listed {
+            let manager = summary.labels.get(label::MANAGER);
+            let is_ours = manager.is_some_and(|manager| manager == self.manager.as_str());
+            let name = summary.labels.get(label::INSTANCE);
+            // Without a legible name it is nobody's instance: left alone, and its name counts as taken.
+            let name = name.filter(|_| is_ours).and_then(|name| name.parse().ok());
+            if let Some(name) = name {
+                ours.push((name, summary));
+            } else if let Some(generation) = summary.name.strip_prefix(&prefix) {
+                let name = summary.name.clone();
+                let what = format!("container {:.12}", summary.id);
+                foreign.insert(generation.to_owned(), Foreign { name, what });
+            }
+        }
+        (ours, foreign)
+    }
+
+    /// What of our containers was known or had to be looked at, by id. One that vanished meanwhile is left out.
+    async fn generations(
+        &self,
+        moment: Moment,
+        listed: &[&Summary],
+        networks: &[NetworkFacts],
+    ) -> Result<BTreeMap<String, Generation>, EngineError> {
+        let mut known = self.seen.generations(listed);
+        let new: Vec<_> = listed
+            .iter()
+            .filter(|summary| !known.contains_key(&summary.id))
+            .collect();
+        let ids: Vec<String> = new.iter().map(|summary| summary.id.clone()).collect();
+        let found: Vec<Option<Container>> = stream::iter(ids)
+            .map(|id| async move { self.containers.inspect(&id).await })
+            .buffered(LOOKS)
+            .try_collect()
+            .await?;
+        let configs = self.configs(found.iter().flatten()).await?;
+        for (summary, container) in new.into_iter().zip(found) {
+            let Some(container) = container else { continue };
+            let image = configs.get(&container.image_id);
+            let generation = self.generation(&container, image.map(Arc::as_ref), networks);
+            self.seen
+                .keep_generation(moment, summary, &generation, image.is_some());
+            known.insert(summary.id.clone(), generation);
+        }
+        Ok(known)
+    }
+
+    /// What the images of these containers say, as far as they are still there.
+    async fn configs(
+        &self,
+        containers: impl Iterator<Item = &Container>,
+    ) -> Result<BTreeMap<String, Arc<ImageConfig>>, EngineError> {
+        let ids: BTreeSet<String> = containers.map(|found| found.image_id.clone()).collect();
+        let look = |id: String| async move {
+            if let Some(config) = self.seen.config(&id) {
+                return Ok(Some((id, config)));
+            }
+            let image = self.containers.image(&id).await?;
+            Ok(image.map(|image| (id.clone(), self.seen.keep_config(id, image.config))))
+        };
+        let found: Vec<_> = stream::iter(ids)
+            .map(look)
+            .buffered(LOOKS)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn generation(
+        &self,
+        container: &Container,
+        image: Option<&ImageConfig>,
+        networks: &[NetworkFacts],
+    ) -> Generation {
+        let number = generation_number(&container.labels);
+        let applied = applied(&container.labels);
+        let drift = match &applied {
+            Applied::Spec(spec) => {
+                let draft = draft::draft(&self.manager, spec, number, !spec.secrets.is_empty());
+                let ids = networks.iter().map(|facts| facts.id.clone());
+                let ids = ids.filter(|_| spec.network == self.network.name);
+                drift::drift(&draft, image, &ids.collect(), container)
+            }
+            Applied::Newer(_) | Applied::Unreadable(_) => Vec::new(),
+        };
+        Generation {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            number,
+            applied,
+            phase: container.phase,
+            health: container.health,
+            image_id: container.image_id.clone(),
+            address: container.addresses.get(&self.network.name).copied(),
+            started: container.started,
+            limits: container.limits,
+            drift,
+            author: container.labels.get(label::AUTHOR).cloned(),
+            restarts: container.restarts,
+        }
+    }
+
+    /// Ids of the images under these references, as far as there are any.
+    async fn images(
+        &self,
+        moment: Moment,
+        references: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        let look = |reference: String| async move {
+            let id = match self.seen.image(&reference) {
+                Some(known) => known,
+                None => self.look_at_image(moment, &reference).await?,
+            };
+            Ok(id.map(|id| (reference, id)))
+        };
+        let found: Vec<_> = stream::iter(references.clone())
+            .map(look)
+            .buffered(LOOKS)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The id of the image under a reference, asked now.
+    pub(super) async fn look_at_image(
+        &self,
+        moment: Moment,
+        reference: &str,
+    ) -> Result<Option<String>, EngineError> {
+        let image = self.containers.image(reference).await?;
+        let id = image.as_ref().map(|image| &image.id);
+        self.seen.keep_image(moment, reference, id);
+        Ok(image.map(|image| {
+            self.seen.keep_config(image.id.clone(), image.config);
+            image.id
+        }))
+    }
+
+    async fn networks(&self, moment: Moment) -> Result<Vec<NetworkFacts>, EngineError> {
+        if let Some(known) = self.seen.networks() {
+            return Ok(known);
+        }
+        let networks = self.containers.networks(&self.network.name).await?;
+        self.seen.keep_networks(moment, &networks);
+        Ok(networks)
+    }
+
+    async fn volumes(&self, moment: Moment) -> Result<Vec<String>, EngineError> {
+        if let Some(known) = self.seen.volumes() {
+            return Ok(known);
+        }
+        let volumes = self.containers.volumes(&self.labels()).await?;
+        self.seen.keep_volumes(moment, &volumes);
+        Ok(volumes)
+    }
+
+    /// Volumes of secrets whose generation is gone.
+    fn leftovers(
+        &self,
+        mut volumes: Vec<String>,
+        instances: &BTreeMap<InstanceName, Vec<Generation>>,
+    ) -> Vec<String> {
+        let used: BTreeSet<_> = instances
+            .iter()
+            .flat_map(|(name, all)| all.iter().map(move |g| (name, g.number)))
+            .map(|(name, number)| label::secrets_volume(&self.manager, name, number))
+            .collect();
+        volumes.retain(|volume| !used.contains(volume));
+        volumes
+    }
+}
+
+/// 0 for a label that is no number: below every real one.
+pub(super) fn generation_number(labels: &BTreeMap<String, String>) -> u64 {
+    labels
+        .get(label::GENERATION)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0)
+}
+
+fn applied(labels: &BTreeMap<String, String>) -> Applied {
+    let version = labels
+        .get(label::SPEC_VERSION)
+        .and_then(|v| v.parse::<u32>().ok());
+    match version {
+        Some(version) if version > label::SPEC_VERSION_NOW => return Applied::Newer(version),
+        Some(_) => {}
+        None => return Applied::Unreadable(format!("no label {}", label::SPEC_VERSION)),
+    }
+    let Some(text) = labels.get(label::SPEC) else {
+        return Applied::Unreadable(format!("no label {}", label::SPEC));
+    };
+    match serde_json::from_str(text) {
+        Ok(spec) => Applied::Spec(spec),
+        Err(error) => Applied::Unreadable(format!("label {}: {error}", label::SPEC)),
+    }
+}

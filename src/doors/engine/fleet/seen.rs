@@ -1,0 +1,246 @@
+//! What a fleet knows from earlier looks, and how far it may be believed.
+//!
+//! A later round lists once and looks again only at what changed: in the list, by an event, by our own hand. All
+//! of it is looked at again every [`SWEEP_EVERY`], and at every round while nobody listens to the engine's events.
+//!
+//! Looks and marks stand in one order, counted by a clock of their own. A look keeps the moment at which it began;
+//! whatever is marked after that moment makes it stale, also when the mark came while the look was under way.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::containers::{NetworkFacts, Summary};
+use super::super::settings::ImageConfig;
+use crate::words::observed::Generation;
+
+/// How often everything is looked at again, whatever events said.
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// A place in the order of looks and marks.
+pub(super) type Moment = u64;
+
+/// The memory of a fleet, shared among its clones.
+#[derive(Default)]
+pub(super) struct Seen(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    clock: Moment,
+    /// Rounds of looking so far.
+    round: u64,
+    /// Whether somebody hears the engine's events. Nothing of before is believed while nobody does.
+    hears: bool,
+    swept: Option<Instant>,
+    generations: HashMap<String, Kept>,
+    /// Containers that something happened to, and when.
+    touched: HashMap<String, Moment>,
+    containers_marked: Moment,
+    images: HashMap<String, (Option<String>, Moment)>,
+    images_marked: Moment,
+    /// By id: an image never changes under its id.
+    configs: HashMap<String, Arc<ImageConfig>>,
+    networks: Option<(Vec<NetworkFacts>, Moment)>,
+    networks_marked: Moment,
+    volumes: Option<(Vec<String>, Moment)>,
+    volumes_marked: Moment,
+}
+
+/// A container as it was looked at.
+struct Kept {
+    summary: Summary,
+    generation: Generation,
+    /// Whether its image was there to compare with.
+    whole: bool,
+    at: Moment,
+}
+
+impl State {
+    fn tick(&mut self) -> Moment {
+        self.clock += 1;
+        self.clock
+    }
+
+    fn mark_everything(&mut self) {
+        let now = self.tick();
+        self.containers_marked = now;
+        self.images_marked = now;
+        self.networks_marked = now;
+        self.volumes_marked = now;
+    }
+
+    fn is_fresh(&self, kept: &Kept, summary: &Summary) -> bool {
+        let touched = self.touched.get(&summary.id).copied().unwrap_or(0);
+        kept.at >= self.containers_marked
+            && kept.at >= touched
+            && (kept.whole || kept.at >= self.images_marked)
+            && kept.summary == *summary
+    }
+}
+
+impl Seen {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a round of looking.
+    pub(super) fn begin(&self) -> Moment {
+        let mut state = self.state();
+        state.round += 1;
+        let due = state
+            .swept
+            .is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY);
+        if due {
+            state.swept = Some(Instant::now());
+        }
+        if due || !state.hears {
+            state.mark_everything();
+        }
+        state.clock
+    }
+
+    /// The moment of a look outside of such a round.
+    pub(super) fn now(&self) -> Moment {
+        self.state().clock
+    }
+
+    /// Which round of looking this is.
+    pub(super) fn round(&self) -> u64 {
+        self.state().round
+    }
+
+    pub(super) fn hears(&self) -> bool {
+        self.state().hears
+    }
+
+    /// From now on events are heard, or not any more. Of what was before, any may have been missed.
+    pub(super) fn set_hears(&self, hears: bool) {
+        let mut state = self.state();
+        state.hears = hears;
+        state.mark_everything();
+    }
+
+    pub(super) fn mark_containers<'a>(&self, ids: impl IntoIterator<Item = &'a String>) {
+        let mut state = self.state();
+        let now = state.tick();
+        for id in ids {
+            state.touched.insert(id.clone(), now);
+        }
+    }
+
+    pub(super) fn mark_images(&self) {
+        let mut state = self.state();
+        state.images_marked = state.tick();
+    }
+
+    pub(super) fn mark_networks(&self) {
+        let mut state = self.state();
+        state.networks_marked = state.tick();
+    }
+
+    pub(super) fn mark_volumes(&self) {
+        let mut state = self.state();
+        state.volumes_marked = state.tick();
+    }
+
+    /// What is known of the containers of a list, by id; others must be looked at.
+    pub(super) fn generations(&self, listed: &[&Summary]) -> BTreeMap<String, Generation> {
+        let state = self.state();
+        let known = listed.iter().filter_map(|summary| {
+            let kept = state.generations.get(&summary.id)?;
+            state
+                .is_fresh(kept, summary)
+                .then(|| (summary.id.clone(), kept.generation.clone()))
+        });
+        known.collect()
+    }
+
+    pub(super) fn keep_generation(
+        &self,
+        at: Moment,
+        summary: &Summary,
+        generation: &Generation,
+        whole: bool,
+    ) {
+        let mut state = self.state();
+        let newer = state.generations.get(&summary.id);
+        if newer.is_some_and(|kept| kept.at > at) {
+            return;
+        }
+        let kept = Kept {
+            summary: summary.clone(),
+            generation: generation.clone(),
+            whole,
+            at,
+        };
+        state.generations.insert(summary.id.clone(), kept);
+    }
+
+    /// Forgets what a list that began at `at` no longer has. What somebody removed may have left its secrets.
+    pub(super) fn forget_others(&self, at: Moment, listed: &BTreeSet<&String>) {
+        let mut state = self.state();
+        let before = state.generations.len();
+        state
+            .generations
+            .retain(|id, kept| listed.contains(id) || kept.at > at);
+        if state.generations.len() < before {
+            state.volumes_marked = state.tick();
+        }
+        state
+            .touched
+            .retain(|id, marked| listed.contains(id) || *marked > at);
+    }
+
+    /// The id of the image under a reference, `None` within for one that is not there.
+    #[expect(clippy::option_option, reason = "not known, known to be absent, known")]
+    pub(super) fn image(&self, reference: &str) -> Option<Option<String>> {
+        let state = self.state();
+        let (id, at) = state.images.get(reference)?;
+        (*at >= state.images_marked).then(|| id.clone())
+    }
+
+    pub(super) fn keep_image(&self, at: Moment, reference: &str, id: Option<&String>) {
+        let mut state = self.state();
+        state.images.insert(reference.to_owned(), (id.cloned(), at));
+    }
+
+    pub(super) fn config(&self, image_id: &str) -> Option<Arc<ImageConfig>> {
+        self.state().configs.get(image_id).cloned()
+    }
+
+    pub(super) fn keep_config(&self, image_id: String, config: ImageConfig) -> Arc<ImageConfig> {
+        let config = Arc::new(config);
+        self.state().configs.insert(image_id, Arc::clone(&config));
+        config
+    }
+
+    pub(super) fn networks(&self) -> Option<Vec<NetworkFacts>> {
+        let state = self.state();
+        let (networks, at) = state.networks.as_ref()?;
+        (*at >= state.networks_marked).then(|| networks.clone())
+    }
+
+    /// Other networks of our name make every container's joining another matter.
+    pub(super) fn keep_networks(&self, at: Moment, networks: &[NetworkFacts]) {
+        let mut state = self.state();
+        let ids = |all: &[NetworkFacts]| -> Vec<String> {
+            all.iter().map(|facts| facts.id.clone()).collect()
+        };
+        let before = state.networks.replace((networks.to_vec(), at));
+        if before.is_some_and(|(before, _)| ids(&before) != ids(networks)) {
+            state.containers_marked = state.containers_marked.max(at);
+        }
+    }
+
+    pub(super) fn volumes(&self) -> Option<Vec<String>> {
+        let state = self.state();
+        let (volumes, at) = state.volumes.as_ref()?;
+        (*at >= state.volumes_marked).then(|| volumes.clone())
+    }
+
+    pub(super) fn keep_volumes(&self, at: Moment, volumes: &[String]) {
+        self.state().volumes = Some((volumes.to_vec(), at));
+    }
+}
