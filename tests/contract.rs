@@ -6,6 +6,10 @@
 
 mod support;
 
+#[path = "contract/by_hand.rs"]
+mod by_hand;
+#[path = "contract/cost.rs"]
+mod cost;
 #[path = "contract/docker_only.rs"]
 mod docker_only;
 #[path = "contract/drift.rs"]

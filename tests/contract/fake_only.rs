@@ -1,12 +1,17 @@
 //! What only the fake can do: break on demand, and tell what was asked of it.
 
-use instanced::doors::engine::ErrorClass;
+use std::time::Duration;
+
+use instanced::decisions::plan::Action;
 use instanced::doors::engine::containers::{ChangeContainers as _, ReadContainers as _};
+use instanced::doors::engine::fleet::Fleet;
+use instanced::doors::engine::{Engine as _, ErrorClass, Secrets};
 use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Phase};
 
+use crate::fleet_lab::{PLAIN, create, fleet, hear, observe, spec, step};
 use crate::lab::{FakeLab, Lab as _};
-use crate::support::fake_containers::Fault;
+use crate::support::fake_containers::{FakeContainers, Fault};
 
 #[tokio::test]
 async fn only_changing_calls_are_in_the_journal() {
@@ -121,4 +126,142 @@ async fn an_image_is_pulled_once_it_is_published() {
             .as_deref(),
         Some("sha256:3")
     );
+}
+
+/// A fleet that hears what happens, and has looked once.
+async fn settled(lab: &FakeLab) -> (Fleet<FakeContainers>, Option<String>) {
+    let (fleet, mut cursor) = (fleet(lab), None);
+    for name in ["a", "b", "c"] {
+        create::<FakeLab>(&fleet, &spec(lab, name, PLAIN)).await;
+    }
+    hear::<FakeLab>(&fleet, &mut cursor).await;
+    observe(&fleet).await;
+    lab.engine().take_reads();
+    (fleet, cursor)
+}
+
+/// What a round reads beside its list.
+async fn looks(lab: &FakeLab, fleet: &Fleet<FakeContainers>) -> Vec<String> {
+    observe(fleet).await;
+    let mut reads = lab.engine().take_reads();
+    assert!(reads.contains(&"list containers".to_owned()), "{reads:?}");
+    reads.retain(|read| read != "list containers");
+    reads.sort();
+    reads
+}
+
+const EVERYTHING: [&str; 5] = [
+    "inspect instanced-ct-fake-a-g1",
+    "inspect instanced-ct-fake-b-g1",
+    "inspect instanced-ct-fake-c-g1",
+    "networks ct-fake-net",
+    "volumes all",
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_later_round_lists_and_looks_at_what_events_touched() {
+    let lab = FakeLab::new();
+    let (fleet, mut cursor) = settled(&lab).await;
+    assert_eq!(looks(&lab, &fleet).await, [""; 0]);
+    lab.engine()
+        .set_health("instanced-ct-fake-b-g1", Some(Health::Unhealthy));
+    hear::<FakeLab>(&fleet, &mut cursor).await;
+    assert_eq!(
+        looks(&lab, &fleet).await,
+        ["inspect instanced-ct-fake-b-g1"]
+    );
+    assert_eq!(looks(&lab, &fleet).await, [""; 0]);
+    lab.engine().remove_by_force("instanced-ct-fake-c-g1");
+    hear::<FakeLab>(&fleet, &mut cursor).await;
+    assert_eq!(looks(&lab, &fleet).await, [""; 0], "the list tells it");
+    assert_eq!(
+        looks(&lab, &fleet).await,
+        ["volumes all"],
+        "it may have left something"
+    );
+    lab.engine().add_open_network("somebody-elses");
+    hear::<FakeLab>(&fleet, &mut cursor).await;
+    assert_eq!(looks(&lab, &fleet).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_made_anew_makes_every_joining_another_matter() {
+    let lab = FakeLab::new();
+    let (fleet, mut cursor) = settled(&lab).await;
+    lab.engine().remove_network("ct-fake-net");
+    lab.engine().add_open_network("ct-fake-net");
+    hear::<FakeLab>(&fleet, &mut cursor).await;
+    let observed = observe(&fleet).await;
+    assert!(observed.ground.is_some());
+    let drift = &observed.instances["a"][0].drift;
+    assert_eq!(drift[0].field, "networks.ct-fake-net");
+    let mut reads = lab.engine().take_reads();
+    reads.sort();
+    assert_eq!(reads[..3], EVERYTHING[..3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_looked_at_again_in_the_slow_sweep() {
+    let lab = FakeLab::new();
+    let (fleet, _cursor) = settled(&lab).await;
+    tokio::time::advance(Duration::from_secs(590)).await;
+    assert_eq!(looks(&lab, &fleet).await, [""; 0]);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    assert_eq!(looks(&lab, &fleet).await, EVERYTHING);
+    assert_eq!(looks(&lab, &fleet).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_events_broke_off_everything_is_looked_at_until_they_are_heard_again() {
+    let lab = FakeLab::new();
+    let (fleet, mut cursor) = settled(&lab).await;
+    lab.engine()
+        .fail("changed", 0, Fault::Refuse(ErrorClass::Away));
+    fleet.changed(&mut cursor).await.expect_err("broken off");
+    assert_eq!(looks(&lab, &fleet).await, EVERYTHING);
+    assert_eq!(
+        looks(&lab, &fleet).await,
+        EVERYTHING,
+        "anything may have been missed"
+    );
+    fleet.changed(&mut cursor).await.expect("a round is due");
+    lab.engine().take_reads();
+    assert_eq!(looks(&lab, &fleet).await, EVERYTHING, "once more");
+    assert_eq!(looks(&lab, &fleet).await, [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_image_is_pulled_once_a_round_however_many_need_it() {
+    let lab = FakeLab::new();
+    let (engine, fleet) = (lab.engine(), fleet(&lab));
+    engine.publish_image("acme/x:1", "sha256:2");
+    for (round, pull) in ["missing", "always", "always"].into_iter().enumerate() {
+        observe(&fleet).await;
+        engine.clear_journal();
+        let text = format!("{{ template: mcp-http, image: 'acme/x:1', pull: {pull} }}");
+        let specs = ["a", "b", "c"].map(|name| spec(&lab, &format!("{name}{round}"), &text));
+        let [a, b, c] = specs.each_ref().map(|spec| create::<FakeLab>(&fleet, spec));
+        tokio::join!(a, b);
+        c.await;
+        let journal = engine.journal();
+        let pulls = journal.iter().filter(|call| *call == "pull acme/x:1");
+        assert_eq!(pulls.count(), 1, "{pull}: {journal:#?}");
+    }
+    // A refusal is shared too, and tried again in the next round.
+    let text = "{ template: mcp-http, image: 'acme/none:1' }";
+    for _ in 0..2 {
+        observe(&fleet).await;
+        engine.clear_journal();
+        for name in ["x", "y"] {
+            let spec = spec(&lab, name, text);
+            let action = Action::Create {
+                generation: 1,
+                spec: Box::new(spec.clone()),
+                discard: Vec::new(),
+            };
+            let refused = fleet.perform(&step(&spec, action), &Secrets::new()).await;
+            assert_eq!(refused.expect_err("refused").class, ErrorClass::Gone);
+        }
+        assert_eq!(engine.journal(), ["pull acme/none:1"]);
+    }
 }

@@ -321,9 +321,14 @@ fn security(host: &HostConfig) -> (bool, Vec<String>) {
         "no-new-privileges:true",
         "no-new-privileges=true",
     ];
-    let (promises, others): (Vec<_>, Vec<_>) = list(host.security_opt.as_ref())
+    let (promises, mut others): (Vec<_>, Vec<_>) = list(host.security_opt.as_ref())
         .into_iter()
         .partition(|option| option.starts_with("no-new-privileges"));
+    // Docker's own consequence of privileges and of the host's namespaces, which are told for themselves.
+    let is_host = |mode: &Option<String>| mode.as_deref() == Some("host");
+    if host.privileged == Some(true) || is_host(&host.pid_mode) || is_host(&host.ipc_mode) {
+        others.retain(|option| option != "label=disable");
+    }
     let kept = promises
         .iter()
         .any(|option| promise.contains(&option.as_str()));
