@@ -99,6 +99,13 @@ impl DockerLab {
         for volume in String::from_utf8_lossy(&output.stdout).lines() {
             docker(&["volume", "rm", volume]).await;
         }
+        let filter = format!("reference={}:*", self.prefix.trim_end_matches('-'));
+        let named = "{{ .Repository }}:{{ .Tag }}";
+        let output = docker(&["images", "--format", named, "--filter", &filter]).await;
+        // By reference: an id would take the tiny image's own name with it.
+        for reference in String::from_utf8_lossy(&output.stdout).lines() {
+            docker(&["rmi", reference]).await;
+        }
         let mut guests = GUESTS.lock().await;
         *guests -= 1;
         if *guests == 0 {

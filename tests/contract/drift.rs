@@ -64,7 +64,7 @@ pub async fn a_network_that_is_left_is_found<L: Lab>(lab: &L) {
     lab.hand(&id, Hand::Leave(lab.network().to_owned())).await;
     let found = look_anew(lab).await;
     let field = format!("networks.{} is gone", lab.network());
-    assert_eq!(told(&found.drift), [field.clone()]);
+    assert_eq!(told(&found.drift), std::slice::from_ref(&field));
     // Also once it does not run any more.
     lab.kill(&id).await;
     assert_eq!(told(&look_anew(lab).await.drift), [field]);
@@ -103,6 +103,119 @@ async fn make_anew<L: Lab>(lab: &L, draft: &Draft) {
     lab.run(draft).await;
 }
 
+/// What, how, and what is told of it.
+type Case = (&'static str, fn(&mut Draft), &'static [&'static str]);
+
+const PROGRAM: &[Case] = &[
+    (
+        "command",
+        |draft| draft.command = Some(vec!["ping".into()]),
+        &[r#"command ["ping"]"#],
+    ),
+    (
+        "no command",
+        |draft| draft.command = None,
+        &["command is gone"],
+    ),
+    (
+        "entrypoint",
+        |draft| draft.entrypoint = Some(vec!["/tiny".into(), "cat".into()]),
+        &[r#"entrypoint ["/tiny","cat"]"#],
+    ),
+    (
+        "env",
+        |draft| {
+            draft.env.insert("LANG".into(), "C".into());
+            draft.env.insert("MORE".into(), "1".into());
+            draft.env.remove("EQUALS");
+        },
+        &["env.EQUALS is gone", "env.LANG \"C\"", "env.MORE \"1\""],
+    ),
+    (
+        "labels",
+        |draft| {
+            draft.labels.insert("team".into(), "dev".into());
+            draft.labels.insert("traefik.enable".into(), "false".into());
+            draft.labels.insert("more".into(), "1".into());
+            draft.labels.remove("empty");
+        },
+        &[
+            "labels.empty is gone",
+            "labels.more \"1\"",
+            "labels.team \"dev\"",
+            "labels.traefik.enable \"false\"",
+        ],
+    ),
+    (
+        "hostname",
+        |draft| draft.hostname = "other".into(),
+        &["hostname \"other\""],
+    ),
+];
+
+const RIGHTS: &[Case] = &[
+    (
+        "user",
+        |draft| draft.user = "0:0".into(),
+        &["security.user \"0:0\""],
+    ),
+    (
+        "shm",
+        |draft| draft.shm = 16 << 20,
+        &["resources.shm \"16MiB\""],
+    ),
+    (
+        "capabilities",
+        |draft| draft.cap_add = vec!["SYS_ADMIN".into()],
+        &[r#"security.cap_add ["SYS_ADMIN"]"#],
+    ),
+    (
+        "root",
+        |draft| draft.read_only = false,
+        &["security.read_only false"],
+    ),
+    (
+        "tmpfs",
+        |draft| {
+            draft.tmpfs.insert("/tmp".into(), 1 << 20);
+            draft.tmpfs.insert("/more".into(), 1 << 20);
+            draft.tmpfs.remove("/run/x");
+        },
+        &[
+            "security.tmpfs./more \"1MiB\"",
+            "security.tmpfs./run/x is gone",
+            "security.tmpfs./tmp \"1MiB\"",
+        ],
+    ),
+    (
+        "grace",
+        |draft| draft.stop_grace_secs = 3,
+        &["stop_grace_secs 3"],
+    ),
+    (
+        "mounts",
+        |draft| {
+            draft.mounts.retain(|mount| mount.target != "/data/");
+            draft.mounts[0].read_only = true;
+            draft.mounts.push(DraftMount {
+                source: MountSource::Host("/proc".into()),
+                target: "/host".into(),
+                read_only: true,
+            });
+        },
+        &[
+            "volumes./data is gone",
+            "volumes./home/mcp/profile \"volume instanced-MANAGER-a-vol-profile, read-only\"",
+            "volumes./host \"directory /proc, read-only\"",
+        ],
+    ),
+    (
+        "network",
+        |draft| draft.network = "bridge".into(),
+        &["networks.NETWORK is gone", "networks.bridge \"joined\""],
+    ),
+];
+
 pub async fn what_somebody_made_anew_is_found_field_by_field<L: Lab>(lab: &L) {
     let spec = spec(lab, "a", RICH);
     create::<L>(&fleet(lab), &spec).await;
@@ -114,113 +227,7 @@ pub async fn what_somebody_made_anew_is_found_field_by_field<L: Lab>(lab: &L) {
         "the same is the same"
     );
 
-    let cases: [(&str, fn(&mut Draft), &[&str]); 14] = [
-        (
-            "command",
-            |draft| draft.command = Some(vec!["ping".into()]),
-            &[r#"command ["ping"]"#],
-        ),
-        (
-            "no command",
-            |draft| draft.command = None,
-            &["command is gone"],
-        ),
-        (
-            "entrypoint",
-            |draft| draft.entrypoint = Some(vec!["/tiny".into(), "cat".into()]),
-            &[r#"entrypoint ["/tiny","cat"]"#],
-        ),
-        (
-            "env",
-            |draft| {
-                draft.env.insert("LANG".into(), "C".into());
-                draft.env.insert("MORE".into(), "1".into());
-                draft.env.remove("EQUALS");
-            },
-            &["env.EQUALS is gone", "env.LANG \"C\"", "env.MORE \"1\""],
-        ),
-        (
-            "labels",
-            |draft| {
-                draft.labels.insert("team".into(), "dev".into());
-                draft.labels.insert("traefik.enable".into(), "false".into());
-                draft.labels.insert("more".into(), "1".into());
-                draft.labels.remove("empty");
-            },
-            &[
-                "labels.empty is gone",
-                "labels.more \"1\"",
-                "labels.team \"dev\"",
-                "labels.traefik.enable \"false\"",
-            ],
-        ),
-        (
-            "hostname",
-            |draft| draft.hostname = "other".into(),
-            &["hostname \"other\""],
-        ),
-        (
-            "user",
-            |draft| draft.user = "0:0".into(),
-            &["security.user \"0:0\""],
-        ),
-        (
-            "shm",
-            |draft| draft.shm = 16 << 20,
-            &["resources.shm \"16MiB\""],
-        ),
-        (
-            "capabilities",
-            |draft| draft.cap_add = vec!["SYS_ADMIN".into()],
-            &[r#"security.cap_add ["SYS_ADMIN"]"#],
-        ),
-        (
-            "root",
-            |draft| draft.read_only = false,
-            &["security.read_only false"],
-        ),
-        (
-            "tmpfs",
-            |draft| {
-                draft.tmpfs.insert("/tmp".into(), 1 << 20);
-                draft.tmpfs.insert("/more".into(), 1 << 20);
-                draft.tmpfs.remove("/run/x");
-            },
-            &[
-                "security.tmpfs./more \"1MiB\"",
-                "security.tmpfs./run/x is gone",
-                "security.tmpfs./tmp \"1MiB\"",
-            ],
-        ),
-        (
-            "grace",
-            |draft| draft.stop_grace_secs = 3,
-            &["stop_grace_secs 3"],
-        ),
-        (
-            "mounts",
-            |draft| {
-                draft.mounts.retain(|mount| mount.target != "/data/");
-                draft.mounts[0].read_only = true;
-                draft.mounts.push(DraftMount {
-                    source: MountSource::Host("/proc".into()),
-                    target: "/host".into(),
-                    read_only: true,
-                });
-            },
-            &[
-                "volumes./data is gone",
-                "volumes./home/mcp/profile \"volume instanced-MANAGER-a-vol-profile, read-only\"",
-                "volumes./host \"directory /proc, read-only\"",
-            ],
-        ),
-        (
-            "network",
-            |draft| draft.network = "bridge".into(),
-            &["networks.NETWORK is gone", "networks.bridge \"joined\""],
-        ),
-    ];
-    for (what, edit, expected) in cases {
+    for (what, edit, expected) in PROGRAM.iter().chain(RIGHTS) {
         let mut draft = made.clone();
         edit(&mut draft);
         make_anew(lab, &draft).await;

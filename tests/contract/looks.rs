@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use instanced::decisions::plan::{Action, Retired};
 use instanced::doors::engine::{Engine as _, Observe as _, Secrets};
 use instanced::words::manifest::Restart;
+use instanced::words::name::InstanceName;
 use instanced::words::observed::Limits;
 
 use crate::fleet_lab::{PLAIN, create, fleet, hear, observe, only, spec, step};
@@ -102,7 +103,7 @@ pub async fn what_vanished_is_gone_from_the_next_round<L: Lab>(lab: &L) {
         after
             .instances
             .keys()
-            .map(|name| name.as_str())
+            .map(InstanceName::as_str)
             .collect::<Vec<_>>(),
         ["b"]
     );

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
 use tokio::task::block_in_place;
 
 use crate::fleet_lab::{create, fleet, look_anew, spec, told};
@@ -51,7 +52,14 @@ fn reference(kind: &str) -> String {
     format!("instanced/tiny-{kind}:1")
 }
 
+/// Once for all: two builds of one image at the same time would leave one without a name.
+static BUILT: OnceCell<()> = OnceCell::const_new();
+
 async fn build_images(lab: &DockerLab) {
+    BUILT.get_or_init(|| build_all(lab.image())).await;
+}
+
+async fn build_all(base: &str) {
     for (kind, says) in IMAGES {
         let mut build = Command::new("docker")
             .args(["build", "--quiet", "--tag", &reference(kind), "-"])
@@ -62,11 +70,11 @@ async fn build_images(lab: &DockerLab) {
             .spawn()
             .expect("the docker program");
         let mut stdin = build.stdin.take().expect("a pipe");
-        let text = format!("FROM {}\n{says}\n", lab.image());
+        let text = format!("FROM {base}\n{says}\n");
         stdin.write_all(text.as_bytes()).await.expect("written");
         drop(stdin);
-        let built = build.wait().await.expect("built");
-        assert!(built.success(), "{kind}");
+        let status = build.wait().await.expect("built");
+        assert!(status.success(), "{kind}");
     }
 }
 

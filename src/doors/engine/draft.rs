@@ -131,3 +131,41 @@ pub fn secret_files(spec: &Spec, secrets: &Secrets) -> Vec<DraftFile> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::config::Config;
+    use crate::words::desired::{Content, Snapshot, SourceFile};
+    use crate::words::resolve::resolve;
+
+    const MANIFEST: &str = "
+env: { LANG: C }
+labels: { team: qa }
+volumes: [ { name: profile, target: /profile }, { host: /srv/x, target: /x, read_only: true } ]
+";
+
+    /// When this fails, the same spec has become another container: raise `label::DRAFT_VERSION_NOW`, and name in
+    /// `drift::is_comparable` what of older containers is not compared any more. Only then accept the text.
+    #[test]
+    fn what_a_draft_says_changes_only_with_its_version() {
+        let file = SourceFile {
+            path: "i/alice.yaml".to_owned(),
+            stem: "alice".to_owned(),
+            content: Content::Text(MANIFEST.to_owned()),
+        };
+        let snapshot = Snapshot {
+            revision: "r".to_owned(),
+            fleet: None,
+            manifests: vec![file],
+        };
+        let mut config = Config::default();
+        config.policy.host_paths.allow = vec!["*".to_owned()];
+        let desired = resolve(&snapshot, &config).expect("a fleet");
+        let manager = config.manager.clone();
+        let mut draft = draft(&manager, &desired.specs["alice"], 3, true);
+        // The spec's own form has its own version.
+        draft.labels.remove(label::SPEC);
+        insta::assert_debug_snapshot!(draft);
+    }
+}

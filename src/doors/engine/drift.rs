@@ -127,8 +127,8 @@ fn value<T: Serialize>(thing: &T) -> Option<Value> {
     (!empty).then_some(value)
 }
 
-fn text(text: &String) -> Value {
-    Value::from(text.as_str())
+fn text(text: &impl AsRef<str>) -> Value {
+    Value::from(text.as_ref())
 }
 
 /// An entry point of its own takes the image's command away with the image's entry point.

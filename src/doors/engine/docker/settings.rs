@@ -2,7 +2,7 @@
 //! what no draft of ours ever asks for is told by name.
 //!
 //! Not looked at, because engines fill it in after their own taste: ulimits, masked and read-only paths, sysctls,
-//! cgroup names, the runtime, AppArmor's and SELinux's labels, exposed ports (they open nothing).
+//! cgroup names, the runtime, the kernel's security labels, exposed ports (they open nothing).
 
 use std::collections::{BTreeMap, BTreeSet};
 

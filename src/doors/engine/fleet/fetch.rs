@@ -55,17 +55,16 @@ impl Pulls {
 impl<C: ChangeContainers> Fleet<C> {
     /// Makes sure that the image of `spec` is there, as its `pull` says.
     pub(super) async fn fetch(&self, spec: &Spec) -> Result<(), EngineError> {
-        match spec.pull {
-            Pull::Always => self.pull(&spec.image).await,
-            Pull::Missing | Pull::Never if self.has_image(&spec.image).await? => Ok(()),
-            Pull::Missing => self.pull(&spec.image).await,
-            Pull::Never => {
-                let operation = format!("find image {}", spec.image);
-                let detail = "the engine does not have it, and `pull: never` forbids to fetch it";
-                Err(EngineError::new(operation, ErrorClass::Permanent, detail)
-                    .with_help("build or pull it, or write `pull: missing`"))
-            }
+        if spec.pull != Pull::Always && self.has_image(&spec.image).await? {
+            return Ok(());
         }
+        if spec.pull == Pull::Never {
+            let operation = format!("find image {}", spec.image);
+            let detail = "the engine does not have it, and `pull: never` forbids to fetch it";
+            return Err(EngineError::new(operation, ErrorClass::Permanent, detail)
+                .with_help("build or pull it, or write `pull: missing`"));
+        }
+        self.pull(&spec.image).await
     }
 
     /// Pulls all of these, a few at a time. Tells what failed.
@@ -95,5 +94,32 @@ impl<C: ChangeContainers> Fleet<C> {
         }
         let moment = self.seen.now();
         Ok(self.look_at_image(moment, reference).await?.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_while_a_pull_goes_on_waits_for_it() {
+        let (pulls, count) = (Pulls::default(), AtomicUsize::new(0));
+        let pull = |reference: &'static str, round| {
+            pulls.once(reference, round, async {
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                Err(EngineError::new("pull", ErrorClass::Retry, "slow"))
+            })
+        };
+        let (first, second, other) = tokio::join!(pull("a", 1), pull("a", 1), pull("b", 1));
+        assert_eq!(count.load(Ordering::Relaxed), 2, "one for each reference");
+        for result in [first, second, other] {
+            assert_eq!(result.expect_err("refused").detail, "slow");
+        }
+        let _ = tokio::join!(pull("a", 1), pull("a", 2));
+        assert_eq!(count.load(Ordering::Relaxed), 3, "a new round asks anew");
     }
 }

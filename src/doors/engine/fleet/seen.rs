@@ -17,7 +17,7 @@ use super::super::settings::ImageConfig;
 use crate::words::observed::Generation;
 
 /// How often everything is looked at again, whatever events said.
-const SWEEP_EVERY: Duration = Duration::from_mins(10);
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// A place in the order of looks and marks.
 pub(super) type Moment = u64;
@@ -242,5 +242,112 @@ impl Seen {
 
     pub(super) fn keep_volumes(&self, at: Moment, volumes: &[String]) {
         self.state().volumes = Some((volumes.to_vec(), at));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::observed::{Applied, Limits, Phase};
+
+    fn summary() -> Summary {
+        Summary {
+            id: "1".to_owned(),
+            name: "a".to_owned(),
+            labels: BTreeMap::new(),
+            phase: Phase::Running,
+            health: None,
+            image_id: "sha256:1".to_owned(),
+            networks: BTreeMap::new(),
+        }
+    }
+
+    fn generation() -> Generation {
+        Generation {
+            id: "1".to_owned(),
+            name: "a".to_owned(),
+            number: 1,
+            applied: Applied::Newer(9),
+            phase: Phase::Running,
+            health: None,
+            image_id: "sha256:1".to_owned(),
+            address: None,
+            started: None,
+            limits: Limits {
+                memory: None,
+                memory_swap: None,
+                cpus: None,
+                pids: None,
+                restart: crate::words::manifest::Restart::No,
+            },
+            drift: Vec::new(),
+            author: None,
+            restarts: 0,
+        }
+    }
+
+    fn is_known(seen: &Seen) -> bool {
+        !seen.generations(&[&summary()]).is_empty()
+    }
+
+    #[tokio::test]
+    async fn a_mark_during_a_look_makes_what_is_seen_stale() {
+        let seen = Seen::default();
+        seen.set_hears(true);
+        let moment = seen.begin();
+        seen.mark_containers([&"1".to_owned()]);
+        seen.keep_generation(moment, &summary(), &generation(), true);
+        assert!(
+            !is_known(&seen),
+            "it may have been looked at before it was touched"
+        );
+        let moment = seen.begin();
+        seen.keep_generation(moment, &summary(), &generation(), true);
+        assert!(is_known(&seen));
+    }
+
+    #[tokio::test]
+    async fn a_touched_newcomer_is_not_forgotten_before_it_was_listed() {
+        let seen = Seen::default();
+        seen.set_hears(true);
+        let (early, moment) = (seen.begin(), seen.begin());
+        seen.mark_containers([&"1".to_owned()]);
+        seen.forget_others(early, &BTreeSet::new());
+        seen.keep_generation(moment, &summary(), &generation(), true);
+        assert!(!is_known(&seen));
+    }
+
+    #[tokio::test]
+    async fn an_older_look_that_ends_late_does_not_hide_a_newer_one() {
+        let seen = Seen::default();
+        seen.set_hears(true);
+        let early = seen.begin();
+        seen.mark_containers([&"1".to_owned()]);
+        let late = seen.begin();
+        seen.keep_generation(late, &summary(), &generation(), true);
+        seen.keep_generation(early, &summary(), &generation(), true);
+        assert!(is_known(&seen));
+    }
+
+    #[tokio::test]
+    async fn without_its_image_it_is_looked_at_again_when_images_change() {
+        let seen = Seen::default();
+        seen.set_hears(true);
+        let moment = seen.begin();
+        seen.keep_generation(moment, &summary(), &generation(), false);
+        assert!(is_known(&seen));
+        seen.mark_images();
+        assert!(!is_known(&seen));
+    }
+
+    #[tokio::test]
+    async fn whatever_a_list_shows_otherwise_is_looked_at() {
+        let seen = Seen::default();
+        seen.set_hears(true);
+        let moment = seen.begin();
+        seen.keep_generation(moment, &summary(), &generation(), true);
+        let mut other = summary();
+        other.phase = Phase::Exited(1);
+        assert!(seen.generations(&[&other]).is_empty());
     }
 }
