@@ -38,6 +38,8 @@ mod networks;
 mod real;
 #[path = "contract/refusals.rs"]
 mod refusals;
+#[path = "contract/voices.rs"]
+mod voices;
 #[path = "contract/volumes.rs"]
 mod volumes;
 
@@ -103,6 +105,9 @@ contract! {
     events::an_event_names_what_it_touched,
     events::a_network_that_comes_or_goes_is_named,
     events::a_tag_that_moves_is_told,
+    voices::a_health_check_is_known_before_the_start,
+    voices::the_last_lines_are_told,
+    voices::what_is_not_there_says_nothing,
     refusals::an_absent_image_is_gone_and_helped,
     refusals::an_absent_network_is_gone,
     refusals::a_taken_name_is_a_conflict,

@@ -27,5 +27,11 @@ mod mistakes;
 mod proxy;
 #[path = "e2e/rounds.rs"]
 mod rounds;
+#[path = "e2e/route_files.rs"]
+mod route_files;
 #[path = "e2e/said.rs"]
 mod said;
+#[path = "e2e/swap.rs"]
+mod swap;
+#[path = "e2e/visitor.rs"]
+mod visitor;

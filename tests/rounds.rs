@@ -20,7 +20,7 @@ use instanced::doors::engine::fleet::Fleet;
 use instanced::doors::store::Store;
 use instanced::words::config::Config;
 use instanced::words::desired::Desired;
-use instanced::words::observed::Phase;
+use instanced::words::observed::{Health, Phase};
 use support::fake_containers::{FakeContainers, Fault};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -398,11 +398,25 @@ const CHAPTERS: [fn(&Lab); 3] = [
     |lab| lab.delete("bob"),
 ];
 
+/// The fleet that it happens to.
+fn story() -> Lab {
+    Lab::new(&[("alice", "{}"), ("bob", "{}"), ("carol", "{}")])
+}
+
+/// The same where alice's generations take over from one another while both run.
+fn story_of_start_first() -> Lab {
+    let lab = story();
+    lab.write("alice", START_FIRST);
+    lab.engine.check_image(IMAGE, Health::Healthy);
+    lab
+}
+
+const START_FIRST: &str = "replace: start-first";
+
 /// How many changing calls the whole story takes.
-async fn story_length() -> usize {
-    let lab = Lab::new(&[("alice", "{}"), ("bob", "{}"), ("carol", "{}")]);
-    for chapter in CHAPTERS {
-        chapter(&lab);
+async fn story_length(lab: &Lab, chapters: &[fn(&Lab)]) -> usize {
+    for chapter in chapters {
+        chapter(lab);
         lab.round().await;
     }
     lab.engine.journal().len()
@@ -410,13 +424,30 @@ async fn story_length() -> usize {
 
 #[tokio::test]
 async fn a_crash_after_any_call_converges_to_the_same_end() {
-    let length = story_length().await;
+    crashes_converge(story, &CHAPTERS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_does_one_in_a_start_first_swap() {
+    crashes_converge(
+        story_of_start_first,
+        &[
+            |_| {},
+            |lab| lab.write("alice", "replace: start-first\nscreen: { width: 1600 }"),
+            |lab| lab.delete("bob"),
+        ],
+    )
+    .await;
+}
+
+async fn crashes_converge(story: fn() -> Lab, chapters: &[fn(&Lab)]) {
+    let length = story_length(&story(), chapters).await;
     assert!(length > 20, "the story takes {length} changing calls");
     for calls in 0..length {
-        let lab = Lab::new(&[("alice", "{}"), ("bob", "{}"), ("carol", "{}")]);
+        let lab = story();
         lab.engine.add_foreign("somebody-else");
         lab.engine.cut_after(Some(calls));
-        for chapter in CHAPTERS {
+        for chapter in chapters {
             chapter(&lab);
             lab.round().await;
         }
@@ -491,4 +522,121 @@ async fn converges(lab: &Lab, what: &str) {
         .expect("counted above");
     let width = lab.engine.draft(alice).expect("it stands").env["SCREEN_WIDTH"].clone();
     assert_eq!(width, "1600", "{what}");
+}
+
+/// A fleet of one that is swapped by `start-first`, its first generation up and healthy.
+async fn start_first_lab() -> Lab {
+    let lab = Lab::new(&[("alice", START_FIRST)]);
+    lab.engine.check_image(IMAGE, Health::Healthy);
+    lab.round().await;
+    lab
+}
+
+const OLD: &str = "instanced-default-alice-g1";
+const NEW: &str = "instanced-default-alice-g2";
+const CHANGED: &str = "replace: start-first\nscreen: { width: 1600 }";
+
+#[tokio::test(start_paused = true)]
+async fn start_first_stops_the_old_one_when_the_new_one_serves() {
+    let lab = start_first_lab().await;
+    lab.write("alice", CHANGED);
+    lab.engine.clear_journal();
+    let began = tokio::time::Instant::now();
+    let report = lab.round().await;
+    assert_eq!(*outcome(&report, "alice"), Outcome::Done);
+    let journal = lab.engine.journal();
+    let at = |line: String| journal.iter().position(|l| *l == line).expect("made");
+    assert!(
+        at(format!("start {NEW}")) < at(format!("stop {OLD}")),
+        "{journal:#?}"
+    );
+    assert_eq!(lab.running(), [NEW]);
+    let waited = began.elapsed();
+    assert!(
+        waited >= Duration::from_secs(5),
+        "for Traefik and for what was under way: {waited:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unhealthy_new_one_is_removed_and_told_with_its_last_lines_and_no_secret() {
+    let lab = start_first_lab().await;
+    let password = "hunter2!";
+    let secret = lab.dir.path().join("password");
+    std::fs::write(&secret, password).expect("a secret");
+    let mut lab = lab;
+    lab.site.config.policy.secrets.allow = vec!["*".to_owned()];
+    lab.write(
+        "alice",
+        &format!(
+            "{CHANGED}\nvnc: {{ password: {{ from_file: {} }} }}",
+            secret.display()
+        ),
+    );
+    lab.engine.check_image(IMAGE, Health::Unhealthy);
+    lab.engine
+        .say_at_start(&format!("\u{1b}[31mcannot bind; password is {password}"));
+    lab.engine.clear_journal();
+    let report = lab.round().await;
+    let Outcome::Failed(failure) = outcome(&report, "alice") else {
+        panic!("{report:#?}")
+    };
+    let message = &failure.message;
+    assert!(
+        message.contains("unhealthy") && message.contains("cannot bind; password is ***"),
+        "{message}"
+    );
+    assert!(
+        !message.contains(password) && !message.contains('\u{1b}'),
+        "{message}"
+    );
+    assert_eq!(lab.names(), [OLD], "and nothing of the new one is left");
+    let touched: Vec<_> = lab
+        .engine
+        .journal()
+        .into_iter()
+        .filter(|l| l.ends_with(OLD))
+        .collect();
+    assert_eq!(
+        touched,
+        Vec::<String>::new(),
+        "the old one was never touched"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_without_a_check_is_not_started_where_traefik_would_serve_it_at_once() {
+    let lab = Lab::new(&[("alice", START_FIRST)]);
+    lab.round().await;
+    lab.write("alice", CHANGED);
+    lab.engine.clear_journal();
+    let report = lab.round().await;
+    let Outcome::Failed(failure) = outcome(&report, "alice") else {
+        panic!("{report:#?}")
+    };
+    assert!(
+        failure
+            .help
+            .as_deref()
+            .is_some_and(|help| help.contains("HEALTHCHECK"))
+    );
+    assert!(!lab.engine.journal().contains(&format!("start {NEW}")));
+    assert_eq!(lab.running(), [OLD]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_swap_that_was_broken_off_goes_on_and_an_ill_one_ends_with_the_old_one() {
+    for (verdict, survivor) in [(Health::Healthy, NEW), (Health::Unhealthy, OLD)] {
+        let lab = start_first_lab().await;
+        lab.write("alice", CHANGED);
+        // Cut when both run: after the volume, the container, its files and its start.
+        lab.engine.clear_journal();
+        lab.engine.cut_after(Some(4));
+        lab.engine.check_image(IMAGE, verdict);
+        lab.round().await;
+        lab.engine.cut_after(None);
+        assert_eq!(lab.running(), [OLD, NEW], "{verdict:?}");
+        lab.round().await;
+        assert_eq!(lab.running(), [survivor], "{verdict:?}");
+    }
 }

@@ -88,6 +88,11 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         }
     }
 
+    /// The engine that rounds act on.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
     /// Looks at the fleet and plans. `watched` is a round of the daemon's own, which waits where a person
     /// who asks for a round would not.
     ///

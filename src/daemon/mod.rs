@@ -1,5 +1,6 @@
 //! Floor 3: the daemon. Puts doors and decisions together; what a person sees is [`crate::face`]'s.
 
+pub mod attended;
 pub mod chain;
 pub mod clock;
 pub mod control;
@@ -11,7 +12,9 @@ pub mod notebook;
 pub mod operate;
 pub mod ops;
 pub mod orders;
+pub mod probes;
 pub mod round;
+pub mod routes;
 pub mod seal;
 pub mod serve;
 pub mod site;

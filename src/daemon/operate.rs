@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
+use super::attended::Attended;
 use super::chain::chain;
 use super::control::{Operations, Outcome};
 use super::memory::{Memory, blocking};
 use super::notebook::Notebook as _;
 use super::orders::{self, OrderError};
+use super::probes::Verdicts;
 use super::round::{self, Ask, Known};
 use super::site::Site;
 use super::tokens::{Tokens, TokensError};
@@ -53,6 +55,8 @@ pub struct Operator {
     pub rounds: mpsc::Sender<AskedRound>,
     /// The last round's report.
     pub last: Arc<arc_swap::ArcSwap<Report>>,
+    /// What the daemon's own probes say.
+    pub verdicts: Verdicts,
 }
 
 impl Operator {
@@ -83,7 +87,10 @@ impl Operator {
         let snapshot = round::read_source(&self.site);
         let desired = snapshot.and_then(|snapshot| round::desired(&snapshot, &self.site));
         let observed = match self.site.observer() {
-            Ok(engine) => engine.observe(&std::collections::BTreeSet::new()).await,
+            Ok(engine) => {
+                let engine = Attended::new(engine, self.verdicts.clone());
+                engine.observe(&std::collections::BTreeSet::new()).await
+            }
             Err(error) => Err(error),
         };
         let desired = desired.map_err(|report| aborted_problem(&report))?;
@@ -162,6 +169,7 @@ impl Operations for Operator {
             .site
             .observer()
             .map_err(|error| Problem::unavailable(error.to_string()))?;
+        let engine = Attended::new(engine, self.verdicts.clone());
         let memory = blocking(&self.store, |store| {
             Memory::read(store, jiff::Timestamp::now())
         })

@@ -21,6 +21,7 @@ use super::notebook::Acts;
 use super::operate::{self, PlanAnswer};
 use super::orders;
 use super::round::{self, Ask, Known, View};
+use super::routes;
 use super::tokens::Tokens;
 use crate::decisions::plan::Action;
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
@@ -252,7 +253,9 @@ async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> 
     match converger.look(desired, ask, false).await {
         Ok(view) => {
             let shutdown = CancellationToken::new();
-            converger.perform(&view, false, &shutdown).await
+            let mut report = converger.perform(&view, false, &shutdown).await;
+            routes::complete(site, converger.engine(), &view, &mut report).await;
+            report
         }
         Err(report) => *report,
     }

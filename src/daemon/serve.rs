@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::attended::Attended;
 use super::chain::failure;
 use super::clock::Clock;
 use super::control::ControlSocket;
@@ -22,7 +23,9 @@ use super::guards::Guards;
 use super::memory::blocking;
 use super::operate::{AskedRound, Operator};
 use super::ops::open_store;
+use super::probes::Probes;
 use super::round::{self, Ask};
+use super::routes::Routes;
 use super::site::{ActError, Acting, Site};
 use super::tokens::Tokens;
 use crate::decisions::access::AccessPolicy;
@@ -38,6 +41,8 @@ use crate::words::config::Isolation;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Severity;
 
+/// How long to wait before routes that could not be written are tried again.
+const ROUTES_RETRY: Duration = Duration::from_secs(5);
 /// Several engine events in a row make one round.
 const EVENTS_COALESCE: Duration = Duration::from_millis(100);
 /// How long a round may go on once the daemon is told to stop.
@@ -77,12 +82,15 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
     let tokens = Arc::new(Tokens::new(Arc::clone(&store), publisher(&guards)));
     let last = Arc::new(ArcSwap::from_pointee(Report::default()));
     let (rounds, asked) = mpsc::channel(ASKED_MAX);
+    let engine_due = Arc::new(Notify::new());
+    let probes = Probes::new(Arc::clone(&engine_due));
     let operator = Arc::new(Operator {
         site: site.clone(),
         tokens: Arc::clone(&tokens),
         store: Arc::clone(&store),
         rounds,
         last: Arc::clone(&last),
+        verdicts: probes.verdicts(),
     });
 
     let config = &site.config;
@@ -101,6 +109,8 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
     ));
 
     let mut rounds = Rounds {
+        routes: Routes::new(&site, Arc::clone(&engine_due)),
+        probes,
         site,
         store,
         guards,
@@ -111,7 +121,7 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         author,
         sole: None,
         converger: None,
-        engine_due: Arc::new(Notify::new()),
+        engine_due,
         events: JoinSet::new(),
         told: BTreeSet::new(),
         shutdown,
@@ -163,8 +173,12 @@ struct Rounds {
     author: String,
     /// Absent, like the converger, until the engine was reached for the first time.
     sole: Option<Sole>,
-    converger: Option<Converger<Fleet<Docker>, Arc<Store>>>,
+    converger: Option<Converger<Attended<Fleet<Docker>>, Arc<Store>>>,
+    /// A round is due: something happened on the engine, or a probe says something else.
     engine_due: Arc<Notify>,
+    probes: Probes,
+    /// Where files carry them.
+    routes: Option<Routes>,
     events: JoinSet<()>,
     /// What was said already and still holds: it is not said again every round.
     told: BTreeSet<String>,
@@ -256,17 +270,28 @@ impl Rounds {
         let view = converger.look(desired, ask, watched).await?;
         self.guards.update(&view.desired, Some(&view.observed));
         self.publish().await;
+        self.probes.follow(&view.desired, &view.observed);
         let converger = self.converger.as_mut().expect("connected just now");
-        let mut report = converger.perform(&view, watched, &self.shutdown).await;
+        let engine = converger.engine().clone();
+        let perform = Box::pin(converger.perform(&view, watched, &self.shutdown));
+        let mut report = match &mut self.routes {
+            Some(routes) => routes.beside(&engine, &view, perform).await,
+            None => perform.await,
+        };
         report.notes.append(&mut notes);
         Ok(report)
     }
 
     /// How long until a round is due if nothing happens.
     fn next_due(&self, report: &Report) -> Duration {
-        match &self.converger {
+        let next = match &self.converger {
             Some(converger) => converger.next_due(report),
             None => ENGINE_RETRY,
+        };
+        if report.routes.is_empty() {
+            next
+        } else {
+            next.min(ROUTES_RETRY)
         }
     }
 
@@ -292,7 +317,7 @@ impl Rounds {
         self.sole = Some(sole);
         self.converger = Some(Converger::new(
             self.site.config.reconcile.clone(),
-            fleet,
+            Attended::new(fleet, self.probes.verdicts()),
             Arc::clone(&self.store),
             Clock::system(),
             jitter,
@@ -324,6 +349,12 @@ impl Rounds {
                 tracing::warn!("{note}");
             }
             now_told.insert(note.clone());
+        }
+        for Failure { message, help } in &report.routes {
+            if !self.told.contains(message) {
+                tracing::error!(help = help.as_deref(), "{message}");
+            }
+            now_told.insert(message.clone());
         }
         for diagnostic in &report.diagnostics {
             let text = diagnostic.to_string();

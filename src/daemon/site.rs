@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::chain::failure;
 use crate::decisions::report::Failure;
+use crate::doors::edge::Edge;
 use crate::doors::engine::EngineError;
 use crate::doors::engine::docker::{Docker, DockerReader};
 use crate::doors::engine::fleet::Fleet;
@@ -72,7 +73,8 @@ impl Site {
             reader,
             self.config.manager.clone(),
             self.config.network.clone(),
-        ))
+        )
+        .with_edge(self.edge()))
     }
 
     /// The engine's fleet, to act on, with the right to. `author` is the state directory's id, which
@@ -86,9 +88,14 @@ impl Site {
             self.config.network.clone(),
         );
         Ok(Acting {
-            fleet: fleet.with_author(author.to_owned()),
+            fleet: fleet.with_author(author.to_owned()).with_edge(self.edge()),
             sole,
         })
+    }
+
+    /// The edge that serves the fleet.
+    pub fn edge(&self) -> Edge {
+        Edge::new(&self.config.manager, &self.config.traefik)
     }
 
     /// Names configuration and source: two sites with one fingerprint mean the same fleet.

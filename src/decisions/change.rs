@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::words::observed::{Drift, Limits};
 use crate::words::origin::{Origin, Origins};
+use crate::words::route::Provider;
 use crate::words::spec::Spec;
 
 /// One field that differs.
@@ -33,6 +34,8 @@ enum Effect {
     Lifecycle,
     /// It changes in place; compared against what the engine says, not against the record.
     InPlace,
+    /// Its route is written anew, where a file carries it; a label cannot change.
+    Reroute,
     /// A new generation takes over.
     Replace,
 }
@@ -50,6 +53,10 @@ fn effect(path: &[&str]) -> Effect {
         // clients, and no route has it.
         ["secrets", _, "from", ..] | ["endpoints", _, "path"] => Effect::Nothing,
         [first, ..] if DAEMON_ONLY.contains(first) => Effect::Nothing,
+        // The other provider is other labels.
+        ["edge", "provider"] => Effect::Replace,
+        // What the container itself is told of its hosts is `allowed_hosts`.
+        ["edge" | "endpoints", ..] => Effect::Reroute,
         _ => Effect::Replace,
     }
 }
@@ -62,9 +69,25 @@ pub fn replacing(old: &Spec, new: &Spec, origins: &Origins) -> Vec<Change> {
         return Vec::new();
     }
     let new = with_known_prints(old, new);
-    between(&comparable(old), &comparable(&new), origins, &|path| {
-        effect(path) == Effect::Replace
-    })
+    let by_file = [old, &new].map(|spec| spec.edge.provider) == [Provider::File; 2];
+    between(
+        &comparable(old),
+        &comparable(&new),
+        origins,
+        &|path| match effect(path) {
+            Effect::Replace => true,
+            Effect::Reroute => !by_file,
+            Effect::Nothing | Effect::Lifecycle | Effect::InPlace => false,
+        },
+    )
+}
+
+/// The settings by which a generation runs and is served now: those desired, where they change nothing of its
+/// container; else those that it was made from, as its replacement may still fail.
+pub fn in_effect<'a>(record: &'a Spec, desired: Option<&'a Spec>) -> &'a Spec {
+    desired
+        .filter(|desired| replacing(record, desired, &Origins::default()).is_empty())
+        .unwrap_or(record)
 }
 
 /// All differences of two specs.
@@ -206,16 +229,24 @@ mod tests {
 
     #[test]
     fn every_field_that_the_container_has_replaces_it() {
-        for field in [
-            "image",
-            "env",
-            "endpoints",
-            "edge",
-            "volumes",
-            "security",
-            "network",
-        ] {
+        for field in ["image", "env", "volumes", "security", "network"] {
             assert_eq!(effect(&[field, "x"]), Effect::Replace, "{field}");
+        }
+        assert_eq!(effect(&["edge", "provider"]), Effect::Replace);
+        assert_eq!(effect(&["allowed_hosts"]), Effect::Replace);
+    }
+
+    #[test]
+    fn what_is_of_the_route_alone_reroutes() {
+        for path in [
+            &["edge", "middlewares"][..],
+            &["edge", "tls"],
+            &["edge", "auth_url"],
+            &["endpoints", "mcp"],
+            &["endpoints", "mcp", "port"],
+            &["endpoints", "mcp", "auth"],
+        ] {
+            assert_eq!(effect(path), Effect::Reroute, "{path:?}");
         }
     }
 }

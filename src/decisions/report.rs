@@ -22,6 +22,9 @@ pub struct Report {
     /// What one should know beside: an override that could not be read, a network that is open …
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What of the routes' files could not be done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Failure>,
 }
 
 /// One step and its outcome.
@@ -76,6 +79,7 @@ impl Report {
     /// Whether anything was tried and failed.
     pub fn has_failures(&self) -> bool {
         self.aborted.is_some()
+            || !self.routes.is_empty()
             || self
                 .steps
                 .iter()

@@ -1,9 +1,12 @@
 //! Floor 2: the doors. One module for each outside thing, and the only one to name its crate.
 
 pub mod control_client;
+pub mod edge;
 pub mod engine;
 pub mod files;
+pub mod probe;
 pub mod sole;
 pub mod source;
 pub mod store;
 pub mod vault;
+pub mod web;

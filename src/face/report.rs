@@ -16,6 +16,10 @@ pub fn draw(report: &Report) -> String {
     for told in &report.steps {
         drawn += &line(told, width);
     }
+    for failure in &report.routes {
+        let _ = writeln!(drawn, "{}", paint(Label::Error, "✗ routes"));
+        drawn += &indented(failure);
+    }
     if let Some(notice) = blocked(report) {
         let _ = write!(drawn, "\n{notice}");
     }
@@ -111,7 +115,7 @@ fn blocked(report: &Report) -> Option<String> {
 
 /// `Done: 1 created, 1 replaced, 1 failed, 2 held, 5 unchanged.`
 pub fn summary(report: &Report) -> String {
-    if report.steps.is_empty() {
+    if report.steps.is_empty() && report.routes.is_empty() {
         return match report.unchanged {
             0 => "Nothing to do: there are no instances.".to_owned(),
             1 => "Nothing to do: the instance is as it should be.".to_owned(),
@@ -138,6 +142,7 @@ pub fn summary(report: &Report) -> String {
                 "waiting",
             ),
             (count(report, |t| t.outcome == Outcome::Held), "held"),
+            (report.routes.len(), "failed over routes"),
         ])
         .filter(|(number, _)| *number > 0)
         .map(|(number, what)| format!("{number} {what}"))

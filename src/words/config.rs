@@ -221,6 +221,21 @@ pub struct Traefik {
     pub auth_url: Option<String>,
     /// Middlewares of the operator's own, before ours.
     pub middlewares: Vec<String>,
+    /// `labels`, or `{ file: DIR }`.
+    pub provider: ProviderConfig,
+    /// Traefik's API, such as `http://127.0.0.1:8080`: lets a swap see what Traefik serves.
+    pub api: Option<String>,
+}
+
+/// How Traefik learns of the routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderConfig {
+    /// From the containers' labels, through the engine's socket.
+    #[default]
+    Labels,
+    /// From one file for each instance in this directory, which Traefik's file provider watches.
+    File(PathBuf),
 }
 
 impl Default for Traefik {
@@ -230,6 +245,8 @@ impl Default for Traefik {
             tls: TlsConfig::Plain(true),
             auth_url: None,
             middlewares: Vec::new(),
+            provider: ProviderConfig::Labels,
+            api: None,
         }
     }
 }

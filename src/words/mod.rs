@@ -16,6 +16,7 @@ pub mod overrides;
 pub mod quantity;
 pub mod resolve;
 pub mod route;
+pub mod router;
 pub mod secret;
 pub mod spec;
 pub mod template;

@@ -30,6 +30,28 @@ pub struct Edge {
     pub auth_url: String,
     /// Middlewares of the operator's own, before ours.
     pub middlewares: Vec<String>,
+    /// How Traefik learns of the routes.
+    #[serde(default, skip_serializing_if = "Provider::is_labels")]
+    pub provider: Provider,
+}
+
+/// How Traefik learns of routes. Where files are written is no part of it: a directory that moves changes
+/// no container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// From the containers' labels.
+    #[default]
+    Labels,
+    /// From a file for each instance.
+    File,
+}
+
+impl Provider {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+    fn is_labels(&self) -> bool {
+        *self == Self::Labels
+    }
 }
 
 /// TLS of a router.

@@ -162,6 +162,10 @@ impl Lab for DockerLab {
         TINY
     }
 
+    fn checked_image(&self) -> &'static str {
+        TINY_CHECKED
+    }
+
     fn network(&self) -> &str {
         &self.network
     }

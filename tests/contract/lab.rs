@@ -8,7 +8,7 @@ use instanced::doors::engine::containers::{
 };
 use instanced::words::manifest::Restart;
 use instanced::words::name::ManagerName;
-use instanced::words::observed::Limits;
+use instanced::words::observed::{Health, Limits};
 
 use crate::support::fake_containers::FakeContainers;
 
@@ -39,8 +39,10 @@ pub trait Lab {
     fn reconnected(&self) -> Self::Engine;
     /// What all names of this lab begin with.
     fn prefix(&self) -> &str;
-    /// The tiny image.
+    /// The tiny image. It writes a line when it starts: `tiny: serving`.
     fn image(&self) -> &'static str;
+    /// The same with a health check.
+    fn checked_image(&self) -> &'static str;
     /// An isolated network.
     fn network(&self) -> &str;
 
@@ -131,13 +133,15 @@ pub struct FakeLab {
 
 impl FakeLab {
     const IMAGE: &str = "instanced/tiny:1";
+    const CHECKED: &str = "instanced/tiny-checked:1";
     const NETWORK: &str = "ct-fake-net";
 
     /// A fake engine of its own.
     pub fn new() -> Self {
-        Self {
-            engine: FakeContainers::new(&[Self::IMAGE], Self::NETWORK),
-        }
+        let engine = FakeContainers::new(&[Self::IMAGE, Self::CHECKED], Self::NETWORK);
+        engine.check_image(Self::CHECKED, Health::Starting);
+        engine.say_at_start("tiny: serving");
+        Self { engine }
     }
 }
 
@@ -158,6 +162,10 @@ impl Lab for FakeLab {
 
     fn image(&self) -> &'static str {
         Self::IMAGE
+    }
+
+    fn checked_image(&self) -> &'static str {
+        Self::CHECKED
     }
 
     fn network(&self) -> &str {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::lab::{Lab, REPOSITORY, free_port};
+use super::lab::{Lab, REPOSITORY};
 use super::said::{eventually, run};
 
 /// Traefik in the local layout, serving one manager's containers.
@@ -25,7 +25,26 @@ pub struct Answer {
 impl Edge {
     /// Starts it, and waits until it answers.
     pub fn start(lab: &Lab) -> Self {
-        let api = free_port().to_string();
+        let docker = format!("unix://{}", super::engine::socket());
+        Self::start_with(lab, &["--docker", &docker, "--manager", &lab.manager])
+    }
+
+    /// The same without the engine: routes come from files in this directory of the lab's alone.
+    pub fn start_by_files(lab: &Lab, directory: &str) -> Self {
+        let directory = lab.path(directory);
+        std::fs::create_dir(&directory).expect("a new directory");
+        let headers = "dynamic/security-headers.yaml";
+        std::fs::copy(
+            format!("{REPOSITORY}/traefik/local/{headers}"),
+            directory.join("security-headers.yaml"),
+        )
+        .expect("the layout's own");
+        let directory = directory.display().to_string();
+        Self::start_with(lab, &["--docker", "none", "--dynamic", &directory])
+    }
+
+    fn start_with(lab: &Lab, options: &[&str]) -> Self {
+        let api = lab.api.to_string();
         let log = File::create(lab.path("traefik.log")).expect("traefik.log");
         let mut command = Command::new("setpriv");
         command
@@ -35,15 +54,8 @@ impl Edge {
                 &format!("{REPOSITORY}/traefik/run.sh"),
                 "local",
             ])
-            .args([
-                "--http",
-                &lab.http.to_string(),
-                "--api",
-                &api,
-                "--manager",
-                &lab.manager,
-            ])
-            .args(["--docker", &format!("unix://{}", super::engine::socket())])
+            .args(["--http", &lab.http.to_string(), "--api", &api])
+            .args(options)
             .arg("--out")
             .arg(lab.path("traefik.yaml"))
             .stdin(Stdio::null())

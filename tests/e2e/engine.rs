@@ -10,6 +10,8 @@ use super::said::{Said, run};
 pub const BROWSER: &str = "instanced/browser:1";
 /// The image of an instance that costs next to nothing.
 pub const TINY: &str = "instanced/tiny:1";
+/// The same with a health check.
+pub const TINY_CHECKED: &str = "instanced/tiny-checked:1";
 
 /// A container, as far as the tests look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,6 +129,11 @@ pub fn require() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tiny/build.sh");
     run(script, |command| {
         command.arg(TINY);
+    })
+    .expect_code(0);
+    run(script, |command| {
+        let check = "HEALTHCHECK --interval=1s --timeout=5s --retries=2 CMD [\"/tiny\", \"ping\"]";
+        command.args([TINY_CHECKED, check]);
     })
     .expect_code(0);
 }

@@ -32,6 +32,8 @@ pub struct Lab {
     pub auth: SocketAddrV4,
     /// Where Traefik listens, if the test starts one.
     pub http: SocketAddrV4,
+    /// Where its API is.
+    pub api: SocketAddrV4,
     /// Containers without our labels, to be removed at the end.
     pub foreign: Vec<String>,
 }
@@ -85,6 +87,7 @@ impl Lab {
             manager: format!("{}-{name}", prefix()),
             auth: free_port(),
             http: free_port(),
+            api: free_port(),
             foreign: Vec::new(),
         };
         fs::create_dir(lab.path("instances.d")).expect("a new directory");
@@ -99,6 +102,11 @@ impl Lab {
 
     /// Writes `instanced.yaml`, with these lines at its end.
     pub fn configure(&self, more: &str) {
+        self.configure_edge("middlewares: [security-headers@file]", more);
+    }
+
+    /// The same, with these keys of `traefik`.
+    pub fn configure_edge(&self, edge: &str, more: &str) {
         let Self {
             manager,
             auth,
@@ -113,7 +121,7 @@ impl Lab {
              source: {{ dir: instances.d }}\n\
              network: {{ name: {network}, isolation: strict }}\n\
              listen: {{ auth: \"{auth}\" }}\n\
-             traefik: {{ entrypoints: [web], tls: false, middlewares: [security-headers@file] }}\n\
+             traefik: {{ entrypoints: [web], tls: false, {edge} }}\n\
              policy: {{ secrets: {{ allow: [\"{here}/secrets/*\"] }} }}\n\
              state: {here}/state\n\
              {more}"

@@ -154,6 +154,13 @@ impl ReadContainers for FakeContainers {
         })
     }
 
+    async fn logs(&self, container: &str, tail: usize) -> Result<Vec<String>, EngineError> {
+        self.call("logs", container, false, |world| {
+            let lines = &world.held(container)?.log;
+            Ok(lines[lines.len().saturating_sub(tail)..].to_vec())
+        })
+    }
+
     async fn cursor(&self) -> Result<String, EngineError> {
         self.call("cursor", "events", false, |world| {
             Ok(world.events.len().to_string())

@@ -51,6 +51,14 @@ pub trait ReadContainers: Send + Sync {
         path: &str,
     ) -> impl Future<Output = Result<Vec<u8>, EngineError>> + Send;
 
+    /// The last `tail` lines that a container has written, on either stream. Its own words: nothing is known of
+    /// what is in them.
+    fn logs(
+        &self,
+        container: &str,
+        tail: usize,
+    ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
+
     /// Where the engine's stream of events ends now: an opaque cursor to wait from.
     fn cursor(&self) -> impl Future<Output = Result<String, EngineError>> + Send;
 

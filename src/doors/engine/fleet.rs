@@ -7,33 +7,28 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::containers::{ChangeContainers, Container, NetworkFacts, ReadContainers, Touched};
 use super::{Engine, EngineError, ErrorClass, Secrets, draft};
-use crate::decisions::plan::{Action, Retired, Step};
+use crate::decisions::plan::{Action, Reason, Retired, Step};
+use crate::doors::edge::{Edge, EdgeError};
 use crate::words::config::{Isolation, Network};
 use crate::words::label;
-use crate::words::manifest::{ReplaceOrder, Restart};
+use crate::words::manifest::Restart;
 use crate::words::name::{InstanceName, ManagerName};
-use crate::words::observed::{Health, Limits, Phase};
+use crate::words::observed::Limits;
 use crate::words::secret::DIRECTORY;
 use crate::words::spec::Spec;
+use swap::Swap;
 
 mod fetch;
 mod observe;
 mod seen;
+mod swap;
 
 use fetch::Pulls;
 use observe::generation_number;
 use seen::Seen;
-
-/// How long a new generation may take to become healthy before the old one stops.
-const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
-/// How often health is asked meanwhile.
-const HEALTH_EVERY: Duration = Duration::from_millis(250);
-/// From healthy until Traefik serves it: its throttle and a margin.
-const EDGE_DELAY: Duration = Duration::from_millis(2_100);
 
 /// One manager's fleet on one engine.
 #[derive(Clone)]
@@ -44,13 +39,15 @@ pub struct Fleet<C> {
     author: Option<String>,
     seen: Arc<Seen>,
     pulls: Arc<Pulls>,
+    edge: Edge,
 }
 
 impl<C: ReadContainers> Fleet<C> {
-    /// A fleet over an engine's calls.
+    /// A fleet over an engine's calls. Its routes are labels, until [`with_edge`](Self::with_edge).
     pub fn new(containers: C, manager: ManagerName, network: Network) -> Self {
         Self {
             containers,
+            edge: Edge::by_labels(manager.clone()),
             manager,
             network,
             author: None,
@@ -63,6 +60,13 @@ impl<C: ReadContainers> Fleet<C> {
     #[must_use]
     pub fn with_author(mut self, author: String) -> Self {
         self.author = Some(author);
+        self
+    }
+
+    /// With the edge that serves it.
+    #[must_use]
+    pub fn with_edge(mut self, edge: Edge) -> Self {
+        self.edge = edge;
         self
     }
 
@@ -156,12 +160,16 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
                 self.containers.start(&target.id).await
             }
             Action::Stop { target } => {
+                self.leave(&step.instance, std::slice::from_ref(target))
+                    .await?;
                 // First the policy: an engine that restarts in between must not revive it.
                 self.containers.set_restart(&target.id, Restart::No).await?;
                 self.containers.stop(&target.id, STOP_SECS).await
             }
             Action::Update { target, spec } => self.update(target, spec).await,
             Action::Restart { target } => {
+                self.leave(&step.instance, std::slice::from_ref(target))
+                    .await?;
                 self.containers.stop(&target.id, STOP_SECS).await?;
                 self.containers.start(&target.id).await
             }
@@ -170,10 +178,20 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
                 generation,
                 spec,
             } => {
-                self.replace(&step.instance, retire, *generation, spec, secrets)
-                    .await
+                let swap = Swap {
+                    instance: &step.instance,
+                    retire,
+                    generation: *generation,
+                    spec,
+                };
+                self.replace(swap, secrets).await
             }
-            Action::Remove { targets } => self.discard(&step.instance, targets).await,
+            Action::Remove { targets } => {
+                if step.reason == Reason::Superseded {
+                    self.resume(&step.instance, targets).await?;
+                }
+                self.discard(&step.instance, targets).await
+            }
             Action::Held => Ok(()),
         }
     }
@@ -328,76 +346,22 @@ impl<C: ChangeContainers> Fleet<C> {
         }
     }
 
-    async fn replace(
-        &self,
-        instance: &InstanceName,
-        retire: &[Retired],
-        generation: u64,
-        spec: &Spec,
-        secrets: &Secrets,
-    ) -> Result<(), EngineError> {
-        let id = self.create(spec, generation, secrets).await?;
-        if spec.replace == ReplaceOrder::StartFirst {
-            let started = async {
-                self.containers.start(&id).await?;
-                self.until_healthy(instance, &id).await
-            };
-            if let Err(error) = started.await {
-                self.drop_quietly(&id).await;
-                self.drop_secrets(instance, generation).await;
-                return Err(error);
-            }
-            tokio::time::sleep(EDGE_DELAY).await;
-            return self.discard(instance, retire).await;
-        }
-        for old in retire {
-            // The policy too: should we end here, the engine must not run two generations.
-            ok_if_gone(self.containers.set_restart(&old.id, Restart::No).await)?;
-            self.containers.stop(&old.id, STOP_SECS).await?;
-        }
-        self.containers.start(&id).await?;
-        self.discard(instance, retire).await
-    }
-
-    async fn until_healthy(&self, instance: &InstanceName, id: &str) -> Result<(), EngineError> {
-        let deadline = tokio::time::Instant::now() + HEALTHY_WITHIN;
-        loop {
-            let newest = self
-                .newest(instance)
-                .await?
-                .filter(|container| container.id == id);
-            match newest.map(|container| (container.phase, container.health)) {
-                Some((Phase::Running, Some(Health::Healthy))) => return Ok(()),
-                Some((Phase::Running, None)) => {
-                    let detail = "its image has no health check, and start-first needs one";
-                    return Err(not_healthy(id, detail).with_help(
-                        "write `replace: stop-first`, or give the image a HEALTHCHECK",
-                    ));
-                }
-                Some((Phase::Running, Some(Health::Starting))) => {}
-                found => {
-                    let detail = found.map_or("it vanished".to_owned(), |(phase, health)| {
-                        format!("it is {phase:?}, health {health:?}").to_lowercase()
-                    });
-                    return Err(not_healthy(id, &detail));
-                }
-            }
-            if tokio::time::Instant::now() > deadline {
-                let detail = format!("not healthy within {} s", HEALTHY_WITHIN.as_secs());
-                return Err(not_healthy(id, &detail));
-            }
-            tokio::time::sleep(HEALTH_EVERY).await;
-        }
-    }
-
     /// Stops and removes generations with their volumes of secrets.
     async fn discard(&self, instance: &InstanceName, old: &[Retired]) -> Result<(), EngineError> {
+        self.leave(instance, old).await?;
         for old in old {
             self.containers.stop(&old.id, STOP_SECS).await?;
             self.containers.remove(&old.id).await?;
             self.drop_secrets(instance, old.number).await;
         }
         Ok(())
+    }
+
+    /// Before they stop: no route leads to them any more.
+    async fn leave(&self, instance: &InstanceName, old: &[Retired]) -> Result<(), EngineError> {
+        let numbers: Vec<u64> = old.iter().map(|old| old.number).collect();
+        let left = self.edge.leave(instance, &numbers).await;
+        left.map_err(|error| unrouted(instance, &error))
     }
 
     /// A volume that stays behind harms nothing but tidiness, so it fails no step.
@@ -430,11 +394,8 @@ fn ok_if_gone(result: Result<(), EngineError>) -> Result<(), EngineError> {
     }
 }
 
-fn not_healthy(id: &str, detail: &str) -> EngineError {
-    EngineError::new(
-        format!("start container {id:.12}"),
-        ErrorClass::Retry,
-        detail,
-    )
-    .with_help("the old generation still serves; look at the image's logs")
+/// The edge's error, as the engine's: the step fails, and is tried again.
+fn unrouted(instance: &InstanceName, error: &EdgeError) -> EngineError {
+    let operation = format!("lead the routes of {instance}");
+    EngineError::new(operation, ErrorClass::Retry, error.to_string()).with_help(error.help())
 }

@@ -2,7 +2,8 @@
 
 use globset::Glob;
 
-use crate::words::config::Config;
+use crate::doors::edge::Api;
+use crate::words::config::{Config, ProviderConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::quantity::Span;
 
@@ -82,6 +83,24 @@ fn routing(config: &Config, problems: &mut Vec<Problem>) {
                 format!("`{url}` is no HTTP address"),
             )
             .with_help("such as http://127.0.0.1:9180/auth/mcp-bearer-check"),
+        );
+    }
+    if let ProviderConfig::File(dir) = &config.traefik.provider
+        && dir.as_os_str().is_empty()
+    {
+        problems.push(
+            Problem::error(&["traefik", "provider", "file"], "no directory").with_help(
+                "name the directory that Traefik's file provider watches, such as /etc/traefik/dynamic",
+            ),
+        );
+    }
+    if let Some(url) = &config.traefik.api
+        && let Err(why) = Api::parse(url)
+    {
+        problems.push(
+            Problem::error(&["traefik", "api"], format!("`{url}` {why}")).with_help(
+                "such as http://127.0.0.1:8080, the entry point `traefik` of Traefik's own",
+            ),
         );
     }
     if config.public.port == Some(0) {

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{FileError, FileProblem, check, read_text, shown};
-use crate::words::config::Config;
+use crate::words::config::{Config, ProviderConfig};
 use crate::words::diagnostic::Diagnostic;
 use crate::words::document::Document;
 
@@ -119,6 +119,9 @@ fn settle(
     warnings: Vec<Diagnostic>,
 ) -> LoadedConfig {
     config.source.dir = base.join(&config.source.dir);
+    if let ProviderConfig::File(dir) = &mut config.traefik.provider {
+        *dir = base.join(&dir);
+    }
     config.state = config.state.map(|state| base.join(state));
     let state = config.state.clone().unwrap_or_else(|| {
         default_state(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Layered;
-use crate::words::config::{Config, TlsConfig};
+use crate::words::config::{Config, ProviderConfig, TlsConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::label;
 use crate::words::manifest::{
@@ -12,7 +12,7 @@ use crate::words::manifest::{
 };
 use crate::words::name::{self, EndpointName, InstanceName};
 use crate::words::quantity::{Bytes, Cpus, Span};
-use crate::words::route::{Edge, Endpoint, Tls};
+use crate::words::route::{Edge, Endpoint, Provider, Tls};
 use crate::words::secret::{self, SecretName, SecretSource, SecretSpec};
 use crate::words::spec::{HealthProbe, Resources, Screen, Security, Spec, Volume, VolumeSource};
 
@@ -152,6 +152,10 @@ fn edge(config: &Config) -> Edge {
             .clone()
             .unwrap_or_else(|| format!("http://{}/auth/mcp-bearer-check", config.listen.auth)),
         middlewares: traefik.middlewares.clone(),
+        provider: match traefik.provider {
+            ProviderConfig::Labels => Provider::Labels,
+            ProviderConfig::File(_) => Provider::File,
+        },
     }
 }
 

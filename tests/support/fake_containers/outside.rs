@@ -2,8 +2,10 @@
 
 use super::{
     BTreeMap, Container, Draft, Event, FakeContainers, Fault, Health, ImageConfig, Limits, Phase,
-    Restart, world,
+    Restart, made, world,
 };
+use instanced::doors::engine::settings::HealthCheck;
+use instanced::words::quantity::Span;
 
 impl FakeContainers {
     /// The changing calls so far, each with its subject: `start instanced-default-alice-g1`.
@@ -100,6 +102,26 @@ impl FakeContainers {
         self.world()
             .registry
             .insert(reference.to_owned(), id.to_owned());
+    }
+
+    /// An image has a health check, which says this as soon as a container of it runs.
+    pub fn check_image(&self, reference: &str, health: Health) {
+        let mut world = self.world();
+        world.checks.insert(reference.to_owned(), health);
+        let id = world.images[reference].clone();
+        let config = world.configs.entry(id).or_insert_with(made::plain_image);
+        config.health_check = Some(HealthCheck {
+            test: vec!["CMD".to_owned(), "/tiny".to_owned(), "ping".to_owned()],
+            interval: Span::secs(1),
+            timeout: Span::secs(5),
+            start_period: Span(0),
+            retries: 2,
+        });
+    }
+
+    /// Every container writes this line when it starts.
+    pub fn say_at_start(&self, line: &str) {
+        self.world().said_at_start = Some(line.to_owned());
     }
 
     /// A health check says something.

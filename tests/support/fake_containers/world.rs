@@ -1,8 +1,8 @@
 //! What the fake engine holds, and the rules it keeps.
 
 use super::{
-    BTreeMap, Container, Draft, DraftFile, ErrorClass, Fault, ImageFacts, IpAddr, Ipv4Addr, Labels,
-    MountSource, NetworkFacts, Phase, Touched, made,
+    BTreeMap, Container, Draft, DraftFile, ErrorClass, Fault, Health, ImageFacts, IpAddr, Ipv4Addr,
+    Labels, MountSource, NetworkFacts, Phase, Touched, made,
 };
 
 use instanced::doors::engine::settings::ImageConfig;
@@ -25,6 +25,10 @@ pub(super) struct World {
     pub(super) volumes: BTreeMap<String, Volume>,
     /// Reference to id.
     pub(super) images: BTreeMap<String, String>,
+    /// Images with a health check, and what it says of a container as soon as it runs.
+    pub(super) checks: BTreeMap<String, Health>,
+    /// What every container writes when it starts.
+    pub(super) said_at_start: Option<String>,
     /// What can be pulled: reference to id.
     pub(super) registry: BTreeMap<String, String>,
     /// What images say, by id; those that are not here say little.
@@ -51,6 +55,8 @@ pub(super) enum Event {
 pub(super) struct Held {
     pub(super) facts: Container,
     pub(super) draft: Draft,
+    /// What it has written.
+    pub(super) log: Vec<String>,
     files: BTreeMap<String, DraftFile>,
 }
 
@@ -272,6 +278,7 @@ impl World {
         let held = Held {
             facts,
             draft: draft.clone(),
+            log: Vec::new(),
             files: BTreeMap::new(),
         };
         self.containers.insert(id.clone(), held);
@@ -281,6 +288,9 @@ impl World {
 
     pub(super) fn start(&mut self, container: &str) -> Result<(), Refusal> {
         let tick = self.tick();
+        let image = self.held(container)?.draft.image.clone();
+        let check = self.checks.get(&image).copied();
+        let said = self.said_at_start.clone();
         let held = self.held(container)?;
         match held.facts.phase {
             Phase::Running => return Ok(()),
@@ -290,6 +300,8 @@ impl World {
             }
             Phase::Created | Phase::Restarting | Phase::Exited(_) => {
                 held.facts.phase = Phase::Running;
+                held.facts.health = check;
+                held.log.extend(said);
                 held.facts.started = jiff::Timestamp::from_second(i64::from(tick)).ok();
                 let networks: Vec<_> = held.facts.settings.networks.keys().cloned().collect();
                 for network in networks {

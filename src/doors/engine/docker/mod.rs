@@ -13,6 +13,7 @@ mod draft;
 mod error;
 mod events;
 mod facts;
+mod logs;
 mod network;
 mod read;
 mod settings;
@@ -105,6 +106,10 @@ impl ReadContainers for Docker {
 
     async fn read_file(&self, container: &str, path: &str) -> Result<Vec<u8>, EngineError> {
         self.reader.read_file(container, path).await
+    }
+
+    async fn logs(&self, container: &str, tail: usize) -> Result<Vec<String>, EngineError> {
+        self.reader.logs(container, tail).await
     }
 
     async fn cursor(&self) -> Result<String, EngineError> {

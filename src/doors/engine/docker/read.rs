@@ -13,7 +13,7 @@ use super::super::containers::{
 };
 use super::super::{EngineError, ErrorClass};
 use super::error::{READ_LIMIT, call, gone, short};
-use super::{DockerReader, archive, events, facts, network, settings};
+use super::{DockerReader, archive, events, facts, logs, network, settings};
 
 impl ReadContainers for DockerReader {
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Summary>, EngineError> {
@@ -94,6 +94,10 @@ impl ReadContainers for DockerReader {
         let bytes = call(operation, READ_LIMIT, download).await?;
         archive::unpack(&bytes)
             .map_err(|detail| EngineError::new(operation(), ErrorClass::Permanent, detail))
+    }
+
+    async fn logs(&self, container: &str, tail: usize) -> Result<Vec<String>, EngineError> {
+        logs::last(self, container, tail).await
     }
 
     async fn cursor(&self) -> Result<String, EngineError> {

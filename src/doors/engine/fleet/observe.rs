@@ -260,7 +260,7 @@ pub(super) fn generation_number(labels: &BTreeMap<String, String>) -> u64 {
         .unwrap_or(0)
 }
 
-fn applied(labels: &BTreeMap<String, String>) -> Applied {
+pub(super) fn applied(labels: &BTreeMap<String, String>) -> Applied {
     let version = labels
         .get(label::SPEC_VERSION)
         .and_then(|v| v.parse::<u32>().ok());

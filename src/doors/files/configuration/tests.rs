@@ -73,6 +73,49 @@ fn relative_paths_count_from_the_files_directory() {
 }
 
 #[test]
+fn the_provider_is_labels_or_a_directory() {
+    let provider = |text| load(text).unwrap().config.traefik.provider;
+    assert_eq!(provider("traefik: {}"), ProviderConfig::Labels);
+    assert_eq!(
+        provider("traefik: { provider: labels }"),
+        ProviderConfig::Labels
+    );
+    assert_eq!(
+        provider("traefik: { provider: { file: dynamic } }"),
+        ProviderConfig::File("/etc/x/dynamic".into()),
+        "counts from the file's own directory"
+    );
+    for wrong in [
+        "label",
+        "{ file: }",
+        "{ file: '' }",
+        "{ dir: /x }",
+        "3",
+        "[]",
+    ] {
+        let told = told(&format!("traefik: {{ provider: {wrong} }}"));
+        assert_eq!(told.len(), 1, "{wrong}: {told:#?}");
+        assert!(
+            told[0].starts_with("instanced.yaml:1:") && told[0].contains("traefik.provider"),
+            "{wrong}: {told:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_api_is_plain_http() {
+    assert!(load("traefik: { api: 'http://127.0.0.1:8080' }").is_ok());
+    for wrong in ["127.0.0.1:8080", "https://x:8080", "http://a:b@x"] {
+        let told = told(&format!("traefik: {{ api: '{wrong}' }}"));
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(
+            told[0].contains("traefik.api") && told[0].ends_with(')'),
+            "{told:#?}"
+        );
+    }
+}
+
+#[test]
 fn every_problem_is_told_at_its_place() {
     let text = "\
 listen: { auth: 0.0.0.0:9180 }

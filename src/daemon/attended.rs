@@ -1,0 +1,100 @@
+//! An engine as the daemon hands it to its rounds: what it tells is completed by the daemon's own probes, and
+//! which of its steps are over is noted.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::probes::Verdicts;
+use crate::decisions::plan::Step;
+use crate::doors::engine::{Engine, EngineError, Observe, Secrets};
+use crate::words::name::InstanceName;
+use crate::words::observed::Observed;
+use crate::words::secret::{SecretName, SecretValue};
+
+/// An engine with the daemon beside it. Clones share what is noted.
+#[derive(Debug, Clone)]
+pub struct Attended<E> {
+    engine: E,
+    verdicts: Verdicts,
+    over: Arc<Over>,
+}
+
+/// Instances whose step of this round is over.
+#[derive(Debug, Default)]
+struct Over {
+    instances: Mutex<BTreeSet<InstanceName>>,
+    news: Notify,
+}
+
+impl<E> Attended<E> {
+    /// An engine that also tells what the probes say.
+    pub fn new(engine: E, verdicts: Verdicts) -> Self {
+        Self {
+            engine,
+            verdicts,
+            over: Arc::default(),
+        }
+    }
+
+    /// A round begins: no step is over.
+    pub fn begin(&self) {
+        let over = self.over.instances.lock();
+        over.unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Whether the step of an instance is over.
+    pub fn is_over(&self, name: &InstanceName) -> bool {
+        let over = self.over.instances.lock();
+        over.unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
+    /// Until another step is over.
+    pub async fn news(&self) {
+        self.over.news.notified().await;
+    }
+}
+
+impl<E: Observe> Observe for Attended<E> {
+    async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
+        let mut observed = self.engine.observe(images).await?;
+        self.verdicts.overlay(&mut observed);
+        Ok(observed)
+    }
+
+    async fn read_secret(
+        &self,
+        instance: &InstanceName,
+        secret: &SecretName,
+    ) -> Result<Option<SecretValue>, EngineError> {
+        self.engine.read_secret(instance, secret).await
+    }
+}
+
+impl<E: Engine> Engine for Attended<E> {
+    async fn prepare(&self) -> Result<(), EngineError> {
+        self.engine.prepare().await
+    }
+
+    async fn tidy(&self, leftovers: &[String]) -> Result<(), EngineError> {
+        self.engine.tidy(leftovers).await
+    }
+
+    async fn perform(&self, step: &Step, secrets: &Secrets) -> Result<(), EngineError> {
+        let result = self.engine.perform(step, secrets).await;
+        let over = self.over.instances.lock();
+        over.unwrap_or_else(PoisonError::into_inner)
+            .insert(step.instance.clone());
+        self.over.news.notify_one();
+        result
+    }
+
+    async fn refresh(&self, images: &BTreeSet<String>) -> Vec<EngineError> {
+        self.engine.refresh(images).await
+    }
+
+    async fn changed(&self, cursor: &mut Option<String>) -> Result<(), EngineError> {
+        self.engine.changed(cursor).await
+    }
+}

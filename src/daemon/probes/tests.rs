@@ -1,0 +1,151 @@
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::words::config::Config;
+use crate::words::desired::{Content, Snapshot, SourceFile};
+use crate::words::observed::Limits;
+use crate::words::resolve::resolve;
+
+/// An instance at loopback that answers with a status of the test's choice.
+struct Lab {
+    status: Arc<AtomicU16>,
+    desired: Desired,
+    observed: Observed,
+    changed: Arc<Notify>,
+    probes: Probes,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let status = Arc::new(AtomicU16::new(503));
+        let says = Arc::clone(&status);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let status = says.load(Ordering::Relaxed);
+                let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let desired = desired(&format!(
+            "template: mcp-http\nimage: x:1\nendpoints: {{ mcp: {{ port: {port} }} }}\n\
+             health: {{ interval: 10ms, retries: 2, start_period: 0 }}\n"
+        ));
+        let spec = &desired.specs["alice"];
+        let generation = Generation {
+            id: "id-1".to_owned(),
+            name: "alice-g1".to_owned(),
+            number: 1,
+            applied: Applied::Spec(Box::new(spec.clone())),
+            phase: Phase::Running,
+            health: None,
+            image_id: String::new(),
+            address: Some(IpAddr::from([127, 0, 0, 1])),
+            started: None,
+            limits: Limits::of(spec),
+            drift: Vec::new(),
+            author: None,
+            restarts: 0,
+        };
+        let observed = Observed {
+            instances: BTreeMap::from([(spec.name.clone(), vec![generation])]),
+            ..Observed::default()
+        };
+        let changed = Arc::new(Notify::new());
+        Self {
+            status,
+            desired,
+            observed,
+            probes: Probes::new(Arc::clone(&changed)),
+            changed,
+        }
+    }
+
+    fn follow(&mut self) {
+        self.probes.follow(&self.desired, &self.observed);
+    }
+
+    fn health(&self) -> Option<Health> {
+        let mut observed = self.observed.clone();
+        self.probes.verdicts().overlay(&mut observed);
+        observed.instances["alice"][0].health
+    }
+
+    fn generation(&mut self) -> &mut Generation {
+        let all = self.observed.instances.values_mut().next();
+        &mut all.expect("one instance")[0]
+    }
+}
+
+fn desired(manifest: &str) -> Desired {
+    let file = SourceFile {
+        path: "instances.d/alice.yaml".to_owned(),
+        stem: "alice".to_owned(),
+        content: Content::Text(manifest.to_owned()),
+    };
+    let snapshot = Snapshot {
+        revision: "r".to_owned(),
+        fleet: None,
+        manifests: vec![file],
+    };
+    resolve(&snapshot, &Config::default()).expect("no fleet.yaml")
+}
+
+#[tokio::test]
+async fn verdicts_follow_the_instance_and_each_change_is_told() {
+    let mut lab = Lab::new().await;
+    assert_eq!(lab.health(), None, "nobody asked yet");
+    lab.follow();
+    assert_eq!(lab.health(), Some(Health::Starting));
+    lab.changed.notified().await;
+    assert_eq!(lab.health(), Some(Health::Unhealthy));
+    lab.status.store(200, Ordering::Relaxed);
+    lab.changed.notified().await;
+    assert_eq!(lab.health(), Some(Health::Healthy));
+    // Another round goes on where this one was.
+    lab.follow();
+    assert_eq!(lab.health(), Some(Health::Healthy));
+    lab.status.store(500, Ordering::Relaxed);
+    lab.changed.notified().await;
+    assert_eq!(lab.health(), Some(Health::Unhealthy));
+}
+
+#[tokio::test]
+async fn a_start_begins_a_new_row() {
+    let mut lab = Lab::new().await;
+    lab.status.store(200, Ordering::Relaxed);
+    lab.follow();
+    lab.changed.notified().await;
+    assert_eq!(lab.health(), Some(Health::Healthy));
+    lab.generation().started = Some(jiff::Timestamp::UNIX_EPOCH);
+    lab.follow();
+    assert_eq!(lab.health(), Some(Health::Starting));
+}
+
+#[tokio::test]
+async fn nobody_is_probed_without_need() {
+    let mut lab = Lab::new().await;
+    lab.generation().health = Some(Health::Healthy);
+    lab.follow();
+    assert_eq!(lab.probes.followed.len(), 0, "the engine checks it");
+    lab.generation().health = None;
+    lab.follow();
+    assert_eq!(lab.probes.followed.len(), 1);
+    lab.generation().phase = Phase::Exited(0);
+    lab.follow();
+    assert_eq!(lab.probes.followed.len(), 0, "it does not run");
+    lab.generation().phase = Phase::Running;
+    assert_eq!(lab.health(), None, "and its verdict is forgotten");
+    let plain = desired("template: mcp-http\nimage: x:1");
+    let spec = plain.specs["alice"].clone();
+    lab.desired = plain;
+    lab.generation().applied = Applied::Spec(Box::new(spec));
+    lab.follow();
+    assert_eq!(lab.probes.followed.len(), 0, "its manifest names no probe");
+}

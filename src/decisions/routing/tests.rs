@@ -1,0 +1,196 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::words::config::{Config, ProviderConfig};
+use crate::words::desired::{Content, Snapshot, SourceFile};
+use crate::words::manifest::Restart;
+use crate::words::observed::Limits;
+use crate::words::origin::Origins;
+use crate::words::resolve::resolve;
+
+fn spec_with(config: &Config, manifest: &str) -> Spec {
+    let file = SourceFile {
+        path: "instances.d/alice.yaml".to_owned(),
+        stem: "alice".to_owned(),
+        content: Content::Text(manifest.to_owned()),
+    };
+    let snapshot = Snapshot {
+        revision: "r".to_owned(),
+        fleet: None,
+        manifests: vec![file],
+    };
+    let mut desired = resolve(&snapshot, config).expect("no fleet.yaml");
+    desired.specs.remove("alice").expect("a sound manifest")
+}
+
+fn by_files() -> Config {
+    let mut config = Config::default();
+    config.traefik.provider = ProviderConfig::File(PathBuf::from("/dynamic"));
+    config
+}
+
+fn spec(manifest: &str) -> Spec {
+    spec_with(&by_files(), manifest)
+}
+
+/// A generation that runs, at 10.0.0.<number>.
+fn generation(number: u64, record: &Spec) -> Generation {
+    let last = u8::try_from(number).expect("small");
+    Generation {
+        id: format!("id-{number}"),
+        name: format!("alice-g{number}"),
+        number,
+        applied: Applied::Spec(Box::new(record.clone())),
+        phase: Phase::Running,
+        health: None,
+        image_id: String::new(),
+        address: Some(at(last)),
+        started: None,
+        limits: Limits {
+            restart: Restart::No,
+            ..Limits::of(record)
+        },
+        drift: Vec::new(),
+        author: None,
+        restarts: 0,
+    }
+}
+
+fn at(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+fn stands(generation: u64, last: u8) -> Standing {
+    Standing {
+        generation,
+        address: at(last),
+    }
+}
+
+#[test]
+fn a_first_generation_is_led_to_once_it_answers() {
+    let spec = spec("{}");
+    let all = [generation(1, &spec)];
+    let routing = route(Some(&spec), &all, None);
+    assert!(
+        matches!(routing, Routing::Due { lead, gone_meanwhile: false }
+            if lead.generation == 1 && lead.address == at(1)),
+        "{routing:?}"
+    );
+}
+
+#[test]
+fn a_changed_guard_is_said_at_once_of_the_generation_that_is_led_to() {
+    let old = spec("{}");
+    let new = spec("endpoints: { mcp: { auth: none } }");
+    let all = [generation(1, &old)];
+    let routing = route(Some(&new), &all, Some(stands(1, 1)));
+    assert!(
+        matches!(routing, Routing::Said(lead) if std::ptr::eq(lead.spec, &raw const new)),
+        "{routing:?}"
+    );
+}
+
+#[test]
+fn what_needs_a_new_container_is_not_said_of_the_old_one() {
+    let old = spec("{}");
+    let new = spec("image: acme/other:2\nendpoints: { mcp: { port: 9000 } }");
+    let all = [generation(1, &old)];
+    assert_eq!(route(Some(&new), &all, Some(stands(1, 1))), Routing::Kept);
+    // But an address that is another's by now must not stay.
+    let routing = route(Some(&new), &all, Some(stands(1, 9)));
+    assert!(
+        matches!(routing, Routing::Due { lead, gone_meanwhile: true } if lead.spec.endpoints["mcp"].port == 8080),
+        "{routing:?}"
+    );
+}
+
+#[test]
+fn an_instance_whose_manifest_is_broken_keeps_its_file() {
+    let all = [generation(1, &spec("{}"))];
+    assert_eq!(route(None, &all, Some(stands(1, 1))), Routing::Kept);
+}
+
+#[test]
+fn the_old_one_is_led_to_until_the_new_one_is_well() {
+    let spec = spec("replace: start-first");
+    let mut all = [generation(1, &spec), generation(2, &spec)];
+    for health in [Health::Starting, Health::Unhealthy] {
+        all[1].health = Some(health);
+        assert_eq!(route(Some(&spec), &all, Some(stands(1, 1))), Routing::Kept);
+    }
+    all[1].health = Some(Health::Healthy);
+    let routing = route(Some(&spec), &all, Some(stands(1, 1)));
+    assert!(
+        matches!(routing, Routing::Due { lead, gone_meanwhile: false } if lead.generation == 2),
+        "{routing:?}"
+    );
+}
+
+#[test]
+fn a_route_to_one_that_stopped_goes_before_the_new_one_answers() {
+    let spec = spec("{}");
+    let mut all = [generation(1, &spec), generation(2, &spec)];
+    all[0].phase = Phase::Exited(0);
+    let routing = route(Some(&spec), &all, Some(stands(1, 1)));
+    assert!(
+        matches!(
+            routing,
+            Routing::Due {
+                gone_meanwhile: true,
+                ..
+            }
+        ),
+        "{routing:?}"
+    );
+}
+
+#[test]
+fn one_that_does_not_run_has_no_file() {
+    let spec = spec("{}");
+    assert_eq!(route(Some(&spec), &[], Some(stands(1, 1))), Routing::Gone);
+    let mut all = [generation(1, &spec)];
+    all[0].phase = Phase::Exited(0);
+    assert_eq!(route(Some(&spec), &all, Some(stands(1, 1))), Routing::Gone);
+}
+
+#[test]
+fn what_carries_its_routes_in_labels_has_no_file() {
+    let labels = spec_with(&Config::default(), "{}");
+    let all = [generation(1, &labels)];
+    assert_eq!(route(Some(&spec("{}")), &all, None), Routing::Gone);
+}
+
+#[test]
+fn what_a_newer_version_made_is_left_alone() {
+    let spec = spec("{}");
+    let mut all = [generation(1, &spec)];
+    all[0].applied = Applied::Newer(9);
+    assert_eq!(route(Some(&spec), &all, Some(stands(1, 1))), Routing::Kept);
+}
+
+fn replacing(old: &Spec, new: &Spec) -> Vec<change::Change> {
+    change::replacing(old, new, &Origins::default())
+}
+
+#[test]
+fn with_files_routes_replace_nothing_and_with_labels_they_do() {
+    let change = |config: &Config| {
+        let new = "endpoints: { mcp: { auth: none } }";
+        replacing(&spec_with(config, "{}"), &spec_with(config, new))
+    };
+    assert_eq!(change(&by_files()), []);
+    assert_eq!(change(&Config::default()).len(), 1);
+    let mut elsewhere = by_files();
+    elsewhere.traefik.middlewares = vec!["x@file".to_owned()];
+    assert_eq!(replacing(&spec("{}"), &spec_with(&elsewhere, "{}")), []);
+    // What the container is told of its own hosts is another matter, and so is the other provider.
+    elsewhere.domain = "example.com".parse().expect("a host");
+    let fields: Vec<_> = replacing(&spec("{}"), &spec_with(&elsewhere, "{}"))
+        .into_iter()
+        .map(|change| change.field)
+        .collect();
+    assert_eq!(fields, ["allowed_hosts"]);
+    let other = replacing(&spec_with(&Config::default(), "{}"), &spec("{}"));
+    assert_eq!(other[0].field, "edge.provider");
+}

@@ -1,0 +1,69 @@
+//! Routes as a dynamic file of Traefik's. Pure: the same routes are the same text.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::{Map, Value, json};
+
+use crate::words::name::ManagerName;
+use crate::words::route::Tls;
+use crate::words::router::{ForwardAuth, Router, routers};
+use crate::words::spec::Spec;
+
+/// The URL of a server, as Traefik writes it too.
+pub fn server(address: IpAddr, port: u16) -> String {
+    format!("http://{}", SocketAddr::new(address, port))
+}
+
+/// The YAML of a generation's routes.
+pub(super) fn text(manager: &ManagerName, spec: &Spec, generation: u64, address: IpAddr) -> String {
+    let all = routers(manager, spec, generation);
+    let each = |render: &dyn Fn(&Router) -> Option<Value>| -> Value {
+        let entries = all
+            .iter()
+            .filter_map(|router| Some((router.id.clone(), render(router)?)));
+        Value::Object(entries.collect())
+    };
+    let mut http = Map::new();
+    http.insert("routers".to_owned(), each(&|router| Some(route(router))));
+    http.insert(
+        "services".to_owned(),
+        each(&|router| {
+            let servers = [json!({ "url": server(address, router.port) })];
+            Some(json!({ "loadBalancer": { "servers": servers } }))
+        }),
+    );
+    // Traefik refuses a file with an empty part.
+    if all.iter().any(|router| router.forward_auth.is_some()) {
+        let guards = each(&|router| router.forward_auth.as_ref().map(guard));
+        http.insert("middlewares".to_owned(), guards);
+    }
+    serde_yaml::to_string(&json!({ "http": http })).expect("plain JSON is YAML")
+}
+
+fn route(router: &Router) -> Value {
+    let mut fields = Map::new();
+    let mut set = |key: &str, value: Value| fields.insert(key.to_owned(), value);
+    set("rule", json!(router.rule()));
+    set("entryPoints", json!(router.entrypoints));
+    set("priority", json!(router.priority));
+    set("service", json!(router.id));
+    if !router.middlewares.is_empty() {
+        set("middlewares", json!(router.middlewares));
+    }
+    match &router.tls {
+        Tls::Off => {}
+        Tls::On => drop(set("tls", json!({}))),
+        Tls::Resolver(name) => drop(set("tls", json!({ "certResolver": name }))),
+    }
+    Value::Object(fields)
+}
+
+fn guard(asked: &ForwardAuth) -> Value {
+    json!({ "forwardAuth": {
+        "address": asked.address,
+        "trustForwardHeader": ForwardAuth::TRUST_FORWARD_HEADER,
+        "authRequestHeaders": ForwardAuth::REQUEST_HEADERS,
+        "authResponseHeaders": ForwardAuth::RESPONSE_HEADERS,
+        "maxResponseBodySize": ForwardAuth::MAX_RESPONSE_BODY_SIZE,
+    }})
+}

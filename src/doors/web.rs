@@ -1,0 +1,95 @@
+//! A GET over plain HTTP, bounded in time and size. Redirects are not followed, and nothing is reused: each call
+//! is a connection of its own, as a new client's is.
+
+use std::io;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::header::{CONNECTION, HOST, USER_AGENT};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, ToSocketAddrs};
+
+/// The longest head of an answer that is read, in bytes.
+const HEAD_MAX: usize = 16 << 10;
+
+/// Why there was no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// Nobody took the connection.
+    #[error("no connection")]
+    Refused(#[source] io::Error),
+    /// What came is no HTTP, or broke off.
+    #[error("no HTTP answer")]
+    Broken(#[source] hyper::Error),
+    /// Nothing came in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    Silent(Duration),
+    /// The answer's body is too long, or broke off.
+    #[error("the answer's body is longer than {0} bytes or broke off")]
+    Body(usize),
+    /// It cannot be asked for.
+    #[error("no request can be made of it")]
+    Request(#[source] hyper::http::Error),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Get<'a> {
+    /// The `Host` header.
+    pub host: &'a str,
+    /// The path with its query.
+    pub path: &'a str,
+    /// For connecting, asking and reading together.
+    pub within: Duration,
+    /// How much of the body is read; 0 reads none of it, so that an endless one is an answer too.
+    pub body_max: usize,
+}
+
+/// Asks `peer`; the status and the body.
+pub async fn get(peer: impl ToSocketAddrs, request: Get<'_>) -> Result<(u16, Bytes), WebError> {
+    tokio::time::timeout(request.within, exchange(peer, request))
+        .await
+        .unwrap_or(Err(WebError::Silent(request.within)))
+}
+
+async fn exchange(peer: impl ToSocketAddrs, asked: Get<'_>) -> Result<(u16, Bytes), WebError> {
+    let request = Request::get(asked.path)
+        .header(HOST, asked.host)
+        .header(CONNECTION, "close")
+        .header(USER_AGENT, "instanced")
+        .body(Empty::<Bytes>::new())
+        .map_err(WebError::Request)?;
+    let stream = TcpStream::connect(peer).await.map_err(WebError::Refused)?;
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(HEAD_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(WebError::Broken)?;
+    let answer = async {
+        let response: Response<_> = sender
+            .send_request(request)
+            .await
+            .map_err(WebError::Broken)?;
+        let status = response.status().as_u16();
+        if asked.body_max == 0 {
+            return Ok((status, Bytes::new()));
+        }
+        let body = Limited::new(response.into_body(), asked.body_max);
+        let read = body.collect().await;
+        Ok((
+            status,
+            read.map_err(|_| WebError::Body(asked.body_max))?.to_bytes(),
+        ))
+    };
+    // The connection moves the bytes; it ends after the answer, or before it with the answer's error.
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        _ = connection => answer.await,
+    }
+}
+
+#[cfg(test)]
+mod tests;
