@@ -38,7 +38,7 @@ const ACTS_KEPT: usize = 50;
 /// Runs the rounds of one fleet on one engine.
 pub struct Converger<E, N> {
     policy: Reconcile,
-    engine: E,
+    pub(super) engine: E,
     notebook: N,
     clock: Clock,
     /// From 0 to 1, to spread retries of many instances.
@@ -86,11 +86,6 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
             failures: BTreeMap::new(),
             refreshed: None,
         }
-    }
-
-    /// The engine that rounds act on.
-    pub fn engine(&self) -> &E {
-        &self.engine
     }
 
     /// Looks at the fleet and plans. `watched` is a round of the daemon's own, which waits where a person

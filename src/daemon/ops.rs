@@ -254,7 +254,7 @@ async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> 
         Ok(view) => {
             let shutdown = CancellationToken::new();
             let mut report = converger.perform(&view, false, &shutdown).await;
-            routes::complete(site, converger.engine(), &view, &mut report).await;
+            routes::complete(site, &converger.engine, &view, &mut report).await;
             report
         }
         Err(report) => *report,

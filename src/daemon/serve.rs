@@ -250,7 +250,7 @@ impl Rounds {
         };
         self.guards.update(&desired, None);
         self.publish().await;
-        match self.round_on_engine(desired, asked).await {
+        match Box::pin(self.round_on_engine(desired, asked)).await {
             Ok(report) => report,
             Err(report) => *report,
         }
@@ -272,7 +272,7 @@ impl Rounds {
         self.publish().await;
         self.probes.follow(&view.desired, &view.observed);
         let converger = self.converger.as_mut().expect("connected just now");
-        let engine = converger.engine().clone();
+        let engine = converger.engine.clone();
         let perform = Box::pin(converger.perform(&view, watched, &self.shutdown));
         let mut report = match &mut self.routes {
             Some(routes) => routes.beside(&engine, &view, perform).await,
