@@ -187,6 +187,23 @@ impl Lab {
         assert!(ended.is_none(), "the daemon ended by itself: {ended:?}");
     }
 
+    /// Whether it ended by itself; then it must have said this word.
+    #[track_caller]
+    pub fn ended_for(&mut self, word: &str) -> bool {
+        let daemon = self.daemon.as_mut().expect("the daemon was started");
+        let Some(status) = daemon.ended() else {
+            return false;
+        };
+        self.daemon = None;
+        let log = self.log();
+        let last: Vec<&str> = log.lines().rev().take(4).collect();
+        assert!(
+            last.iter().any(|line| line.contains(word)),
+            "the daemon ended with {status} and does not say why: {last:#?}"
+        );
+        true
+    }
+
     fn log_path(&self) -> PathBuf {
         artefacts().join(format!("{}.log", self.name))
     }
