@@ -159,12 +159,12 @@ impl ChangeContainers for Docker {
             restart_policy: Some(facts::policy(restart)),
             ..ContainerUpdateBody::default()
         };
-        call(
-            operation,
-            CHANGE_LIMIT,
-            self.client().update_container(container, update),
-        )
-        .await
+        let future = self.client().update_container(container, update);
+        // An engine that died while it removed a container keeps it as `dead`, refuses to change it, and never
+        // starts it again: what a policy of `no` is to bring about holds already.
+        unless(call(operation, CHANGE_LIMIT, future).await, |error| {
+            restart == Restart::No && error.detail.contains("marked for removal")
+        })
     }
 
     async fn set_limits(&self, container: &str, limits: &Limits) -> Result<(), EngineError> {

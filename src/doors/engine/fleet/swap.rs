@@ -57,14 +57,26 @@ impl<C: ChangeContainers> Fleet<C> {
             self.start_first(swap, &id, Some(secrets)).await?;
             return self.discard(swap.instance, swap.retire).await;
         }
-        self.leave(swap.instance, swap.retire).await?;
-        for old in swap.retire {
-            // The policy too: should we end here, the engine must not run two generations.
-            ok_if_gone(self.containers.set_restart(&old.id, Restart::No).await)?;
-            self.containers.stop(&old.id, STOP_SECS).await?;
+        let started = async {
+            self.leave(swap.instance, swap.retire).await?;
+            for old in swap.retire {
+                // The policy too: should we end here, the engine must not run two generations.
+                ok_if_gone(self.containers.set_restart(&old.id, Restart::No).await)?;
+                self.containers.stop(&old.id, STOP_SECS).await?;
+            }
+            self.containers.start(&id).await
+        };
+        match started.await {
+            Ok(()) => self.discard(swap.instance, swap.retire).await,
+            // Nothing can be taken back on an engine that is away.
+            Err(error) if error.class == ErrorClass::Away => Err(error),
+            Err(error) => {
+                // Every try makes one: an instance that cannot be replaced would pile them up.
+                self.drop_quietly(&id).await;
+                self.drop_secrets(swap.instance, swap.generation).await;
+                Err(error)
+            }
         }
-        self.containers.start(&id).await?;
-        self.discard(swap.instance, swap.retire).await
     }
 
     /// Goes on with a `start-first` swap that was broken off: `old` is about to be removed. Does nothing where
