@@ -22,7 +22,9 @@ const TURNS: usize = 7;
 pub async fn measure(mut lab: Lab) -> Vec<Row> {
     lab.grow_to(INSTANCES);
     let bare = lab.bare();
-    tell(format_args!("{INSTANCES} fresh instances, ours and bare, by turns"));
+    tell(format_args!(
+        "{INSTANCES} fresh instances, ours and bare, by turns"
+    ));
     // The network is there from here on, and what ours makes is known.
     ours(&lab, "warm").await;
     let made = bare.list_and_inspect().await;
@@ -66,7 +68,10 @@ pub async fn measure(mut lab: Lab) -> Vec<Row> {
         unit: "x",
         limit: Some(MOST),
         command: "benches/speed: creates",
-        note: format!("{note}; bare at its best, at a time: {}", scouted.join(", ")),
+        note: format!(
+            "{note}; bare at its best, at a time: {}",
+            scouted.join(", ")
+        ),
     }]
 }
 

@@ -45,7 +45,7 @@ impl Lab {
             manager: manager.parse().expect("a manager's name"),
             ..Config::default()
         };
-        config.network.name = manager.to_owned();
+        manager.clone_into(&mut config.network.name);
         config.engine.docker.host = Some(format!("unix://{socket}"));
         config.policy.max_instances = 1000;
         config.source.dir = dir.join("instances.d");
@@ -74,7 +74,12 @@ impl Lab {
     /// Desires so many instances.
     pub fn grow_to(&mut self, instances: usize) {
         for number in self.instances..instances {
-            let path = self.site.config.source.dir.join(format!("i{number:04}.yaml"));
+            let path = self
+                .site
+                .config
+                .source
+                .dir
+                .join(format!("i{number:04}.yaml"));
             std::fs::write(path, manifest(&self.image)).expect("a manifest");
         }
         self.instances = instances;

@@ -39,7 +39,9 @@ fn main() -> ExitCode {
         }
         // Also what `cargo bench` does by itself: it knows of no engine.
         _ => {
-            tell("usage: speed plan | speed rounds|creates SOCKET IMAGE MANAGER DIR; `make bench` runs it");
+            tell(
+                "usage: speed plan | speed rounds|creates SOCKET IMAGE MANAGER DIR; `make bench` runs it",
+            );
             return ExitCode::SUCCESS;
         }
     };
@@ -65,4 +67,3 @@ pub fn tell(text: impl std::fmt::Display) {
     // Nobody need listen.
     let _ = writeln!(std::io::stderr(), "bench.sh: {text}");
 }
-

@@ -128,7 +128,12 @@ fn desired(image: &str) -> Desired {
     let mut config = Config::default();
     config.policy.max_instances = INSTANCES;
     let desired = resolve(&snapshot, &config).expect("manifests of our own");
-    assert_eq!(desired.specs.len(), INSTANCES, "{:?}", desired.diagnostics.first());
+    assert_eq!(
+        desired.specs.len(),
+        INSTANCES,
+        "{:?}",
+        desired.diagnostics.first()
+    );
     desired
 }
 
@@ -155,7 +160,13 @@ fn observed(desired: &Desired) -> Observed {
         };
         (name.clone(), vec![generation])
     });
-    let image = desired.specs.values().next().expect("there are some").image.clone();
+    let image = desired
+        .specs
+        .values()
+        .next()
+        .expect("there are some")
+        .image
+        .clone();
     Observed {
         instances: instances.collect(),
         images: BTreeMap::from([(image, format!("sha256:{}", blake3::hash(b"image").to_hex()))]),
@@ -192,6 +203,9 @@ fn history(desired: &Desired) -> History {
 
 fn resident_kib() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("/proc is there");
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok());
+    let pages = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<f64>().ok());
     pages.expect("statm has numbers") * PAGE_KIB
 }

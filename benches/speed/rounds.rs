@@ -21,14 +21,26 @@ pub async fn measure(mut lab: Lab) -> Vec<Row> {
     let store = lab.store("state");
     let mut rows = Vec::new();
     for fleet in FLEETS {
-        tell(format_args!("a fleet of {fleet} comes up, and rounds find it so"));
+        tell(format_args!(
+            "a fleet of {fleet} comes up, and rounds find it so"
+        ));
         lab.grow_to(fleet);
         lab.settle(&mut lab.process(&store)).await;
 
         let first = first_rounds(&lab, &store, turns(fleet, 100)).await;
-        rows.push(row(fleet, "first round", FIRST_MOST, first.ratio("list + inspects")));
+        rows.push(row(
+            fleet,
+            "first round",
+            FIRST_MOST,
+            first.ratio("list + inspects"),
+        ));
         let later = later_rounds(&lab, &store, turns(fleet, 400)).await;
-        rows.push(row(fleet, "later round", LATER_MOST, later.ratio("one list")));
+        rows.push(row(
+            fleet,
+            "later round",
+            LATER_MOST,
+            later.ratio("one list"),
+        ));
     }
     rows
 }
