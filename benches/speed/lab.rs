@@ -30,6 +30,15 @@ pub struct Lab {
     instances: usize,
 }
 
+/// How long a round took.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// From its begin to its report.
+    pub whole: Duration,
+    /// Until it was known what is desired.
+    pub files: Duration,
+}
+
 /// What goes on between the rounds of one process.
 pub struct Process {
     /// The fleet, to listen on.
@@ -39,13 +48,13 @@ pub struct Process {
 
 impl Lab {
     /// A fleet of no instances yet.
-    pub fn new(socket: &str, image: &str, manager: &str, dir: &str) -> Self {
+    pub fn new(socket: &str, image: &str, manager: &str, network: &str, dir: &str) -> Self {
         let dir = PathBuf::from(dir);
         let mut config = Config {
             manager: manager.parse().expect("a manager's name"),
             ..Config::default()
         };
-        manager.clone_into(&mut config.network.name);
+        network.clone_into(&mut config.network.name);
         config.engine.docker.host = Some(format!("unix://{socket}"));
         config.policy.max_instances = 1000;
         config.source.dir = dir.join("instances.d");
@@ -111,20 +120,22 @@ impl Lab {
         Process { fleet, converger }
     }
 
-    /// A whole round: files, containers, plan, steps. What it took.
-    pub async fn round(&self, process: &mut Process) -> (Report, Duration) {
+    /// A whole round: files, containers, plan, steps. What it took, and how much of that was for the files.
+    pub async fn round(&self, process: &mut Process) -> (Report, Took) {
         let began = Instant::now();
         let snapshot = round::read_source(&self.site).expect("manifests of our own");
         let desired = round::desired(&snapshot, &self.site).expect("manifests of our own");
+        let files = began.elapsed();
         let looked = process.converger.look(desired, Ask::default(), true).await;
         let view = looked.unwrap_or_else(|report| panic!("no look: {report:?}"));
         let shutdown = CancellationToken::new();
         let report = process.converger.perform(&view, true, &shutdown).await;
-        (report, began.elapsed())
+        let whole = began.elapsed();
+        (report, Took { whole, files })
     }
 
     /// A round that must find everything as it shall be.
-    pub async fn idle_round(&self, process: &mut Process) -> Duration {
+    pub async fn idle_round(&self, process: &mut Process) -> Took {
         let (report, took) = self.round(process).await;
         assert!(
             report.steps.is_empty() && report.unchanged == self.instances,

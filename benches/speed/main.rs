@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! speed plan
-//! speed rounds|creates SOCKET IMAGE MANAGER DIR
+//! speed rounds|creates SOCKET IMAGE MANAGER NETWORK DIR
 //! ```
 //!
 //! `DIR` is an empty directory of whoever calls. What is made on the engine carries the manager's label or is
-//! the network of its name, and is the caller's to remove.
+//! the network, and is the caller's to remove.
 
 mod bare;
 mod creates;
@@ -31,16 +31,18 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let rows = match words[..] {
         ["plan"] => plans::measure(),
-        ["rounds", socket, image, manager, dir] => {
-            on_engine(Lab::new(socket, image, manager, dir), rounds::measure)
-        }
-        ["creates", socket, image, manager, dir] => {
-            on_engine(Lab::new(socket, image, manager, dir), creates::measure)
-        }
+        ["rounds", socket, image, manager, network, dir] => on_engine(
+            Lab::new(socket, image, manager, network, dir),
+            rounds::measure,
+        ),
+        ["creates", socket, image, manager, network, dir] => on_engine(
+            Lab::new(socket, image, manager, network, dir),
+            creates::measure,
+        ),
         // Also what `cargo bench` does by itself: it knows of no engine.
         _ => {
             tell(
-                "usage: speed plan | speed rounds|creates SOCKET IMAGE MANAGER DIR; `make bench` runs it",
+                "usage: speed plan | speed rounds|creates SOCKET IMAGE MANAGER NETWORK DIR; `make bench` runs it",
             );
             return ExitCode::SUCCESS;
         }

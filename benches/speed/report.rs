@@ -1,5 +1,6 @@
 //! Figures beside their limits.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -25,13 +26,20 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub struct Pairs {
     pairs: Vec<(f64, f64)>,
+    /// What of ours was for reading files, where that is told.
+    files: Vec<f64>,
 }
 
 impl Pairs {
     /// Adds what ours and the other took.
     pub fn add(&mut self, ours: Duration, other: Duration) {
-        let millis = |time: Duration| time.as_secs_f64() * 1000.0;
         self.pairs.push((millis(ours), millis(other)));
+    }
+
+    /// The same, and what of ours was for reading files.
+    pub fn add_round(&mut self, ours: Duration, files: Duration, other: Duration) {
+        self.add(ours, other);
+        self.files.push(millis(files));
     }
 
     /// The median of the pairs' ratios, and a note with what stands behind it.
@@ -39,7 +47,7 @@ impl Pairs {
         let ratios = sorted(self.pairs.iter().map(|(ours, other)| ours / other));
         let ours = sorted(self.pairs.iter().map(|pair| pair.0));
         let theirs = sorted(self.pairs.iter().map(|pair| pair.1));
-        let note = format!(
+        let mut note = format!(
             "{} pairs, half of them {:.2} to {:.2}; median {:.2} ms against {:.2} ms {other}",
             ratios.len(),
             at(&ratios, 0.25),
@@ -47,8 +55,17 @@ impl Pairs {
             at(&ours, 0.5),
             at(&theirs, 0.5),
         );
+        if !self.files.is_empty() {
+            let files = sorted(self.files.iter().copied());
+            // Writing to a String cannot fail.
+            let _ = write!(note, "; {:.2} ms of ours for the files", at(&files, 0.5));
+        }
         (at(&ratios, 0.5), note)
     }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// In ascending order.

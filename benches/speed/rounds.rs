@@ -13,7 +13,7 @@ const WARM_UP: usize = 3;
 
 /// How many pairs of a fleet of this size are taken: small fleets are quick and noisy.
 fn turns(fleet: usize, quick: usize) -> usize {
-    (quick * 10 / fleet).clamp(15, quick)
+    (quick * 10 / fleet).clamp(25, quick)
 }
 
 /// All rows.
@@ -72,7 +72,7 @@ async fn first_rounds(
         };
         let pair = in_turns(turn, ours, other).await;
         if turn >= WARM_UP {
-            pairs.add(pair.0, pair.1);
+            pairs.add_round(pair.0.whole, pair.0.files, pair.1);
         }
     }
     pairs
@@ -101,18 +101,18 @@ async fn later_rounds(
             began.elapsed()
         };
         let pair = in_turns(turn, ours, other).await;
-        pairs.add(pair.0, pair.1);
+        pairs.add_round(pair.0.whole, pair.0.files, pair.1);
     }
     listening.abort();
     pairs
 }
 
 /// Now the one first, now the other.
-async fn in_turns<T>(
+async fn in_turns<A, B>(
     turn: usize,
-    mut ours: impl AsyncFnMut() -> T,
-    mut other: impl AsyncFnMut() -> T,
-) -> (T, T) {
+    mut ours: impl AsyncFnMut() -> A,
+    mut other: impl AsyncFnMut() -> B,
+) -> (A, B) {
     if turn.is_multiple_of(2) {
         let ours = ours().await;
         (ours, other().await)
