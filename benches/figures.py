@@ -1,6 +1,7 @@
 """Measures what is promised of `instanced`, and prints each figure beside its limit. scripts/bench.sh runs it.
 
-    figures.py --binary target/release/instanced --engine /var/run/docker.sock --image TAG --manager NAME --work DIR
+    figures.py --binary target/release/instanced --speed target/release/deps/speed-… --engine /var/run/docker.sock
+               --image TAG --manager NAME --work DIR
 
 It starts daemons of its own, on the real engine, in the empty directory DIR, and ends them again, also on
 SIGTERM; their containers and their network are whose who called. Exit 1 when a limit is missed.
@@ -29,6 +30,8 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests" / "limits"))
 import engine_proxy  # noqa: E402
+import speed  # noqa: E402
+from table import Failed, Row, say, table  # noqa: E402
 
 MIB = 1 << 20
 # The promises.
@@ -49,27 +52,6 @@ FLEET_S = 60
 STOP_S = 15
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
-
-
-class Failed(Exception):
-    """Why a figure could not be taken."""
-
-
-@dataclass
-class Row:
-    what: str
-    figure: float
-    unit: str
-    limit: float | None  # of what is not promised: none
-    command: str
-    note: str = ""
-
-    @property
-    def missed(self) -> bool:
-        return self.limit is not None and self.figure >= self.limit
-
-    def verdict(self) -> str:
-        return "" if self.limit is None else "MISSED" if self.missed else "ok"
 
 
 @dataclass
@@ -115,10 +97,6 @@ class Place:
 
     def run(self, *arguments: str) -> list[str]:
         return [str(self.binary), "--config", str(self.config), *arguments]
-
-
-def say(text: str) -> None:
-    print(f"bench.sh: {text}", file=sys.stderr, flush=True)
 
 
 def milliseconds(began: int) -> float:
@@ -428,29 +406,6 @@ def save_rows(name: str, how: str, samples: list[float], others: int) -> list[Ro
 # ---- what a person sees ----
 
 
-def table(rows: list[Row]) -> str:
-    heads = ["", "measured", "figure", "limit", "command", "of"]
-    lines = [
-        [
-            row.verdict(),
-            row.what,
-            f"{row.figure:.1f} {row.unit}",
-            "-" if row.limit is None else f"{row.limit:.0f} {row.unit}",
-            row.command,
-            row.note,
-        ]
-        for row in rows
-    ]
-    widths = [max(len(line[at]) for line in [heads, *lines]) for at in range(len(heads))]
-    numbers = (2, 3)
-
-    def drawn(line: list[str]) -> str:
-        cells = enumerate(zip(line, widths, strict=True))
-        return "  ".join(c.rjust(w) if at in numbers else c.ljust(w) for at, (c, w) in cells).rstrip()
-
-    return "\n".join([drawn(heads), *map(drawn, lines)])
-
-
 HOW = f"""\
 How: one process forks, waits, saves and stamps, with CLOCK_MONOTONIC. `instanced` is the release binary, with
 --config and {len(INSTANCES)} manifests of tests/tiny.
@@ -459,7 +414,8 @@ How: one process forks, waits, saves and stamps, with CLOCK_MONOTONIC. `instance
   resident        VmRSS of `instanced serve`; idle: no event, no request
   save            from before close(2) or rename(2) to the head of the round's first request at a proxy on the
                   engine's socket, after {QUIET_S} s without a call. Each save changes `owner`; no container changes.
-                  In {CONTROL_S} s without a save no round began"""
+                  In {CONTROL_S} s without a save no round began
+{speed.HOW}"""
 
 
 def end(*_: Any) -> None:
@@ -469,11 +425,14 @@ def end(*_: Any) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=lambda text: Path(text).resolve(), required=True)
+    parser.add_argument("--speed", type=lambda text: Path(text).resolve(), required=True, help="benches/speed, built")
     parser.add_argument("--engine", type=Path, required=True, help="the engine's socket")
     parser.add_argument("--image", required=True, help="what tests/tiny/build.sh made")
     parser.add_argument("--manager", required=True, help="whose containers; the network's name, too")
     parser.add_argument("--work", type=Path, required=True, help="an empty directory")
-    place = Place(**vars(parser.parse_args()))
+    arguments = vars(parser.parse_args())
+    program = arguments.pop("speed")
+    place = Place(**arguments)
     signal.signal(signal.SIGTERM, end)
 
     # A build meanwhile changes nothing here.
@@ -486,6 +445,8 @@ def main() -> int:
         rows = starts(place)
         resident = idle(place)
         rows += [serve_starts(place), resident, binary(place), *asyncio.run(saves(place))]
+        stand = speed.Stand(program, place.binary, place.engine, place.image, place.manager, place.work)
+        rows += speed.measure(stand)
     except Failed as failure:
         say(f"error: {failure}")
         return 2

@@ -1,5 +1,6 @@
 //! Two specs compared, field by field, and what each difference does to a container.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -69,17 +70,12 @@ pub fn replacing(old: &Spec, new: &Spec, origins: &Origins) -> Vec<Change> {
         return Vec::new();
     }
     let new = with_known_prints(old, new);
-    let by_file = [old, &new].map(|spec| spec.edge.provider) == [Provider::File; 2];
-    between(
-        &comparable(old),
-        &comparable(&new),
-        origins,
-        &|path| match effect(path) {
-            Effect::Replace => true,
-            Effect::Reroute => !by_file,
-            Effect::Nothing | Effect::Lifecycle | Effect::InPlace => false,
-        },
-    )
+    let by_file = [old, &*new].map(|spec| spec.edge.provider) == [Provider::File; 2];
+    between(old, &new, origins, &|path| match effect(path) {
+        Effect::Replace => true,
+        Effect::Reroute => !by_file,
+        Effect::Nothing | Effect::Lifecycle | Effect::InPlace => false,
+    })
 }
 
 /// The settings by which a generation runs and is served now: those desired, where they change nothing of its
@@ -92,7 +88,7 @@ pub fn in_effect<'a>(record: &'a Spec, desired: Option<&'a Spec>) -> &'a Spec {
 
 /// All differences of two specs.
 pub fn all(old: &Spec, new: &Spec, origins: &Origins) -> Vec<Change> {
-    between(&comparable(old), &comparable(new), origins, &|_| true)
+    between(old, new, origins, &|_| true)
 }
 
 /// What was changed by hand, and goes back to what the record says.
@@ -146,35 +142,65 @@ pub fn limits(found: &Limits, spec: &Spec, made: &Spec, origins: &Origins) -> Ve
 
 /// `new`, but a secret whose print cannot be compared counts as the one that is there: a print under
 /// another key, or none, says nothing about the value.
-fn with_known_prints(old: &Spec, new: &Spec) -> Spec {
-    let mut new = new.clone();
-    for (name, secret) in &mut new.secrets {
-        let Some(was) = old.secrets.get(name).and_then(|s| s.print.as_ref()) else {
-            continue;
-        };
-        if secret
-            .print
-            .as_ref()
-            .is_none_or(|print| print.key != was.key)
-        {
-            secret.print = Some(was.clone());
+fn with_known_prints<'s>(old: &Spec, new: &'s Spec) -> Cow<'s, Spec> {
+    let mut new = Cow::Borrowed(new);
+    for (name, was) in &old.secrets {
+        let Some(was) = &was.print else { continue };
+        let print = new.secrets.get(name).map(|secret| secret.print.as_ref());
+        if print.is_some_and(|print| print.is_none_or(|print| print.key != was.key)) {
+            let secrets = &mut new.to_mut().secrets;
+            secrets
+                .entry(name.clone())
+                .and_modify(|secret| secret.print = Some(was.clone()));
         }
     }
     new
 }
 
-fn comparable(spec: &Spec) -> Value {
-    serde_json::to_value(spec).expect("a spec has string keys and finite numbers only")
+/// A field of a spec, in the form in which fields are compared and told; `None` for nothing.
+fn comparable(field: &impl Serialize) -> Option<Value> {
+    let value = serde_json::to_value(field);
+    let value = value.expect("a spec has string keys and finite numbers only");
+    (!value.is_null()).then_some(value)
+}
+
+/// The fields in which two specs differ, by name. Of a big fleet, most differ in one or two.
+fn differing(old: &Spec, new: &Spec) -> Vec<(&'static str, Option<Value>, Option<Value>)> {
+    let mut differing = Vec::new();
+    macro_rules! compare {
+        ($($field:ident)*) => {
+            // Names them all, so that none is forgotten.
+            let Spec { $($field: _),* } = old;
+            $(if old.$field != new.$field {
+                let name = stringify!($field);
+                differing.push((name, comparable(&old.$field), comparable(&new.$field)));
+            })*
+        };
+    }
+    // In the order in which changes are told.
+    compare! {
+        allowed_hosts command edge endpoints entrypoint env health image labels name network owner protect
+        pull replace resources restart screen secrets security state template tokens volumes
+    }
+    differing
 }
 
 fn between(
-    old: &Value,
-    new: &Value,
+    old: &Spec,
+    new: &Spec,
     origins: &Origins,
     counts: &dyn Fn(&[&str]) -> bool,
 ) -> Vec<Change> {
     let mut changes = Vec::new();
-    walk(&mut Vec::new(), Some(old), Some(new), counts, &mut changes);
+    for (field, old, new) in &differing(old, new) {
+        walk(
+            &mut vec![*field],
+            old.as_ref(),
+            new.as_ref(),
+            counts,
+            &mut changes,
+        );
+    }
     for change in &mut changes {
         change.origin = origins.of(&change.field);
     }

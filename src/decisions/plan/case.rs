@@ -1,5 +1,7 @@
 //! What one desired instance needs.
 
+use std::borrow::Cow;
+
 use super::{Action, History, Reason, Retired, Step, held};
 use crate::decisions::change::{self, Change};
 use crate::decisions::remedy::{self, Remedy};
@@ -7,7 +9,7 @@ use crate::words::act::{Act, Deed};
 use crate::words::desired::Desired;
 use crate::words::manifest::{Pull, ReplaceOrder, Restart, State};
 use crate::words::name::InstanceName;
-use crate::words::observed::{Applied, Foreign, Generation, Health, Observed, Phase};
+use crate::words::observed::{Applied, Foreign, Generation, Health, Limits, Observed, Phase};
 use crate::words::origin::{Origin, Origins};
 use crate::words::overrides::{Order, Overrides, Stopped};
 use crate::words::spec::Spec;
@@ -18,9 +20,9 @@ pub(super) struct Case<'a> {
     generations: &'a [Generation],
     observed: &'a Observed,
     history: &'a History,
-    origins: Origins,
+    origins: Cow<'a, Origins>,
     /// What was done since an operator resumed it.
-    acts: Vec<Act>,
+    acts: Cow<'a, [Act]>,
 }
 
 /// The generations of an instance by what they are.
@@ -37,21 +39,31 @@ impl<'a> Case<'a> {
     pub(super) fn new(
         spec: &'a Spec,
         generations: &'a [Generation],
-        desired: &Desired,
+        desired: &'a Desired,
         observed: &'a Observed,
         history: &'a History,
     ) -> Self {
         let name = &spec.name;
         let resumed = history.overrides.get(name).and_then(|o| o.resumed);
         let acts = history.acts.get(name).map_or(&[][..], Vec::as_slice);
-        let counts = |act: &&Act| resumed.is_none_or(|resumed| act.at > resumed);
+        let acts = match resumed {
+            None => Cow::Borrowed(acts),
+            Some(resumed) => acts
+                .iter()
+                .filter(|act| act.at > resumed)
+                .cloned()
+                .collect(),
+        };
         Self {
             spec,
             generations,
             observed,
             history,
-            origins: desired.origins.get(name).cloned().unwrap_or_default(),
-            acts: acts.iter().filter(counts).cloned().collect(),
+            origins: desired
+                .origins
+                .get(name)
+                .map_or_else(Cow::default, Cow::Borrowed),
+            acts,
         }
     }
 
@@ -272,6 +284,9 @@ impl<'a> Case<'a> {
 
     /// Limits that are not the spec's.
     fn relimit(&self, newest: &Generation, applied: &Spec) -> Option<Step> {
+        if newest.limits == Limits::of(self.spec) {
+            return None;
+        }
         let updated = self.acts.iter().rev().find(|act| act.deed == Deed::Update);
         let digest = self.digest();
         let this_update = updated.filter(|act| act.spec == digest);
@@ -374,11 +389,13 @@ impl<'a> Case<'a> {
 
     /// A replacement, unless the same was done twice lately and did not last.
     fn unless_frozen(&self, step: Step) -> Step {
-        if step.action == Action::Held {
+        let frozen = self.overrides().and_then(|o| o.frozen.as_ref());
+        let replaced = || self.acts.iter().any(|act| act.deed == Deed::Replace);
+        // Before anything dear is compared: most were not replaced lately.
+        if step.action == Action::Held || frozen.is_none() && !replaced() {
             return step;
         }
         let digest = self.digest();
-        let frozen = self.overrides().and_then(|o| o.frozen.as_ref());
         if let Some(frozen) = frozen.filter(|frozen| frozen.spec == digest) {
             let fields = frozen.fields.clone();
             return held(self.name(), Reason::Frozen { fields });

@@ -12,6 +12,7 @@ use crate::words::observed::{Generation, Observed, Phase};
 /// The verdict on every orphan.
 pub(super) struct Removals<'a> {
     verdict: PruneVerdict,
+    /// Sorted.
     going: Vec<InstanceName>,
     source_is_empty: bool,
     history: &'a History,
@@ -68,7 +69,7 @@ impl<'a> Removals<'a> {
         if self.history.protected.contains(name) {
             return held(name, Reason::Protected);
         }
-        if !self.going.contains(name) {
+        if self.going.binary_search(name).is_err() {
             return held(name, Reason::JustVanished);
         }
         match &self.verdict {
