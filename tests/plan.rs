@@ -59,7 +59,7 @@ struct Case {
     #[serde(default)]
     unwell: BTreeMap<InstanceName, u64>,
     #[serde(default)]
-    acts: BTreeMap<InstanceName, Vec<Done>>,
+    acts: BTreeMap<InstanceName, Vec<Performed>>,
     #[serde(default)]
     overrides: BTreeMap<InstanceName, Said>,
     #[serde(default)]
@@ -74,7 +74,7 @@ struct Case {
 /// Something that was done.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Done {
+struct Performed {
     /// Seconds ago.
     ago: i64,
     deed: Deed,
@@ -140,7 +140,7 @@ impl Said {
 }
 
 fn acts(case: &Case, desired: &Desired) -> BTreeMap<InstanceName, Vec<Act>> {
-    let act = |name: &InstanceName, done: &Done| {
+    let act = |name: &InstanceName, done: &Performed| {
         let spec = desired.specs.get(name).filter(|_| !done.other_spec);
         Act {
             at: ago(done.ago),
@@ -153,7 +153,7 @@ fn acts(case: &Case, desired: &Desired) -> BTreeMap<InstanceName, Vec<Act>> {
             done: done.done,
         }
     };
-    let of = |(name, all): (&InstanceName, &Vec<Done>)| {
+    let of = |(name, all): (&InstanceName, &Vec<Performed>)| {
         let acts = all.iter().map(|done| act(name, done)).collect();
         (name.clone(), acts)
     };

@@ -105,9 +105,10 @@ pub fn drifted(drift: &[Drift]) -> Vec<Change> {
 /// Where the limits are other than the spec's. `made` is the spec that they were last made from: a limit
 /// that it says, too, was changed by hand.
 pub fn limits(found: &Limits, spec: &Spec, made: &Spec, origins: &Origins) -> Vec<Change> {
+    type Field = (&'static str, fn(&Limits) -> Value);
     let wanted = Limits::of(spec);
     let made = Limits::of(made);
-    let fields: [(&str, fn(&Limits) -> Value); 5] = [
+    let fields: [Field; 5] = [
         ("resources.memory", |limits| json!(limits.memory)),
         ("resources.memory_swap", |limits| json!(limits.memory_swap)),
         ("resources.cpus", |limits| json!(limits.cpus)),

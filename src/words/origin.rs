@@ -63,7 +63,7 @@ impl Origins {
         let first = field.split('.').next().unwrap_or(field);
         match first {
             "edge" | "allowed_hosts" | "network" => return Origin::Host,
-            "endpoints" if field.ends_with(".host") => return Origin::Host,
+            "endpoints" if field.rsplit('.').next() == Some("host") => return Origin::Host,
             "secrets" if field.contains(".print") => return Origin::Secret,
             _ => {}
         }

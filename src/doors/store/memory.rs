@@ -62,7 +62,7 @@ impl Store {
         }
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random).map_err(StoreError::Random)?;
-        let author: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let author = format!("{:016x}", u64::from_be_bytes(random));
         let value = record::encode(subject, &author)?;
         let kept = self
             .meta
