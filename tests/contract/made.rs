@@ -37,7 +37,7 @@ const IMAGES: [(&str, &str); 6] = [
         "VOLUME /data /cache/ /tmp\nLABEL team=image maintainer=\"some body\"",
     ),
     (
-        "checked",
+        "health",
         "HEALTHCHECK --interval=7s --retries=5 CMD [\"/tiny\", \"ping\"]\nSTOPSIGNAL 2",
     ),
     (

@@ -10,8 +10,8 @@ use super::said::{Said, run};
 pub const BROWSER: &str = "instanced/browser:1";
 /// The image of an instance that costs next to nothing.
 pub const TINY: &str = "instanced/tiny:1";
-/// The same with a health check.
-pub const TINY_CHECKED: &str = "instanced/tiny-checked:1";
+/// The same with a health check. A tag of its own: the contract suite moves those of its images.
+pub const TINY_CHECKED: &str = "instanced/tiny-e2e:1";
 
 /// A container, as far as the tests look.
 #[derive(Debug, Clone, PartialEq, Eq)]
