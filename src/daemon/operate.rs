@@ -1,6 +1,8 @@
 //! What the daemon does when asked over its control socket.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -18,13 +20,16 @@ use super::tokens::{Tokens, TokensError};
 use crate::decisions::report::{Failure, Report};
 use crate::decisions::saved::SavedPlan;
 use crate::decisions::status::{InstanceStatus, status, status_without_engine};
-use crate::doors::engine::Observe;
+use crate::doors::engine::{EngineError, ErrorClass, Observe};
 use crate::doors::store::Store;
 use crate::words::control::{AskReconcile, IssueToken, Problem};
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::overrides::Order;
 use crate::words::secret;
+
+/// How long whoever asks for the status waits for an engine that hangs.
+const STATUS_WAIT: Duration = Duration::from_secs(5);
 
 /// What the next round would do.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -89,7 +94,7 @@ impl Operator {
         let observed = match self.site.observer() {
             Ok(engine) => {
                 let engine = Attended::new(engine, self.verdicts.clone());
-                engine.observe(&std::collections::BTreeSet::new()).await
+                within(STATUS_WAIT, engine.observe(&BTreeSet::new())).await
             }
             Err(error) => Err(error),
         };
@@ -288,7 +293,18 @@ pub async fn vnc_password(
 /// The observation without images: who is there, and what it was made from.
 pub async fn observe(site: &Site) -> Result<Observed, Failure> {
     let engine = site.observer()?;
-    Ok(engine.observe(&std::collections::BTreeSet::new()).await?)
+    Ok(engine.observe(&BTreeSet::new()).await?)
+}
+
+async fn within<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let answer = tokio::time::timeout(limit, asked).await;
+    answer.unwrap_or_else(|_| {
+        let detail = format!("no answer within {} s", limit.as_secs());
+        Err(EngineError::new("ask the engine", ErrorClass::Away, detail))
+    })
 }
 
 fn value<T: serde::Serialize>(of: &T) -> Outcome {
@@ -317,6 +333,10 @@ fn token_problem(error: &TokensError) -> Problem {
         TokensError::Unknown(_) => {
             Problem::not_found(detail).with_help("see `instanced token list`")
         }
-        TokensError::Random(_) | TokensError::Store(_) => Problem::internal(detail),
+        TokensError::Random(_) | TokensError::Store(_) => {
+            // Whoever asked may be a program: the operator shall see it, too.
+            tracing::error!("tokens: {detail}");
+            Problem::internal(detail)
+        }
     }
 }

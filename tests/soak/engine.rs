@@ -128,13 +128,6 @@ impl Engine {
         Ok(facts.into_iter().map(container).collect())
     }
 
-    /// A container by name or id; `None` when it is not there.
-    pub fn inspect(&self, container_id: &str) -> Option<Container> {
-        let said = self.docker(&["container", "inspect", container_id]);
-        let facts: Vec<Value> = serde_json::from_str(&said.stdout).ok()?;
-        facts.into_iter().next().map(container)
-    }
-
     /// The volumes of a manager.
     #[track_caller]
     pub fn volumes(&self, manager: &str) -> Vec<String> {

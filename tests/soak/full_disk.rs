@@ -13,8 +13,8 @@ use super::tokens::Ledger;
 
 /// Several times what the store needs.
 const DISK: &str = "size=16m,mode=0700";
-/// So many tokens do not fit into what was left to the store's files when the disk became full.
-const TOKENS_MAX: u32 = 2_000;
+/// So many records do not fit into what the store's files have left when the disk becomes full.
+const TRIES: u32 = 2_000;
 
 /// A small disk of its own, until dropped.
 struct Disk(PathBuf);
@@ -105,22 +105,16 @@ impl Scene {
         self.lab.save("amber", &tiny(&value, ""));
         self.lab.save("birch", &tiny(&value, "protect: true"));
         self.lab.save("extra", &tiny(&value, ""));
-        let mut refused = None;
-        for n in 0..TOKENS_MAX {
-            if let Err(why) = self
-                .ledger
-                .issue(&self.lab, "cedar", &format!("full-{turn}-{n}"))
-            {
-                refused = Some(why);
-                break;
-            }
-        }
-        let refused = refused.expect("a full disk takes no more tokens");
-        self.lab.note(&format!("refused: {refused}"));
-        assert!(
-            refused.contains("space"),
-            "the refusal does not tell why: {refused}"
-        );
+        let lab = &self.lab;
+        let ledger = &mut self.ledger;
+        until_refused(lab, "tokens", |n| {
+            ledger.issue(lab, "cedar", &format!("full-{turn}-{n}"))
+        });
+        // These go by another way to the disk.
+        until_refused(lab, "orders", |n| {
+            let order = if n % 2 == 0 { "suspend" } else { "resume" };
+            accepted(lab, order)
+        });
         let revoked = self.ledger.live[0].clone();
         if self.lab.instanced(&["token", "revoke", &revoked.id]).code == Some(0) {
             self.ledger.revoked.push(self.ledger.live.remove(0));
@@ -149,6 +143,9 @@ impl Scene {
         eventually("no token is lost", SOON, || {
             self.ledger.kept(&self.lab, &self.open)
         });
+        eventually("orders are taken again", SOON, || {
+            accepted(&self.lab, "resume")
+        });
         let label = format!("after-{}", self.turn);
         self.ledger
             .issue(&self.lab, "amber", &label)
@@ -163,6 +160,26 @@ impl Scene {
         });
         self.lab.nothing_forbidden().expect("after a full disk");
         self.lab.alive();
+    }
+}
+
+/// Asks again and again, until the disk takes no more; the refusal must say that.
+fn until_refused(lab: &Lab, what: &str, mut ask: impl FnMut(u32) -> Result<(), String>) {
+    let refusal = (0..TRIES).find_map(|n| ask(n).err().map(|why| (n, why)));
+    let (n, why) = refusal.expect("a full disk takes no more");
+    lab.note(&format!("{what}: {n} were taken, then: {why}"));
+    assert!(
+        why.contains("o space left"),
+        "the refusal does not tell why: {why}"
+    );
+}
+
+/// Gives an order over `cedar`, which is written down and changes nothing.
+fn accepted(lab: &Lab, order: &str) -> Result<(), String> {
+    let said = lab.instanced(&[order, "cedar"]);
+    match said.code {
+        Some(0 | 3) => Ok(()),
+        _ => Err(said.to_string()),
     }
 }
 

@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-use super::{Store, StoreError, read, record};
+use super::opened::{Opened, read};
+use super::{StoreError, record};
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
 
 const AUTHOR: &str = "author";
 
-impl Store {
+impl Opened {
     /// What was done to each instance lately, oldest first.
-    pub fn acts(&self) -> Result<BTreeMap<InstanceName, Vec<Act>>, StoreError> {
+    pub(super) fn acts(&self) -> Result<BTreeMap<InstanceName, Vec<Act>>, StoreError> {
         by_instance(&self.acts, "the acts")
     }
 
     /// Keeps what was done to these instances, in place of what was there; all of it or none.
-    pub fn put_acts(&self, acts: &BTreeMap<InstanceName, Vec<Act>>) -> Result<(), StoreError> {
+    pub(super) fn put_acts(
+        &self,
+        acts: &BTreeMap<InstanceName, Vec<Act>>,
+    ) -> Result<(), StoreError> {
         let subject = "the acts";
         let mut batch = sled::Batch::default();
         for (name, acts) in acts {
@@ -34,12 +38,12 @@ impl Store {
     }
 
     /// What operators said, and what was frozen.
-    pub fn overrides(&self) -> Result<BTreeMap<InstanceName, Overrides>, StoreError> {
+    pub(super) fn overrides(&self) -> Result<BTreeMap<InstanceName, Overrides>, StoreError> {
         by_instance(&self.overrides, "the overrides")
     }
 
     /// Keeps what stands between an instance and its manifest; nothing, when nothing does.
-    pub fn set_overrides(
+    pub(super) fn set_overrides(
         &self,
         name: &InstanceName,
         overrides: &Overrides,
@@ -55,7 +59,7 @@ impl Store {
     }
 
     /// The id of this state directory, by which a container tells who made it; made when first asked for.
-    pub fn author(&self) -> Result<String, StoreError> {
+    pub(super) fn author(&self) -> Result<String, StoreError> {
         let subject = "the id of the state directory";
         if let Some(value) = read(&self.meta, AUTHOR.as_bytes(), subject)? {
             return record::decode(subject, &value);

@@ -8,13 +8,23 @@
 //! that cannot be read is an error that names it: a token that was skipped in silence would be a
 //! revocation nobody asked for. sled itself forgets, in silence, what it wrote after a damaged byte, which
 //! may bring a revoked token back; so the tokens carry a seal of their own.
+//!
+//! sled gives up for good after a write that failed, be it for a full disk, and has in memory what is not on
+//! disk. So after a failure nothing is written until its files were opened anew; what was read before can
+//! still be read meanwhile.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::words::act::Act;
 use crate::words::name::InstanceName;
+use crate::words::overrides::Overrides;
 use crate::words::secret::{FingerprintKey, SecretName, SecretValue};
 use crate::words::token::TokenRecord;
 
@@ -22,32 +32,29 @@ mod database;
 mod directory;
 mod error;
 mod memory;
+mod opened;
 mod record;
 mod seal;
 
 pub use directory::Holder;
 use directory::Lock;
 pub use error::StoreError;
-use record::{Removal, RemovalKey};
-use seal::Seal;
+use opened::Opened;
 
 /// How often a lock that is held is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(25);
-const FINGERPRINT_KEY: &str = "fingerprint_key";
-const PROTECTED: &str = "protected";
-const RELEASED: &str = "released";
+/// How long sled's own lock may take to go when its files are opened anew.
+const REOPEN: Duration = Duration::from_secs(5);
+/// So much must fit on the disk before sled is trusted with it again: some of its segments.
+const ROOM_BYTES: usize = 2 << 20;
 
 /// The open store. Dropping it closes it and lets the next process in.
 pub struct Store {
-    // Closed before the lock, which stands below it, is given up.
-    db: sled::Db,
-    tokens: sled::Tree,
-    secrets: sled::Tree,
-    removals: sled::Tree,
-    acts: sled::Tree,
-    overrides: sled::Tree,
-    meta: sled::Tree,
-    seal: Seal,
+    dir: PathBuf,
+    // Closed before the lock, which stands below it, is given up. `None` where it could not be opened anew.
+    opened: RwLock<Option<Opened>>,
+    /// A write has failed: what is in memory may not be on disk.
+    failed: AtomicBool,
     _lock: Lock,
 }
 
@@ -69,101 +76,33 @@ impl Store {
                 Err(_) => thread::sleep(LOCK_RETRY),
             }
         };
-        let path = dir.join("store");
-        directory::make_private(&path)?;
-        let db = database::open(&path, deadline)?;
-        let tree = |name: &str| {
-            db.open_tree(name).map_err(|source| StoreError::Open {
-                path: path.clone(),
-                source,
-            })
-        };
-        let (tokens, secrets, removals) = (tree("tokens")?, tree("secrets")?, tree("removals")?);
-        let (acts, overrides, meta) = (tree("acts")?, tree("overrides")?, tree("meta")?);
-        db.flush().map_err(|source| StoreError::Open {
-            path: path.clone(),
-            source,
-        })?;
-        directory::close_to_others(&path)?;
-        let seal = Seal::open(dir, &tokens)?;
+        let opened = Opened::open(dir, deadline)?;
         Ok(Self {
-            db,
-            tokens,
-            secrets,
-            removals,
-            acts,
-            overrides,
-            meta,
-            seal,
+            dir: dir.to_owned(),
+            opened: RwLock::new(Some(opened)),
+            failed: AtomicBool::new(false),
             _lock: lock,
         })
     }
 
     /// All tokens, by id. Fails when a single one cannot be read, or the store has lost any.
     pub fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
-        self.seal.check()?;
-        self.tokens
-            .iter()
-            .map(|entry| {
-                let (key, value) = entry.map_err(seal::unreadable)?;
-                record::decode(&token_subject(&String::from_utf8_lossy(&key)), &value)
-            })
-            .collect()
+        self.reading(|opened| opened.tokens())
     }
 
     /// Keeps a new token. Refuses an id that is there.
     pub fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
-        let subject = token_subject(&token.id);
-        let value = record::encode(&subject, token)?;
-        let sealed = self.seal.begin(&self.tokens)?;
-        if read(&self.tokens, token.id.as_bytes(), &subject)?.is_some() {
-            return Err(StoreError::Exists(token.id.clone()));
-        }
-        sealed.announce(token.id.as_bytes(), &value)?;
-        self.write(&self.tokens, token.id.as_bytes(), value, &subject)
+        self.changing(|opened| opened.insert_token(token))
     }
 
     /// Forgets a token, also one whose record cannot be read. Says whether it was there.
     pub fn remove_token(&self, id: &str) -> Result<bool, StoreError> {
-        let subject = token_subject(id);
-        let sealed = self.seal.begin(&self.tokens)?;
-        if let Some(value) = read(&self.tokens, id.as_bytes(), &subject)? {
-            sealed.announce(id.as_bytes(), &value)?;
-        }
-        self.remove(&self.tokens, id.as_bytes(), &subject)
+        self.changing(|opened| opened.remove_token(id))
     }
 
     /// The key for the fingerprints of secrets; made when first asked for.
     pub fn fingerprint_key(&self) -> Result<FingerprintKey, StoreError> {
-        let subject = "the fingerprint key";
-        if let Some(value) = read(&self.meta, FINGERPRINT_KEY.as_bytes(), subject)? {
-            let bytes = record::plain(subject, &value)?;
-            let key = <[u8; 32]>::try_from(bytes).map_err(|_| StoreError::Length {
-                record: subject.to_owned(),
-                length: bytes.len(),
-            })?;
-            return Ok(FingerprintKey::new(key));
-        }
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(StoreError::Random)?;
-        let kept = self
-            .meta
-            .compare_and_swap(
-                FINGERPRINT_KEY,
-                None::<&[u8]>,
-                Some(record::from_plain(&key)),
-            )
-            .map_err(|source| StoreError::Write {
-                record: subject.to_owned(),
-                source,
-            })?;
-        self.flush(subject)?;
-        // Another thread was first: its key is the one.
-        if kept.is_err() {
-            self.fingerprint_key()
-        } else {
-            Ok(FingerprintKey::new(key))
-        }
+        self.reading(|opened| opened.fingerprint_key())
     }
 
     /// A generated secret of an instance.
@@ -172,10 +111,7 @@ impl Store {
         instance: &InstanceName,
         name: &SecretName,
     ) -> Result<Option<SecretValue>, StoreError> {
-        let subject = secret_subject(instance, name);
-        read(&self.secrets, &secret_key(instance, name), &subject)?
-            .map(|value| Ok(SecretValue::new(record::plain(&subject, &value)?.to_vec())))
-            .transpose()
+        self.reading(|opened| opened.secret(instance, name))
     }
 
     /// Keeps a generated secret, in place of what was there.
@@ -185,9 +121,7 @@ impl Store {
         name: &SecretName,
         value: &SecretValue,
     ) -> Result<(), StoreError> {
-        let subject = secret_subject(instance, name);
-        let value = record::from_plain(value.expose());
-        self.write(&self.secrets, &secret_key(instance, name), value, &subject)
+        self.changing(|opened| opened.put_secret(instance, name, value))
     }
 
     /// Forgets a generated secret. Says whether it was there.
@@ -196,8 +130,7 @@ impl Store {
         instance: &InstanceName,
         name: &SecretName,
     ) -> Result<bool, StoreError> {
-        let subject = secret_subject(instance, name);
-        self.remove(&self.secrets, &secret_key(instance, name), &subject)
+        self.changing(|opened| opened.remove_secret(instance, name))
     }
 
     /// Notes that an instance was removed.
@@ -206,20 +139,7 @@ impl Store {
         instance: &InstanceName,
         at: jiff::Timestamp,
     ) -> Result<(), StoreError> {
-        let subject = format!("the removal of {instance}");
-        let value = record::encode(
-            &subject,
-            &Removal {
-                instance: instance.clone(),
-                at,
-            },
-        )?;
-        self.write(
-            &self.removals,
-            &RemovalKey::new(instance, at).0,
-            value,
-            &subject,
-        )
+        self.changing(|opened| opened.note_removal(instance, at))
     }
 
     /// The removals at `since` and later, oldest first.
@@ -227,120 +147,114 @@ impl Store {
         &self,
         since: jiff::Timestamp,
     ) -> Result<Vec<(InstanceName, jiff::Timestamp)>, StoreError> {
-        let subject = "the removals";
-        self.removals
-            .range(RemovalKey::from(since)..)
-            .map(|entry| {
-                let (_, value) = entry.map_err(|source| StoreError::Read {
-                    record: subject.to_owned(),
-                    source,
-                })?;
-                let removal: Removal = record::decode("a removal", &value)?;
-                Ok((removal.instance, removal.at))
-            })
-            .collect()
+        self.reading(|opened| opened.removals_since(since))
     }
 
     /// Forgets the removals before `until`. Returns how many there were.
     pub fn forget_removals_before(&self, until: jiff::Timestamp) -> Result<usize, StoreError> {
-        let subject = "the removals";
-        let mut forgotten = 0;
-        for key in self.removals.range(..RemovalKey::from(until)).keys() {
-            let key = key.map_err(|source| StoreError::Read {
-                record: subject.to_owned(),
-                source,
-            })?;
-            self.removals
-                .remove(key)
-                .map_err(|source| StoreError::Write {
-                    record: subject.to_owned(),
-                    source,
-                })?;
-            forgotten += 1;
-        }
-        if forgotten > 0 {
-            self.flush(subject)?;
-        }
-        Ok(forgotten)
+        self.changing(|opened| opened.forget_removals_before(until))
     }
 
     /// The instances whose last manifest said `protect: true`.
     pub fn protected(&self) -> Result<BTreeSet<InstanceName>, StoreError> {
-        self.names(PROTECTED, "the protected instances")
+        self.reading(|opened| opened.protected())
     }
 
     /// The instances whose last manifest did not, whatever their containers record.
     pub fn released(&self) -> Result<BTreeSet<InstanceName>, StoreError> {
-        self.names(RELEASED, "the instances that are not protected")
-    }
-
-    fn names(
-        &self,
-        key: &str,
-        subject: &'static str,
-    ) -> Result<BTreeSet<InstanceName>, StoreError> {
-        read(&self.meta, key.as_bytes(), subject)?.map_or_else(
-            || Ok(BTreeSet::new()),
-            |value| record::decode(subject, &value),
-        )
+        self.reading(|opened| opened.released())
     }
 
     /// Keeps which instances are protected.
     pub fn set_protected(&self, names: &BTreeSet<InstanceName>) -> Result<(), StoreError> {
-        self.set_names(PROTECTED, "the protected instances", names)
+        self.changing(|opened| opened.set_protected(names))
     }
 
     /// Keeps which instances are not.
     pub fn set_released(&self, names: &BTreeSet<InstanceName>) -> Result<(), StoreError> {
-        self.set_names(RELEASED, "the instances that are not protected", names)
+        self.changing(|opened| opened.set_released(names))
     }
 
-    fn set_names(
+    /// What was done to each instance lately, oldest first.
+    pub fn acts(&self) -> Result<BTreeMap<InstanceName, Vec<Act>>, StoreError> {
+        self.reading(|opened| opened.acts())
+    }
+
+    /// Keeps what was done to these instances, in place of what was there; all of it or none.
+    pub fn put_acts(&self, acts: &BTreeMap<InstanceName, Vec<Act>>) -> Result<(), StoreError> {
+        self.changing(|opened| opened.put_acts(acts))
+    }
+
+    /// What operators said, and what was frozen.
+    pub fn overrides(&self) -> Result<BTreeMap<InstanceName, Overrides>, StoreError> {
+        self.reading(|opened| opened.overrides())
+    }
+
+    /// Keeps what stands between an instance and its manifest; nothing, when nothing does.
+    pub fn set_overrides(
         &self,
-        key: &str,
-        subject: &'static str,
-        names: &BTreeSet<InstanceName>,
+        name: &InstanceName,
+        overrides: &Overrides,
     ) -> Result<(), StoreError> {
-        if self.names(key, subject).is_ok_and(|kept| kept == *names) {
-            return self.flush(subject);
+        self.changing(|opened| opened.set_overrides(name, overrides))
+    }
+
+    /// The id of this state directory, by which a container tells who made it; made when first asked for.
+    pub fn author(&self) -> Result<String, StoreError> {
+        self.reading(|opened| opened.author())
+    }
+
+    fn reading<T>(
+        &self,
+        read: impl FnOnce(&Opened) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(opened) = &*opened else {
+            drop(opened);
+            self.mend()?;
+            return self.reading(read);
+        };
+        let result = read(opened);
+        if matches!(result, Err(StoreError::Write { .. })) {
+            self.failed.store(true, Ordering::SeqCst);
         }
-        let value = record::encode(subject, names)?;
-        self.write(&self.meta, key.as_bytes(), value, subject)
+        result
     }
 
-    fn write(
+    fn changing<T>(
         &self,
-        tree: &sled::Tree,
-        key: &[u8],
-        value: Vec<u8>,
-        subject: &str,
-    ) -> Result<(), StoreError> {
-        tree.insert(key, value)
-            .map_err(|source| StoreError::Write {
-                record: subject.to_owned(),
-                source,
-            })?;
-        self.flush(subject)
+        change: impl FnOnce(&Opened) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.failed.load(Ordering::SeqCst) {
+            self.mend()?;
+        }
+        self.reading(change)
     }
 
-    fn remove(&self, tree: &sled::Tree, key: &[u8], subject: &str) -> Result<bool, StoreError> {
-        let was = tree.remove(key).map_err(|source| StoreError::Write {
-            record: subject.to_owned(),
-            source,
-        })?;
-        // Flushed also when nothing was there: an earlier removal may not have reached the disk.
-        self.flush(subject)?;
-        Ok(was.is_some())
+    /// Opens sled's files anew, if there is room for what it will write.
+    fn mend(&self) -> Result<(), StoreError> {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        if opened.is_some() && !self.failed.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.need_room()?;
+        // sled admits one user of its files, this process included.
+        drop(opened.take());
+        *opened = Some(Opened::open(&self.dir, Instant::now() + REOPEN)?);
+        self.failed.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
-    fn flush(&self, subject: &str) -> Result<(), StoreError> {
-        self.db
-            .flush()
-            .map(drop)
-            .map_err(|source| StoreError::Write {
-                record: subject.to_owned(),
-                source,
-            })
+    fn need_room(&self) -> Result<(), StoreError> {
+        let path = self.dir.join("room");
+        let tried = directory::make_file(&path).and_then(|mut file| {
+            file.write_all(&vec![0; ROOM_BYTES])
+                .and_then(|()| file.sync_all())
+                .map_err(directory::failed("write", &path))
+        });
+        // Whether it is gone is told by the next try.
+        let _ = fs::remove_file(&path);
+        tried
     }
 }
 
@@ -348,26 +262,6 @@ impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Store(…)")
     }
-}
-
-fn read(tree: &sled::Tree, key: &[u8], subject: &str) -> Result<Option<sled::IVec>, StoreError> {
-    tree.get(key).map_err(|source| StoreError::Read {
-        record: subject.to_owned(),
-        source,
-    })
-}
-
-fn token_subject(id: &str) -> String {
-    format!("token {id:?}")
-}
-
-fn secret_subject(instance: &InstanceName, name: &SecretName) -> String {
-    format!("secret {name} of {instance}")
-}
-
-/// `<instance>/<secret>`: neither can hold a slash.
-fn secret_key(instance: &InstanceName, name: &SecretName) -> Vec<u8> {
-    format!("{instance}/{name}").into_bytes()
 }
 
 #[cfg(test)]

@@ -29,6 +29,15 @@ fn token(id: u8) -> TokenRecord {
     }
 }
 
+/// As no version of ours would write it.
+fn put_raw(store: &Store, value: &[u8]) {
+    let put = |opened: &Opened| {
+        opened.tokens.insert("id000009", value).unwrap();
+        Ok(())
+    };
+    store.reading(put).unwrap();
+}
+
 fn name(n: u8) -> InstanceName {
     format!("i{n}").parse().unwrap()
 }
@@ -209,11 +218,28 @@ fn who_comes_second_waits_for_the_first_to_leave() {
 }
 
 #[test]
+fn after_a_write_that_failed_the_files_are_opened_anew_and_nothing_is_lost() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    store.insert_token(&token(1)).unwrap();
+    for id in 2..5 {
+        store.failed.store(true, Ordering::SeqCst);
+        store.insert_token(&token(id)).unwrap();
+    }
+    // Not even opened anew: the next one who asks does it.
+    store.opened.write().unwrap().take();
+    assert_eq!(store.tokens().unwrap().len(), 4);
+    drop(store);
+    assert_eq!(open(dir.path()).tokens().unwrap().len(), 4);
+    assert!(!dir.path().join("room").exists());
+}
+
+#[test]
 fn a_damaged_token_is_an_error_that_names_it_and_it_can_still_be_removed() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path());
     store.insert_token(&token(1)).unwrap();
-    store.tokens.insert("id000009", b"\x01{\"id\":").unwrap();
+    put_raw(&store, b"\x01{\"id\":");
     let error = store.tokens().unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     assert!(error.to_string().contains("id000009"), "{error}");
@@ -225,12 +251,12 @@ fn a_damaged_token_is_an_error_that_names_it_and_it_can_still_be_removed() {
 fn a_record_of_a_later_version_is_not_misread() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path());
-    store.tokens.insert("id000009", b"\x02anything").unwrap();
+    put_raw(&store, b"\x02anything");
     assert!(matches!(
         store.tokens().unwrap_err(),
         StoreError::Later { form: 2, .. }
     ));
-    store.tokens.insert("id000009", b"").unwrap();
+    put_raw(&store, b"");
     assert!(matches!(
         store.tokens().unwrap_err(),
         StoreError::Length { length: 0, .. }
