@@ -1,7 +1,5 @@
 //! A client that does no more than it is asked: bollard's calls and types, and nothing of ours.
 
-use std::collections::HashMap;
-
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
@@ -10,6 +8,8 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+/// Whose a container is.
+const LABEL: &str = "instanced.manager";
 /// As many inspects at a time as ours makes.
 const INSPECTS: usize = 16;
 /// How many containers are removed at a time.
@@ -21,7 +21,7 @@ const TIMEOUT: u64 = 120;
 #[derive(Clone)]
 pub struct Bare {
     client: Docker,
-    label: String,
+    manager: String,
 }
 
 impl Bare {
@@ -30,25 +30,30 @@ impl Bare {
         let client = Docker::connect_with_unix(socket, TIMEOUT, API_DEFAULT_VERSION);
         Self {
             client: client.expect("the engine's socket"),
-            label: format!("instanced.manager={manager}"),
+            manager: manager.to_owned(),
         }
     }
 
-    /// One list call.
+    /// One list call: of everybody's containers, as ours is, which must know who holds its names.
     pub async fn list(&self) -> Vec<ContainerSummary> {
-        let filters = HashMap::from([("label", vec![self.label.as_str()])]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
+        let options = ListContainersOptionsBuilder::default().all(true).build();
         let listed = self.client.list_containers(Some(options)).await;
         listed.expect("the engine lists")
     }
 
+    /// One list call, and the ids in it that the label is on.
+    async fn ids(&self) -> Vec<String> {
+        let is_ours = |found: &ContainerSummary| {
+            let labels = found.labels.as_ref();
+            labels.and_then(|labels| labels.get(LABEL)) == Some(&self.manager)
+        };
+        let listed = self.list().await.into_iter().filter(is_ours);
+        listed.filter_map(|found| found.id).collect()
+    }
+
     /// One list call, and one inspect for each that it names.
     pub async fn list_and_inspect(&self) -> Vec<ContainerInspectResponse> {
-        let ids = self.list().await.into_iter().filter_map(|found| found.id);
-        let inspects = stream::iter(ids).map(|id| async move {
+        let inspects = stream::iter(self.ids().await).map(|id| async move {
             let options = None::<InspectContainerOptions>;
             self.client.inspect_container(&id, options).await
         });
@@ -74,8 +79,7 @@ impl Bare {
 
     /// Removes all that the label is on.
     pub async fn remove_all(&self) {
-        let ids = self.list().await.into_iter().filter_map(|found| found.id);
-        let removals = stream::iter(ids).map(|id| async move {
+        let removals = stream::iter(self.ids().await).map(|id| async move {
             let options = RemoveContainerOptionsBuilder::default()
                 .v(true)
                 .force(true)

@@ -33,9 +33,9 @@ pub struct Lab {
 /// How long a round took.
 #[derive(Debug, Clone, Copy)]
 pub struct Took {
-    /// From its begin to its report.
-    pub whole: Duration,
-    /// Until it was known what is desired.
+    /// From when it is known what is desired until the report.
+    pub round: Duration,
+    /// Before that: the files, read and resolved.
     pub files: Duration,
 }
 
@@ -120,18 +120,19 @@ impl Lab {
         Process { fleet, converger }
     }
 
-    /// A whole round: files, containers, plan, steps. What it took, and how much of that was for the files.
+    /// A round: observe, plan, perform. What it took, and what reading the files had taken before it.
     pub async fn round(&self, process: &mut Process) -> (Report, Took) {
         let began = Instant::now();
         let snapshot = round::read_source(&self.site).expect("manifests of our own");
         let desired = round::desired(&snapshot, &self.site).expect("manifests of our own");
         let files = began.elapsed();
+        let began = Instant::now();
         let looked = process.converger.look(desired, Ask::default(), true).await;
         let view = looked.unwrap_or_else(|report| panic!("no look: {report:?}"));
         let shutdown = CancellationToken::new();
         let report = process.converger.perform(&view, true, &shutdown).await;
-        let whole = began.elapsed();
-        (report, Took { whole, files })
+        let round = began.elapsed();
+        (report, Took { round, files })
     }
 
     /// A round that must find everything as it shall be.

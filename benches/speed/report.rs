@@ -26,7 +26,7 @@ pub struct Row {
 #[derive(Debug, Default)]
 pub struct Pairs {
     pairs: Vec<(f64, f64)>,
-    /// What of ours was for reading files, where that is told.
+    /// What reading the files took before ours, where that is told.
     files: Vec<f64>,
 }
 
@@ -36,7 +36,7 @@ impl Pairs {
         self.pairs.push((millis(ours), millis(other)));
     }
 
-    /// The same, and what of ours was for reading files.
+    /// The same, and what reading the files took before ours.
     pub fn add_round(&mut self, ours: Duration, files: Duration, other: Duration) {
         self.add(ours, other);
         self.files.push(millis(files));
@@ -58,7 +58,7 @@ impl Pairs {
         if !self.files.is_empty() {
             let files = sorted(self.files.iter().copied());
             // Writing to a String cannot fail.
-            let _ = write!(note, "; {:.2} ms of ours for the files", at(&files, 0.5));
+            let _ = write!(note, "; the files before it {:.2} ms", at(&files, 0.5));
         }
         (at(&ratios, 0.5), note)
     }

@@ -72,7 +72,7 @@ async fn first_rounds(
         };
         let pair = in_turns(turn, ours, other).await;
         if turn >= WARM_UP {
-            pairs.add_round(pair.0.whole, pair.0.files, pair.1);
+            pairs.add_round(pair.0.round, pair.0.files, pair.1);
         }
     }
     pairs
@@ -101,7 +101,7 @@ async fn later_rounds(
             began.elapsed()
         };
         let pair = in_turns(turn, ours, other).await;
-        pairs.add_round(pair.0.whole, pair.0.files, pair.1);
+        pairs.add_round(pair.0.round, pair.0.files, pair.1);
     }
     listening.abort();
     pairs
