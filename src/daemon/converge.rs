@@ -101,28 +101,28 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
     ) -> Result<View, Box<Report>> {
         let now = self.clock.now();
         let stored = |error| Box::new(round::store_failed(&error));
-        let memory = self.notebook.read(now).await.map_err(stored)?;
-        let acts = match &self.acts {
-            Some(acts) => Arc::clone(acts),
-            None => Arc::new(self.notebook.acts().await.map_err(stored)?),
+        let known = async {
+            let memory = self.notebook.read(now).await?;
+            let acts = match &self.acts {
+                Some(acts) => Arc::clone(acts),
+                None => Arc::new(self.notebook.acts().await?),
+            };
+            Ok((memory, acts))
         };
+        // Neither waits for the other: most of a round is waiting for the engine.
+        let (known, observed) = tokio::join!(known, round::observe(&self.engine, &desired));
+        let (memory, acts) = known.map_err(stored)?;
         self.acts = Some(Arc::clone(&acts));
         if let Some((protected, released)) = memory.protection(&desired) {
             let kept = self.notebook.put_protection(protected, released);
             kept.await.map_err(stored)?;
         }
-        let observed = match round::observe(&self.engine, &desired).await {
-            Ok(observed) => observed,
-            Err(error) => return Err(round::aborted(&desired, error.into())),
-        };
+        let observed = observed.map_err(|error| round::aborted(&desired, error.into()))?;
         self.refuse_strangers(&desired, &observed, &memory)?;
         self.note_time(&desired, &observed, now);
+        let absent_for = watched.then(|| elapsed(&self.absent_since));
         let ask = Ask {
-            absent_for: if watched {
-                elapsed(&self.absent_since)
-            } else {
-                BTreeMap::new()
-            },
+            absent_for: absent_for.unwrap_or_default(),
             unwell_for: elapsed(&self.unwell_since),
             ..ask
         };
