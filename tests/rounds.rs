@@ -3,6 +3,8 @@
 
 #[path = "rounds/orders.rs"]
 mod orders;
+#[path = "rounds/rollouts.rs"]
+mod rollouts;
 mod support;
 
 use std::path::PathBuf;

@@ -265,3 +265,31 @@ async fn a_container_of_another_daemon_under_our_name_stops_everything() {
     drop(converger);
     assert!(lab.round().await.steps.is_empty());
 }
+
+#[tokio::test]
+async fn an_image_that_is_always_pulled_is_asked_about_and_replaced_when_it_moved() {
+    let mut lab = Lab::new(&[("alice", "pull: always"), ("bob", "{}")]);
+    lab.engine.publish_image(super::IMAGE, "sha256:old");
+    lab.round().await;
+    lab.engine.publish_image(super::IMAGE, "sha256:new");
+    assert!(lab.round().await.steps.is_empty(), "nobody asked yet");
+
+    lab.site.config.reconcile.image_refresh = instanced::words::quantity::Span(0);
+    let desired = lab.desired().expect("sound");
+    lab.engine.clear_journal();
+    let told = lab.converger().refresh_images(&desired).await;
+    assert_eq!(told, Vec::<String>::new());
+    let pulls = lab.engine.journal();
+    assert_eq!(pulls, [format!("pull {}", super::IMAGE)]);
+    let report = lab.round().await;
+    let alice = report
+        .steps
+        .iter()
+        .find(|told| told.step.instance.as_str() == "alice");
+    let reason = &alice.expect("a step").step.reason;
+    assert_eq!(
+        reason.to_string(),
+        "its image has moved from old to new",
+        "{report:#?}"
+    );
+}
