@@ -1,6 +1,6 @@
 # What one does often. `make` alone lists it. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help up down check test build image bench
+.PHONY: help up down check test soak build image bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ check: ## what needs no engine and no test: format, lints, licences, shell scrip
 
 test: ## everything that CI runs; installs what it needs and says so first
 	@scripts/test.sh
+
+soak: ## for longer: kill -9, an engine that restarts and hangs, a full disk, sources that move
+	@INSTANCED_SOAK=long scripts/test.sh soak
 
 build: ## the release binary
 	@cargo build --release --locked

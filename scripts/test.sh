@@ -2,7 +2,7 @@
 # `make test`: everything that CI runs. Installs what it needs, after saying so; runs all groups, also after a
 # failure; leaves no process and no container behind. The last line is `total: N passed, N failed`.
 #
-#   scripts/test.sh [GROUP...]    check unit traefik image e2e; all of them when none is named
+#   scripts/test.sh [GROUP...]    check unit traefik image e2e soak; all of them when none is named
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,7 +12,7 @@ cd "$repo"
 # shellcheck source=scripts/steps.sh
 . "$repo/scripts/steps.sh"
 
-readonly GROUPS_KNOWN=(check unit traefik image e2e)
+readonly GROUPS_KNOWN=(check unit traefik image e2e soak)
 run_dir=${INSTANCED_RUN_DIR:-$repo/.run}
 logs=$run_dir/test
 export INSTANCED_RUN_DIR=$run_dir INSTANCED_E2E_PREFIX=e2e-$$
@@ -54,7 +54,7 @@ prepare() {
   have cc || apt_install gcc libc6-dev
   have curl || apt_install curl ca-certificates
   have openssl || apt_install openssl
-  if wanted unit traefik image e2e; then
+  if wanted unit traefik image e2e soak; then
     [ -f "$run_dir/engine" ] || engine_is_ours=yes
     "$repo/scripts/engine.sh" ensure
   fi
@@ -79,7 +79,7 @@ check() { scripts/check.sh; }
 unit() {
   local targets=() file
   for file in tests/*.rs; do
-    [ "$file" = tests/e2e.rs ] || targets+=(--test "$(basename "$file" .rs)")
+    [[ "$file" = tests/@(e2e|soak).rs ]] || targets+=(--test "$(basename "$file" .rs)")
   done
   cargo test --locked --no-fail-fast --lib --bins "${targets[@]}"
 }
@@ -90,6 +90,9 @@ image() { image/test.sh; }
 
 # Mostly waiting, so more at a time than there are cores.
 e2e() { cargo test --locked --no-fail-fast --test e2e -- --test-threads=3; }
+
+# What goes wrong around a daemon, in short; `make soak` does the same for longer.
+soak() { cargo test --locked --no-fail-fast --test soak -- --test-threads=2; }
 
 # Sums up what the runners' closing lines say: passed, failed, skipped.
 counts() { # LOG...
