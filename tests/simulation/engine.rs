@@ -295,7 +295,7 @@ impl ChangeContainers for Calls {
     async fn pull(&self, reference: &str) -> Result<(), EngineError> {
         assert!(IMAGES.contains(&reference), "no manifest names {reference}");
         let does = self.stage.fake.pull(reference);
-        self.call("pull", reference, Some(Deed::Pull(reference)), does)
+        self.call("pull", reference, Some(Deed::Pull), does)
             .await
     }
 
@@ -355,7 +355,7 @@ impl ChangeContainers for Calls {
             return Ok(());
         }
         let does = self.stage.fake.set_restart(container, restart);
-        let deed = Deed::SetRestart(container, restart);
+        let deed = Deed::SetRestart(container);
         self.call("set_restart", container, Some(deed), does).await
     }
 

@@ -143,6 +143,11 @@ impl Stage {
         Some(at.saturating_sub(now))
     }
 
+    /// Whether nothing is about to happen.
+    pub fn is_still(&self) -> bool {
+        self.scene().agenda.is_empty()
+    }
+
     /// From now on nothing goes wrong, and what was wrong inside containers mends.
     pub fn calm_down(&self) {
         let now = self.now();

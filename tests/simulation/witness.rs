@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use instanced::doors::engine::containers::Draft;
 use instanced::words::label;
-use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Limits, Phase};
 use instanced::words::overrides::{Order, Overrides};
 
@@ -139,14 +138,14 @@ impl Brief {
 #[derive(Debug, Clone, Copy)]
 pub enum Deed<'a> {
     CreateNetwork(&'a str),
-    Pull(&'a str),
+    Pull,
     CreateVolume(&'a str),
     RemoveVolume(&'a str),
     Create(&'a Draft),
     PutFiles(&'a str),
     Start(&'a str),
     Stop(&'a str),
-    SetRestart(&'a str, Restart),
+    SetRestart(&'a str),
     SetLimits(&'a str, &'a Limits),
     Remove(&'a str),
 }
@@ -277,13 +276,15 @@ impl Witness {
     // ---- every changing call, before it happens ----
 
     pub fn look_at(&mut self, deed: Deed<'_>, fake: &FakeContainers, now: Duration) {
-        self.changes.push(now);
+        if !matches!(deed, Deed::Pull) {
+            self.changes.push(now);
+        }
         if self.round.is_none() {
             self.cry(|| format!("{deed:?} outside of any round"));
             return;
         }
         let broken = match deed {
-            Deed::Pull(_) => None,
+            Deed::Pull => None,
             Deed::CreateNetwork(name) => {
                 (name != "mcp_instances").then(|| format!("makes a network {name}"))
             }
@@ -295,7 +296,7 @@ impl Witness {
             Deed::PutFiles(id) => self.ours(id, fake).err(),
             Deed::Start(id) => self.start(id, fake),
             Deed::SetLimits(id, limits) => self.set_limits(id, limits, fake),
-            Deed::SetRestart(id, _) | Deed::Stop(id) | Deed::Remove(id) => {
+            Deed::SetRestart(id) | Deed::Stop(id) | Deed::Remove(id) => {
                 self.interrupt(deed, id, fake, now)
             }
         };
@@ -677,7 +678,7 @@ fn verb(deed: Deed<'_>) -> &'static str {
     match deed {
         Deed::Stop(_) => "stopped",
         Deed::Remove(_) => "removed",
-        Deed::SetRestart(..) => "its restart policy changed",
+        Deed::SetRestart(_) => "its restart policy changed",
         _ => "touched",
     }
 }
