@@ -18,6 +18,7 @@ use instanced::doors::engine::fleet::Fleet;
 use instanced::words::config::{Network, Reconcile};
 use instanced::words::desired::Desired;
 use instanced::words::observed::Phase;
+use instanced::words::quantity::Span;
 use instanced::words::overrides::{Order, Overrides};
 use tokio_util::sync::CancellationToken;
 
@@ -106,10 +107,9 @@ impl Daemon {
             self.stage.scene().witness.lost_notebook();
         }
         let bug = self.bug();
-        let hands = Hands {
-            fleet: fleet(&self.stage, self.notes.author()),
-            bug,
-        };
+        let fleet = fleet(&self.stage, self.notes.author());
+        self.ears = fleet.clone();
+        let hands = Hands { fleet, bug };
         let clock = {
             let stage = Arc::clone(&self.stage);
             Clock::new(move || stage.wall())
@@ -124,7 +124,13 @@ impl Daemon {
         self.converger = Some(Converger::new(policy, hands, notes, clock, jitter));
         self.cursor = None;
         // From now on.
-        let _ = self.ears.changed_now(&mut self.cursor);
+        self.hear();
+    }
+
+    /// Whether something was heard. The stream of events may break off, which is as good as news.
+    fn hear(&mut self) -> bool {
+        use instanced::doors::engine::Engine;
+        !self.stage.scene().weather.deaf && self.ears.changed(&mut self.cursor).now_or_never().is_some()
     }
 
     /// One round, unless the daemon dies in it.
@@ -138,6 +144,8 @@ impl Daemon {
             let often = scene.weather.crashes;
             (often > 0 && scene.dice.percent(often)).then(|| scene.dice.between(1, 90))
         };
+        self.stage.catch_up();
+        self.hear();
         self.stage.tell(|| format!("round {due:?}"));
         let round = Mortal {
             left,
@@ -273,8 +281,7 @@ impl Daemon {
             if std::mem::take(&mut self.stage.scene().source_moved) {
                 return Some(Due::default());
             }
-            let deaf = self.stage.scene().weather.deaf;
-            if !deaf && self.ears.changed_now(&mut self.cursor) {
+            if self.hear() {
                 tokio::time::sleep(EVENTS_COALESCE).await;
                 return Some(Due::default());
             }
@@ -365,6 +372,11 @@ impl Daemon {
         view.ok()
     }
 
+    /// Whether nothing but events makes it look again: it asks no registry often.
+    pub fn listens(&self) -> bool {
+        self.policy.image_refresh > Span::secs(600)
+    }
+
     pub fn last(&self) -> &Report {
         &self.last
     }
@@ -373,19 +385,6 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.converger = None;
         self.stage.scene().witness.died();
-    }
-}
-
-/// Whether something was heard by now.
-trait ChangedNow {
-    fn changed_now(&self, cursor: &mut Option<String>) -> bool;
-}
-
-impl ChangedNow for Fleet<Calls> {
-    fn changed_now(&self, cursor: &mut Option<String>) -> bool {
-        use instanced::doors::engine::Engine;
-        let heard = self.changed(cursor).now_or_never();
-        heard.is_some_and(|heard| heard.is_ok())
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instanced::doors::engine::containers::{
-    ChangeContainers, Container, Draft, DraftFile, NetworkFacts, ReadContainers,
+    ChangeContainers, Container, Draft, DraftFile, ImageFacts, NetworkFacts, ReadContainers, Summary,
+    Touched,
 };
 use instanced::doors::engine::{EngineError, ErrorClass};
 use instanced::words::label;
@@ -125,7 +126,7 @@ impl Calls {
         if let (Some(Deed::SetLimits(id, _)), Fate::Refused(ErrorClass::Permanent | ErrorClass::Conflict)) = (deed, fate)
             && let Some(life) = self.stage.scene().witness.lives.get_mut(id)
         {
-            life.limits_excused = true;
+            life.excused = true;
         }
         pause().await;
         result
@@ -165,7 +166,11 @@ impl Calls {
             }
             Deed::Start(id) => {
                 let fresh = fake.glimpse(|mut all| {
-                    all.any(|g| g.facts.id == id && g.facts.phase == Phase::Running && g.facts.health.is_none())
+                    all.any(|g| {
+                        // The fake's own clock is a counter; ours has not told it the time of day yet.
+                        let counted = g.facts.started.is_some_and(|at| at.as_second() < 1_000_000_000);
+                        g.facts.id == id && g.facts.phase == Phase::Running && counted
+                    })
                 });
                 if fresh {
                     scene.came_up(id, fake, now, false);
@@ -183,75 +188,79 @@ impl Calls {
         }
     }
 
-    fn has(&self, bug: Bug) -> bool {
-        self.stage.scene().bug == Some(bug)
+    fn bug(&self) -> Option<Bug> {
+        self.stage.scene().bug
     }
 
-    /// The same as the engine says it, read by a daemon with a mistake.
-    fn misread(&self, mut all: Vec<Container>, labels: &[(String, String)]) -> Vec<Container> {
-        let Some(bug) = self.stage.scene().bug else { return all };
-        match bug {
-            Bug::IgnoresGenerations => {
-                for container in &mut all {
-                    container.labels.insert(label::GENERATION.to_owned(), "1".to_owned());
+    fn has(&self, bug: Bug) -> bool {
+        self.bug() == Some(bug)
+    }
+
+    /// What labels say to a daemon with a mistake.
+    fn misread_labels(&self, name: &str, labels: &mut BTreeMap<String, String>) {
+        let mut set = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
+        match self.bug() {
+            Some(Bug::IgnoresGenerations) => {
+                set(label::GENERATION, "1");
+            }
+            Some(Bug::ForeignByPrefix) => {
+                let generation = name.strip_prefix("instanced-default-");
+                let parts = generation.and_then(|generation| generation.rsplit_once("-g"));
+                let foreign = !labels.contains_key(label::MANAGER);
+                if let (Some((instance, number)), true) = (parts, foreign) {
+                    let mut set = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
+                    set(label::MANAGER, "default");
+                    set(label::INSTANCE, instance);
+                    set(label::GENERATION, number);
+                    set(label::SPEC_VERSION, "1");
                 }
             }
-            Bug::MisreadsLimits => {
-                for container in &mut all {
-                    container.limits.memory = container.limits.memory.map(|Bytes(b)| Bytes(b / 2));
-                }
-            }
-            // Asked for one instance: a swap that waits for health.
-            Bug::StartingIsHealthy if labels.len() > 1 => {
-                for container in &mut all {
-                    if container.health == Some(Health::Starting) {
-                        container.health = Some(Health::Healthy);
-                    }
-                }
-            }
-            Bug::ForeignByPrefix => self.stage.fake.glimpse(|held| {
-                let foreign = held.filter(|g| {
-                    g.draft.image == "foreign:1" && g.facts.name.starts_with("instanced-default-")
-                });
-                for glimpse in foreign {
-                    let mut facts = glimpse.facts.clone();
-                    let name = facts.name["instanced-default-".len()..].to_owned();
-                    let Some((name, number)) = name.rsplit_once("-g") else { continue };
-                    for (key, value) in [
-                        (label::MANAGER, "default"),
-                        (label::INSTANCE, name),
-                        (label::GENERATION, number),
-                        (label::SPEC_VERSION, "1"),
-                    ] {
-                        facts.labels.insert(key.to_owned(), value.to_owned());
-                    }
-                    all.push(facts);
-                }
-            }),
             _ => {}
         }
-        all
+    }
+
+    fn misread(&self, container: &mut Container) {
+        let name = container.name.clone();
+        self.misread_labels(&name, &mut container.labels);
+        match self.bug() {
+            Some(Bug::MisreadsLimits) => {
+                container.limits.memory = container.limits.memory.map(|Bytes(b)| Bytes(b / 2));
+            }
+            Some(Bug::StartingIsHealthy) if container.health == Some(Health::Starting) => {
+                container.health = Some(Health::Healthy);
+            }
+            _ => {}
+        }
     }
 }
 
 type Labels = [(String, String)];
 
 impl ReadContainers for Calls {
-    async fn list(&self, labels: &Labels) -> Result<Vec<Container>, EngineError> {
+    async fn list(&self, labels: &Labels) -> Result<Vec<Summary>, EngineError> {
         let does = async {
             let now = self.stage.now();
             self.stage.scene().witness.count(&self.stage.fake, now);
             self.stage.fake.list(labels).await
         };
-        let all = self.call("list", "", None, does).await?;
-        Ok(self.misread(all, labels))
+        let mut all = self.call("list", "", None, does).await?;
+        for summary in &mut all {
+            let name = summary.name.clone();
+            self.misread_labels(&name, &mut summary.labels);
+        }
+        Ok(all)
     }
 
-    async fn names(&self, prefix: &str) -> Result<BTreeMap<String, String>, EngineError> {
-        self.call("names", "", None, self.stage.fake.names(prefix)).await
+    async fn inspect(&self, container: &str) -> Result<Option<Container>, EngineError> {
+        let does = self.stage.fake.inspect(container);
+        let mut found = self.call("inspect", container, None, does).await?;
+        if let Some(found) = &mut found {
+            self.misread(found);
+        }
+        Ok(found)
     }
 
-    async fn image(&self, reference: &str) -> Result<Option<String>, EngineError> {
+    async fn image(&self, reference: &str) -> Result<Option<ImageFacts>, EngineError> {
         self.call("image", reference, None, self.stage.fake.image(reference))
             .await
     }
@@ -271,11 +280,25 @@ impl ReadContainers for Calls {
         self.call("read_file", container, None, does).await
     }
 
-    async fn changed(
-        &self,
-        labels: &Labels,
-        cursor: &mut Option<String>,
-    ) -> Result<(), EngineError> {
+    async fn logs(&self, container: &str, tail: usize) -> Result<Vec<String>, EngineError> {
+        let does = self.stage.fake.logs(container, tail);
+        self.call("logs", container, None, does).await
+    }
+
+    async fn cursor(&self) -> Result<String, EngineError> {
+        self.stage.fake.cursor().await
+    }
+
+    /// The stream of events breaks off now and then.
+    async fn changed(&self, labels: &Labels, cursor: &mut String) -> Result<Touched, EngineError> {
+        let breaks = {
+            let mut scene = self.stage.scene();
+            let often = scene.weather.calls;
+            often > 0 && scene.dice.permille(often)
+        };
+        if breaks {
+            return Err(EngineError::new("events", ErrorClass::Away, "the stream broke off"));
+        }
         self.stage.fake.changed(labels, cursor).await
     }
 }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use instanced::doors::engine::settings::{HealthCheck, ImageConfig};
 use instanced::words::label;
 use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Phase};
 use instanced::words::overrides::Order;
-use instanced::words::quantity::Bytes;
+use instanced::words::quantity::{Bytes, Span};
 use tokio::time::Instant;
 
 use super::bugs::Bug;
@@ -76,6 +77,10 @@ impl Stage {
         for image in IMAGES {
             let id = fake.image_now(image).expect("just made");
             fake.publish_image(image, &id);
+            fake.set_image_config(&id, image_config(image));
+            if image.starts_with("browser") {
+                fake.check_image(image, Health::Starting);
+            }
         }
         let scene = Scene {
             dice,
@@ -362,6 +367,7 @@ impl Scene {
         self.witness.touch_all();
         self.causes.iter_mut().for_each(|count| *count += 1);
         fake.publish_image(image, &id);
+        fake.set_image_config(&id, image_config(image));
         if self.dice.percent(70) {
             fake.tag_image(image, &id);
         }
@@ -385,10 +391,15 @@ impl Scene {
             Grudge::Rename => {
                 fake.touch(&id, |facts| facts.name = format!("somebodys-{:.8}-{slot}", &facts.id[56..]));
             }
-            Grudge::Disconnect => fake.disconnect(&id),
+            Grudge::Disconnect => {
+                if let Some(life) = self.witness.lives.get_mut(&id) {
+                    life.excused = true;
+                }
+                fake.disconnect(&id, "mcp_instances");
+            }
             Grudge::Relimit => {
                 if let Some(life) = self.witness.lives.get_mut(&id) {
-                    life.limits_excused = true;
+                    life.excused = true;
                 }
                 fake.touch(&id, |facts| {
                     facts.limits.memory = Some(Bytes::mib(77));
@@ -397,7 +408,7 @@ impl Scene {
             }
             Grudge::Repolicy => {
                 if let Some(life) = self.witness.lives.get_mut(&id) {
-                    life.limits_excused = true;
+                    life.excused = true;
                     life.at_rest = false;
                 }
                 self.witness.mess[slot] = true;
@@ -421,5 +432,23 @@ impl Scene {
                 }
             }
         }
+    }
+}
+
+/// What an image says: only browsers are checked.
+fn image_config(image: &str) -> ImageConfig {
+    let check = HealthCheck {
+        test: vec!["CMD".to_owned(), "/check".to_owned()],
+        interval: Span::secs(1),
+        timeout: Span::secs(5),
+        start_period: Span(0),
+        retries: 2,
+    };
+    ImageConfig {
+        entrypoint: vec!["/serve".to_owned()],
+        working_dir: "/".to_owned(),
+        stop_signal: "SIGTERM".to_owned(),
+        health_check: image.starts_with("browser").then_some(check),
+        ..ImageConfig::default()
     }
 }

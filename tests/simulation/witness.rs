@@ -105,8 +105,8 @@ pub struct Life {
     pub was_healthy: bool,
     /// Until when it was not well; may lie ahead for one that was restarted.
     pub unwell: Option<Duration>,
-    /// An update of its limits was refused for good, or somebody's hand was in it.
-    pub limits_excused: bool,
+    /// An update of its limits was refused for good, or somebody's hand was on it.
+    pub excused: bool,
     /// We stopped it on purpose.
     pub at_rest: bool,
     pub started: Duration,
@@ -461,6 +461,10 @@ impl Witness {
         let older = briefs(fake)
             .iter()
             .any(|other| other.slot == slot && other.number < brief.number && other.runs());
+        if older && says.start_first {
+            // A swap that failed is taken back: the old one serves on.
+            return None;
+        }
         if matches!(deed, Deed::Remove(_)) && !older {
             return Some(format!("{name}: removed though nothing has taken its place"));
         }
@@ -479,7 +483,7 @@ impl Witness {
             _ => {}
         }
         let differs = differs(&life, brief, says, fake);
-        if !differs && !life.limits_excused {
+        if !differs && !life.excused {
             return Some(format!("{name}: {} though nothing is wrong with it", verb(deed)));
         }
         if !unfinished {
@@ -609,7 +613,7 @@ impl Witness {
             rollout,
             was_healthy: false,
             unwell: None,
-            limits_excused: false,
+            excused: false,
             at_rest: false,
             started: now,
         };

@@ -98,11 +98,6 @@ impl FakeContainers {
         revived
     }
 
-    /// Somebody disconnects a container from its networks.
-    pub fn disconnect(&self, container: &str) {
-        self.touch(container, |facts| facts.addresses = BTreeMap::new());
-    }
-
     /// The id of an image here.
     pub fn image_now(&self, reference: &str) -> Option<String> {
         self.world().images.get(reference).cloned()
@@ -127,11 +122,6 @@ impl FakeContainers {
         let all = world.volumes.iter();
         all.map(|(name, volume)| (name.clone(), volume.labels.contains_key(key)))
             .collect()
-    }
-
-    /// How many events there were.
-    pub fn told(&self) -> usize {
-        self.world().events.len()
     }
 
     /// A health check says something of one that runs.
