@@ -132,7 +132,8 @@ async fn settle(daemon: &mut Daemon, verdict: &mut Verdict) {
     let stage = Arc::clone(&daemon.stage);
     stage.calm_down();
     stage.scene().wishes.clear();
-    if stage.scene().dice.percent(30) {
+    let chance = stage.scene().dice.percent(30);
+    if chance || stage.scene().volume_left {
         daemon.restart();
     }
     let began = stage.now();
@@ -147,10 +148,11 @@ async fn settle(daemon: &mut Daemon, verdict: &mut Verdict) {
         if quiet && ending::rests(daemon) {
             break;
         }
-        if verdict.settling >= ending::ROUNDS_TO_REST {
+        let (rounds, after) = (verdict.settling, stage.now() - began);
+        if rounds > ending::ROUNDS_TO_REST || after > ending::TIME_TO_REST {
             let open = ending::open(daemon);
             let mut scene = stage.scene();
-            scene.witness.cry(|| format!("no rest after {} rounds: {open}", ending::ROUNDS_TO_REST));
+            scene.witness.cry(|| format!("no rest after {rounds} rounds in {after:?}: {open}"));
             return;
         }
         daemon.wait(Duration::MAX).await;

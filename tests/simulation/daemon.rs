@@ -233,6 +233,7 @@ impl Daemon {
             census: None,
             swapped: BTreeSet::new(),
             ordered: false,
+            held: [false; SLOTS],
         });
     }
 
@@ -254,6 +255,17 @@ impl Daemon {
             Ok(view) => view,
             Err(report) => return *report,
         };
+        for step in &view.plan.steps {
+            let of_rollout = matches!(
+                step.reason,
+                Reason::RolloutWaits { .. } | Reason::RolloutHalted { .. }
+            );
+            if let (Action::Held, false) = (&step.action, of_rollout)
+                && let Some(round) = &mut self.stage.scene().witness.round
+            {
+                round.held[slot_of(step.instance.as_str()).expect("one of ours")] = true;
+            }
+        }
         mistake(&mut view, bug, &self.stage);
         let waits = watched && bug != Some(Bug::NoBackoff);
         let mut report = converger.perform(&view, waits, &shutdown).await;

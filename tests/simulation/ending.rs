@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use instanced::daemon::round::action_name;
 use instanced::decisions::plan::{Reason, Step};
 use instanced::decisions::report::Outcome;
 use instanced::words::label;
@@ -13,12 +14,14 @@ use super::daemon::{Daemon, Due};
 use super::paper::{NAMES, Paper, SLOTS, Slot, name_of, slot_of};
 use super::witness::{Brief, Shall, briefs, differs};
 
-/// From the moment when nothing goes wrong any more, so many rounds at most.
+/// From the moment when nothing goes wrong any more, so long at most.
 ///
-/// A failure waits six minutes at most, which are seven rounds of a minute; then six instances are replaced
-/// one after the other, each with a round that does it, the round that its events cause, and the rounds of a
-/// second until it counts as settled: eight; and each may leave a generation to clear away.
-pub const ROUNDS_TO_REST: usize = 90;
+/// A failure waits for 375 s at most (`Backoff`, spread). Six instances are then replaced one after the other,
+/// 20 s each: healthy within 8 s, the edge, draining, and 5 s until it counts as settled. One that was not well
+/// may have to wait for its remedy, a minute more.
+pub const TIME_TO_REST: Duration = Duration::from_secs(375 + 6 * 20 + 120);
+/// So many rounds at most: while others are replaced, one is due every second, and the rest is events.
+pub const ROUNDS_TO_REST: usize = 700;
 /// The most changing calls that any hour may see.
 pub const CHANGES_AN_HOUR: usize = 1200;
 /// The most reading calls of a round that looks at everything anew: one list, networks, volumes, each image by
@@ -128,7 +131,8 @@ pub async fn check(daemon: &mut Daemon) {
     };
     let open = view.plan.steps.iter().find(|step| !may_last(daemon, step));
     if let Some(step) = open {
-        let told = format!("at rest a dry run would {:?} {}", step.action, step.instance);
+        let action = action_name(&step.action);
+        let told = format!("at rest a dry run would {action} {}: {}", step.instance, step.reason);
         daemon.stage.scene().witness.cry(|| told);
     }
     let fake = &daemon.stage.fake;

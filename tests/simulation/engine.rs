@@ -123,8 +123,12 @@ impl Calls {
         if let (Fate::Well, Some(deed), Ok(_)) = (fate, deed, &result) {
             self.done(deed);
         }
-        if let (Some(Deed::SetLimits(id, _)), Fate::Refused(ErrorClass::Permanent | ErrorClass::Conflict)) = (deed, fate)
-            && let Some(life) = self.stage.scene().witness.lives.get_mut(id)
+        // An update that is refused for good, or cannot be read back, makes a new container necessary.
+        let limits = matches!(deed, Some(Deed::SetLimits(..))) || call == "inspect";
+        let for_good = matches!(fate, Fate::Refused(ErrorClass::Permanent | ErrorClass::Conflict));
+        if let Some(life) = self.stage.scene().witness.lives.get_mut(subject)
+            && limits
+            && for_good
         {
             life.excused = true;
         }
@@ -134,8 +138,8 @@ impl Calls {
 
     fn told<T>(&self, call: &str, subject: &str, fate: Fate, result: &Result<T, EngineError>) {
         self.stage.tell(|| {
-            let (name, _) = (subject.trim_start_matches('0'), ());
-            match (fate, result) {
+                let name = subject.trim_start_matches('0');
+                match (fate, result) {
                 (Fate::Well, Ok(_)) => format!("    {call} {name}"),
                 (Fate::Well, Err(error)) => format!("    {call} {name}: {:?} {}", error.class, error.detail),
                 (fate, _) => format!("    {call} {name}: {fate:?}"),

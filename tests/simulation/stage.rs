@@ -61,6 +61,8 @@ pub struct Scene {
     pub wishes: VecDeque<Wish>,
     pub witness: Witness,
     pub lose_notebook: bool,
+    /// There is no event for a volume: only a sweep finds it.
+    pub volume_left: bool,
     /// Nothing goes wrong any more.
     pub calm: bool,
     /// How often something from outside made a new generation necessary.
@@ -93,6 +95,7 @@ impl Stage {
             wishes: VecDeque::new(),
             witness: Witness::new(terms),
             lose_notebook: false,
+            volume_left: false,
             calm: false,
             causes: [0; SLOTS],
             trace: trace.then(Vec::new),
@@ -148,9 +151,15 @@ impl Stage {
         Some(at.saturating_sub(now))
     }
 
-    /// Whether nothing is about to happen.
+    /// Whether nothing is about to happen, and nobody counts as unwell any more.
     pub fn is_still(&self) -> bool {
-        self.scene().agenda.is_empty()
+        let (scene, now) = (self.scene(), self.now());
+        let unwell = |brief: &Brief| {
+            let life = scene.witness.lives.get(&brief.id);
+            let until = life.and_then(|life| life.unwell).unwrap_or_default();
+            until >= now && until != Duration::MAX
+        };
+        scene.agenda.is_empty() && !briefs(&self.fake).iter().any(unwell)
     }
 
     /// From now on nothing goes wrong, and what was wrong inside containers mends.
@@ -222,7 +231,7 @@ impl Scene {
             life.started = now;
             life.was_healthy = false;
             if by_engine {
-                life.unwell = Some(now + Duration::from_secs(60));
+                life.unwell = Some(now + Duration::from_secs(30));
             } else if life.unwell == Some(Duration::MAX) {
                 life.unwell = Some(now);
             }
@@ -350,6 +359,7 @@ impl Scene {
                 let name = format!("instanced-default-{}-g99-secrets", NAMES[slot]);
                 let labels = [(label::MANAGER.to_owned(), "default".to_owned())];
                 fake.leave_volume(&name, labels.into());
+                self.volume_left = true;
             }
             Happening::Hand(slot, grudge) => self.hand(slot, grudge, fake, now),
             Happening::Again { slot, grudge, every, until } => {
@@ -389,6 +399,9 @@ impl Scene {
             }
             Grudge::Pause => {}
             Grudge::Rename => {
+                if let Some(life) = self.witness.lives.get_mut(&id) {
+                    life.excused = true;
+                }
                 fake.touch(&id, |facts| facts.name = format!("somebodys-{:.8}-{slot}", &facts.id[56..]));
             }
             Grudge::Disconnect => {

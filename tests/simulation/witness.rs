@@ -78,6 +78,8 @@ pub struct Round {
     pub swapped: BTreeSet<Slot>,
     /// Orders are carried out once.
     pub ordered: bool,
+    /// Held for something that may last.
+    pub held: [bool; SLOTS],
 }
 
 /// Who stood when a round looked.
@@ -256,7 +258,7 @@ impl Witness {
         for slot in 0..SLOTS {
             let newest = all.iter().filter(|b| b.slot == slot && b.was_started());
             let newest = newest.max_by_key(|brief| brief.number);
-            census.fails[slot] = newest.is_some_and(|brief| {
+            census.fails[slot] = matches!(self.shall(slot), Shall::Run(_)) && newest.is_some_and(|brief| {
                 self.lives.get(&brief.id).is_some_and(|life| life.rollout)
                     && (matches!(brief.phase, Phase::Exited(_))
                         || brief.runs() && brief.health == Some(Health::Unhealthy))
@@ -461,7 +463,10 @@ impl Witness {
         let older = briefs(fake)
             .iter()
             .any(|other| other.slot == slot && other.number < brief.number && other.runs());
-        if older && says.start_first {
+        let stands = briefs(fake)
+            .iter()
+            .any(|other| other.slot == slot && other.number < brief.number && other.was_started());
+        if stands && says.start_first {
             // A swap that failed is taken back: the old one serves on.
             return None;
         }
@@ -509,7 +514,7 @@ impl Witness {
         }
         let down = (0..SLOTS)
             .filter(|other| *other != slot && shall_run[*other] && !census.serves[*other])
-            .filter(|other| !round.swapped.contains(other) && round.overrides[*other].stopped.is_none())
+            .filter(|other| !round.swapped.contains(other) && !round.held[*other])
             .count();
         let running = shall_run.iter().filter(|runs| **runs).count();
         let most = (running * usize::from(terms.unavailable_percent) / 100).max(1);
