@@ -112,12 +112,13 @@ pub fn bring_back(
     ((now < until).then_some(until), brought.len())
 }
 
-/// Whether an instance was replaced so often for this spec that another time would not help.
+/// Whether an instance was replaced so often for this spec that another time would not help. What was broken
+/// off does not count: it says something of the daemon, and nothing of the instance.
 pub fn oscillates(acts: &[Act], spec: &str, now: jiff::Timestamp) -> bool {
     let replaced = lately(acts, OSCILLATION, now).filter(|act| {
         act.deed == Deed::Replace
             && act.spec == spec
-            && act.done != Some(false)
+            && act.done == Some(true)
             && matches!(act.cause, Cause::Desired | Cause::Image | Cause::Outside)
     });
     replaced.count() >= REPLACEMENTS_MOST

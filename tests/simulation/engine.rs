@@ -178,6 +178,9 @@ impl Calls {
                 });
                 if fresh {
                     scene.came_up(id, fake, now, false);
+                } else if scene.calm {
+                    // It was paused, and its check goes on.
+                    scene.mends(id, now);
                 }
             }
             Deed::Stop(id) => {

@@ -252,6 +252,13 @@ impl Scene {
         }
     }
 
+    /// Its check will call it healthy, where it has one.
+    pub fn mends(&mut self, id: &str, now: Duration) {
+        if self.witness.lives.get(id).is_some_and(|life| life.checked()) {
+            self.health_of(id, Health::Healthy, now + Duration::from_secs(3));
+        }
+    }
+
     fn health_of(&mut self, id: &str, verdict: Health, at: Duration) {
         let id = id.to_owned();
         self.schedule(at, Happening::Health { id, verdict });

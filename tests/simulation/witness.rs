@@ -114,6 +114,13 @@ pub struct Life {
     pub started: Duration,
 }
 
+impl Life {
+    /// Whether its image has a health check.
+    pub fn checked(&self) -> bool {
+        self.image.starts_with("browser")
+    }
+}
+
 /// One container of ours now.
 #[derive(Debug, Clone)]
 pub struct Brief {
@@ -505,7 +512,7 @@ impl Witness {
         let (terms, forgetful) = (self.terms, self.forgetful);
         let mut shall_run = [false; SLOTS];
         for (other, runs) in shall_run.iter_mut().enumerate() {
-            *runs = matches!(self.round().wants[other], Want::Says(says) if !says.still);
+            *runs = matches!(self.shall(other), Shall::Run(_));
         }
         let round = self.round.as_mut().expect("within one");
         let census = round.census.as_ref()?;
