@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::chain::failure;
 use super::clock::Clock;
+use super::failures::{Failures, Waiting};
 use super::memory::Memory;
 use super::notebook::{Acts, Notebook};
 use super::round::{self, Ask, Known, View};
-use crate::decisions::pace::Backoff;
 use crate::decisions::plan::{ABSENCE, Action, Reason, Step};
 use crate::decisions::remedy;
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
-use crate::doors::engine::{Engine, Secrets};
+use crate::doors::engine::{Engine, ErrorClass, Secrets};
 use crate::words::act::{Act, Cause, Deed};
 use crate::words::config::Reconcile;
 use crate::words::desired::Desired;
@@ -49,19 +49,10 @@ pub struct Converger<E, N> {
     baseline: Option<BTreeSet<String>>,
     absent_since: BTreeMap<InstanceName, Instant>,
     unwell_since: BTreeMap<InstanceName, Instant>,
-    failures: BTreeMap<InstanceName, Failing>,
+    failures: Failures,
+    /// Who waited for another try when this process looked last.
+    waiting: Waiting,
     refreshed: Option<Instant>,
-}
-
-/// What failed for an instance, and when it is tried again.
-#[derive(Debug, Clone)]
-struct Failing {
-    count: u32,
-    due: Instant,
-    until: jiff::Timestamp,
-    last: Failure,
-    /// The digest of the spec that was desired: another one is tried at once.
-    spec: Option<String>,
 }
 
 impl<E: Engine, N: Notebook> Converger<E, N> {
@@ -83,7 +74,8 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
             baseline: None,
             absent_since: BTreeMap::new(),
             unwell_since: BTreeMap::new(),
-            failures: BTreeMap::new(),
+            failures: Failures::default(),
+            waiting: Waiting::new(),
             refreshed: None,
         }
     }
@@ -120,10 +112,16 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let observed = observed.map_err(|error| round::aborted(&desired, error.into()))?;
         self.refuse_strangers(&desired, &observed, &memory)?;
         self.note_time(&desired, &observed, now);
-        let absent_for = watched.then(|| elapsed(&self.absent_since));
+        let (absent_for, waiting) = if watched {
+            (elapsed(&self.absent_since), self.failures.waiting(&desired))
+        } else {
+            (BTreeMap::new(), Waiting::new())
+        };
+        self.waiting = waiting;
         let ask = Ask {
-            absent_for: absent_for.unwrap_or_default(),
+            absent_for,
             unwell_for: elapsed(&self.unwell_since),
+            waiting: self.waiting.keys().cloned().collect(),
             ..ask
         };
         let known = Known {
@@ -219,8 +217,8 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         }
     }
 
-    /// Performs a view's plan. Steps run beside each other, and none stops another. A round that a person
-    /// asks for (`watched` is false) waits for no earlier failure.
+    /// Performs the plan of the view that was looked at last. Steps run beside each other, and none stops
+    /// another. A round that a person asks for (`watched` is false) waits for no earlier failure.
     pub async fn perform(
         &mut self,
         view: &View,
@@ -237,11 +235,10 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         } else {
             Ok(())
         };
-        let waiting = if watched {
-            self.waiting(view)
-        } else {
-            BTreeMap::new()
-        };
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if !watched {
+            waiting.clear();
+        }
         let tried = |step: &&Step| {
             step.action != Action::Held
                 && !waiting.contains_key(&step.instance)
@@ -263,7 +260,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
                 if shutdown.is_cancelled() && step.action != Action::Held {
                     return None;
                 }
-                let began = Instant::now();
+                let (began, mut unclear) = (Instant::now(), false);
                 let outcome = match (&step.action, ground, waiting) {
                     (Action::Held, _, _) => Outcome::Held,
                     (_, Some(failure), _) => Outcome::Failed(failure.clone()),
@@ -271,22 +268,33 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
                         until: *until,
                         last: last.clone(),
                     },
-                    (_, None, None) => this.perform_one(step, view).await,
+                    (_, None, None) => match this.perform_one(step, view).await {
+                        Ok(()) => Outcome::Done,
+                        Err((failure, class)) => {
+                            unclear = may_pass(step, class);
+                            Outcome::Failed(failure)
+                        }
+                    },
                 };
                 let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                Some(StepReport {
-                    step: step.clone(),
+                let step = step.clone();
+                let report = StepReport {
+                    step,
                     outcome,
                     millis,
-                })
+                };
+                Some((report, unclear))
             }
         });
         let parallelism = self.policy.parallelism.max(1);
         let done = futures_util::stream::iter(steps).buffer_unordered(parallelism);
-        let mut steps: Vec<StepReport> = done.filter_map(std::future::ready).collect().await;
-        steps.sort_by(|a, b| a.step.instance.cmp(&b.step.instance));
-        self.conclude(&steps).await;
-        self.note_failures(&steps, view);
+        let mut done: Vec<(StepReport, bool)> = done.filter_map(std::future::ready).collect().await;
+        done.sort_by(|(a, _), (b, _)| a.step.instance.cmp(&b.step.instance));
+        self.conclude(&done).await;
+        let steps: Vec<StepReport> = done.into_iter().map(|(report, _)| report).collect();
+        let (desired, now) = (&view.desired, self.clock.now());
+        self.failures
+            .note(&steps, &view.only, desired, now, &self.jitter);
         Report {
             revision: view.plan.revision.clone(),
             steps,
@@ -297,22 +305,25 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         }
     }
 
-    async fn perform_one(&self, step: &Step, view: &View) -> Outcome {
+    async fn perform_one(
+        &self,
+        step: &Step,
+        view: &View,
+    ) -> Result<(), (Failure, Option<ErrorClass>)> {
         if step.reason == Reason::Orphaned {
             // Noted before it happens: after a crash in between it still counts.
             let noted = self
                 .notebook
                 .note_removal(step.instance.clone(), self.clock.now());
-            if let Err(error) = noted.await {
-                return Outcome::Failed(failure(&error));
-            }
+            noted.await.map_err(|error| (failure(&error), None))?;
         }
         let none = Secrets::new();
         let secrets = view.sealed.values.get(&step.instance).unwrap_or(&none);
-        match self.engine.perform(step, secrets).await {
-            Ok(()) => Outcome::Done,
-            Err(error) => Outcome::Failed(error.into()),
-        }
+        let performed = self.engine.perform(step, secrets).await;
+        performed.map_err(|error| {
+            let class = error.class;
+            (error.into(), Some(class))
+        })
     }
 
     // ---- what was done ----
@@ -337,15 +348,15 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         self.keep(begun).await
     }
 
-    /// Notes what came of it.
-    async fn conclude(&mut self, steps: &[StepReport]) {
+    /// Notes what came of it, unless that is unclear.
+    async fn conclude(&mut self, steps: &[(StepReport, bool)]) {
         let known = self.known_acts();
         let mut concluded = Acts::new();
-        for report in steps {
+        for (report, unclear) in steps {
             let done = match report.outcome {
                 Outcome::Done => true,
-                Outcome::Failed(_) => false,
-                Outcome::Held | Outcome::Waiting { .. } => continue,
+                Outcome::Failed(_) if !unclear => false,
+                Outcome::Failed(_) | Outcome::Held | Outcome::Waiting { .. } => continue,
             };
             let Some(mut acts) = known.get(&report.step.instance).cloned() else {
                 continue;
@@ -379,57 +390,17 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
 
     // ---- what failed ----
 
-    fn waiting(&self, view: &View) -> BTreeMap<InstanceName, (jiff::Timestamp, Failure)> {
-        let now = Instant::now();
-        let waits = self
-            .failures
-            .iter()
-            .filter(|(name, failing)| failing.due > now && failing.spec == digest(view, name));
-        waits
-            .map(|(name, failing)| (name.clone(), (failing.until, failing.last.clone())))
-            .collect()
-    }
-
-    fn note_failures(&mut self, steps: &[StepReport], view: &View) {
-        let failed: BTreeMap<_, _> = steps
-            .iter()
-            .filter_map(|step| match &step.outcome {
-                Outcome::Failed(failure) => Some((&step.step.instance, Some(failure))),
-                Outcome::Waiting { .. } => Some((&step.step.instance, None)),
-                Outcome::Done | Outcome::Held => None,
-            })
-            .collect();
-        self.failures.retain(|name, _| failed.contains_key(name));
-        for (name, failure) in failed {
-            let Some(failure) = failure else { continue };
-            let spec = digest(view, name);
-            let before = self
-                .failures
-                .get(name)
-                .filter(|failing| failing.spec == spec);
-            let count = before.map_or(0, |failing| failing.count) + 1;
-            let pause = Backoff::next(count, (self.jitter)());
-            let failing = Failing {
-                count,
-                due: Instant::now() + pause,
-                until: self.clock.now() + pause,
-                last: failure.clone(),
-                spec,
-            };
-            self.failures.insert(name.clone(), failing);
-        }
-    }
-
     /// How long until a round is due if nothing happens.
     pub fn next_due(&self, report: &Report) -> Duration {
         let (now, moment) = (self.clock.now(), Instant::now());
         let mut next = Duration::from(self.policy.resync);
         if report.aborted.is_some() {
-            next = next.min(ENGINE_RETRY);
+            // Whatever is due cannot be tried before a round comes through.
+            return next.min(ENGINE_RETRY);
         }
         let margin = Duration::from_millis(10);
-        for failing in self.failures.values() {
-            next = next.min(failing.due.saturating_duration_since(moment) + margin);
+        if let Some(due) = self.failures.next() {
+            next = next.min(due + margin);
         }
         for step in &report.steps {
             next = next.min(match &step.step.reason {
@@ -475,6 +446,12 @@ fn needs_ground(step: &Step) -> bool {
         step.action,
         Action::Create { .. } | Action::Replace { .. } | Action::Start { .. }
     )
+}
+
+/// An update that failed for a moment says nothing of what the engine can: no container is replaced for it.
+fn may_pass(step: &Step, class: Option<ErrorClass>) -> bool {
+    let passing = matches!(class, Some(ErrorClass::Away | ErrorClass::Retry));
+    matches!(step.action, Action::Update { .. }) && passing
 }
 
 fn digest(view: &View, name: &InstanceName) -> Option<String> {

@@ -5,6 +5,7 @@ pub mod chain;
 pub mod clock;
 pub mod control;
 pub mod converge;
+mod failures;
 pub mod forward_auth;
 pub mod guards;
 pub mod memory;

@@ -25,7 +25,8 @@ pub enum OrderError {
     Store(#[from] StoreError),
 }
 
-/// Takes an order: what it changes for longer is kept, and what is asked of the next round is returned.
+/// Takes an order of what the source says now: what it changes for longer is kept, and what is asked of the
+/// next round is returned.
 pub async fn take(
     site: &Site,
     notebook: &impl Notebook,
@@ -36,6 +37,17 @@ pub async fn take(
     let desired = round::read_source(site)
         .and_then(|snapshot| round::desired(&snapshot, site))
         .map_err(OrderError::Source)?;
+    take_of(&desired, notebook, name, order, now).await
+}
+
+/// Takes an order of what is desired.
+pub async fn take_of(
+    desired: &Desired,
+    notebook: &impl Notebook,
+    name: &InstanceName,
+    order: Order,
+    now: jiff::Timestamp,
+) -> Result<Ask, OrderError> {
     // A suspension holds whatever stands, also one whose manifest is gone or broken.
     let for_any = matches!(order, Order::Suspend | Order::Resume);
     if !for_any && !desired.specs.contains_key(name) {
@@ -51,7 +63,7 @@ pub async fn take(
     }
     let memory = notebook.read(now).await?;
     let before = memory.overrides.get(name).cloned().unwrap_or_default();
-    let after = with(before, order, &desired, name, now);
+    let after = with(before, order, desired, name, now);
     notebook.set_overrides(name.clone(), after).await?;
     Ok(ask)
 }

@@ -39,6 +39,8 @@ pub struct Ask {
     pub absent_for: BTreeMap<InstanceName, Duration>,
     /// For how long instances have not been well, where somebody looks on.
     pub unwell_for: BTreeMap<InstanceName, Duration>,
+    /// Instances whose step waits, since it failed lately.
+    pub waiting: BTreeSet<InstanceName>,
 }
 
 /// What a look found, and what is to be done about it.
@@ -52,6 +54,8 @@ pub struct View {
     pub plan: Plan,
     /// The secrets of those who need them.
     pub sealed: Sealed,
+    /// The instances that it is about; all of them when empty.
+    pub only: Vec<InstanceName>,
 }
 
 /// What planning needs beside what is desired and observed.
@@ -160,6 +164,7 @@ pub async fn decide<O: Observe, N: Notebook>(
         overrides: memory.overrides.clone(),
         orders: ask.orders.clone(),
         unwell_for: ask.unwell_for.clone(),
+        waiting: ask.waiting.clone(),
         removals: memory.removals.clone(),
         absent_for: ask.absent_for.clone(),
         protected: memory.protected_of(&observed),
@@ -188,6 +193,7 @@ pub async fn decide<O: Observe, N: Notebook>(
         observed,
         plan,
         sealed,
+        only: ask.names.clone(),
     })
 }
 

@@ -271,6 +271,8 @@ pub struct History {
     pub orders: BTreeMap<InstanceName, Order>,
     /// For how long an instance has not been well.
     pub unwell_for: BTreeMap<InstanceName, Duration>,
+    /// Instances whose step failed lately, and waits for its next try.
+    pub waiting: BTreeSet<InstanceName>,
     /// Removals of the last ten minutes, by whom it may concern.
     pub removals: Vec<(InstanceName, jiff::Timestamp)>,
     /// For how long a manifest has been absent; only a watched source knows. Absent here: long enough.

@@ -26,8 +26,9 @@ pub const OSCILLATION: Duration = Duration::from_secs(600);
 const REPLACEMENTS_MOST: usize = 2;
 /// One without a health check serves when it has run for so long after its start.
 pub const SETTLED: Duration = Duration::from_secs(5);
-/// One that the engine had to restart serves again when it has run for so long.
-const SETTLED_AGAIN: Duration = Duration::from_secs(60);
+/// One that the engine had to restart serves again when it has run for so long. Well below [`PATIENCE`]: one
+/// that ended once and runs again must not count as unwell until something is done about it.
+const SETTLED_AGAIN: Duration = Duration::from_secs(30);
 
 /// What to do about an instance that is not well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,12 +112,13 @@ pub fn bring_back(
     ((now < until).then_some(until), brought.len())
 }
 
-/// Whether an instance was replaced so often for this spec that another time would not help.
+/// Whether an instance was replaced so often for this spec that another time would not help. What was broken
+/// off does not count: it says something of the daemon, and nothing of the instance.
 pub fn oscillates(acts: &[Act], spec: &str, now: jiff::Timestamp) -> bool {
     let replaced = lately(acts, OSCILLATION, now).filter(|act| {
         act.deed == Deed::Replace
             && act.spec == spec
-            && act.done != Some(false)
+            && act.done == Some(true)
             && matches!(act.cause, Cause::Desired | Cause::Image | Cause::Outside)
     });
     replaced.count() >= REPLACEMENTS_MOST

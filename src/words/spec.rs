@@ -8,7 +8,7 @@ use super::manifest::{Pull, ReplaceOrder, Restart, State, StatusRange, TokenPart
 use super::name::{EndpointName, InstanceName};
 use super::quantity::{Bytes, Cpus, Span};
 use super::route::{Edge, Endpoint};
-use super::secret::{SecretName, SecretSpec};
+use super::secret::{SecretName, SecretSource, SecretSpec};
 
 /// One instance as it shall be.
 ///
@@ -79,7 +79,19 @@ pub struct Spec {
 
 impl Spec {
     /// Names everything that the spec says, in 16 hexadecimal digits.
+    ///
+    /// A generated secret's value is nothing that it says: who only reads does not know it, and must see what the
+    /// daemon sees.
     pub fn digest(&self) -> String {
+        let told =
+            |secret: &SecretSpec| secret.from == SecretSource::Generated && secret.print.is_some();
+        if self.secrets.values().any(told) {
+            let mut said = self.clone();
+            for secret in said.secrets.values_mut().filter(|secret| told(secret)) {
+                secret.print = None;
+            }
+            return said.digest();
+        }
         let text =
             serde_json::to_vec(self).expect("a spec has string keys and finite numbers only");
         blake3::hash(&text).to_hex()[..16].to_owned()

@@ -17,6 +17,7 @@ use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Limits, Phase};
 use tokio::sync::Notify;
 
+mod life;
 mod made;
 mod outside;
 mod world;

@@ -354,19 +354,22 @@ impl<'a> Case<'a> {
             newest.phase,
             Phase::Running | Phase::Restarting | Phase::Paused
         );
+        let reason = match self.stopped_by_operator() {
+            Some(Stopped { since, .. }) => Reason::StoppedByOperator { since: *since },
+            None => Reason::NotStopped,
+        };
         if runs || newest.limits.restart != Restart::No {
             let target = Retired::from(newest);
-            let reason = match self.stopped_by_operator() {
-                Some(Stopped { since, .. }) => Reason::StoppedByOperator { since: *since },
-                None => Reason::NotStopped,
-            };
             return Some(self.unless_backing_off(Step {
                 ends_sessions: newest.phase == Phase::Running,
                 ..self.step_of(Action::Stop { target }, reason)
             }));
         }
         let targets = leftovers(standing);
-        (!targets.is_empty()).then(|| self.step_of(Action::Remove { targets }, Reason::Superseded))
+        // Nobody takes over from one that serves still: it just goes.
+        let serves = standing.older.iter().any(|g| g.phase == Phase::Running);
+        let reason = if serves { reason } else { Reason::Superseded };
+        (!targets.is_empty()).then(|| self.step_of(Action::Remove { targets }, reason))
     }
 
     // ---- what stands in the way ----

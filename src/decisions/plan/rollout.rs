@@ -38,33 +38,45 @@ pub(super) fn brake(
         .of(u64::try_from(running).unwrap_or(u64::MAX));
     let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
     let ends = |step: &&Step| !is_of_rollout(step) && step.ends_sessions;
+    // What is held may be down for long, and waiting for it helps nobody, unless this rollout felled it.
+    let idle: BTreeSet<InstanceName> = plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Held && !failing.contains(&step.instance))
+        .map(|step| step.instance.clone())
+        .collect();
     let unavailable: BTreeSet<InstanceName> = fleet
         .shall_run()
-        .filter(|name| !fleet.serves(name))
+        .filter(|name| !fleet.serves(name) && !idle.contains(*name))
         .chain(plan.steps.iter().filter(ends).map(|step| &step.instance))
         .cloned()
         .collect();
     let mut taken = unavailable.len();
-    for step in plan.steps.iter_mut().filter(|step| is_of_rollout(step)) {
-        let name = &step.instance;
-        if unavailable.contains(name) || failing.contains(name) {
-            continue;
+    // What failed before comes last: it must not keep others from what is good for them.
+    for again in [false, true] {
+        for step in plan.steps.iter_mut().filter(|step| is_of_rollout(step)) {
+            let name = &step.instance;
+            // One that waits for its next try takes nobody's turn.
+            let waits = history.waiting.contains(name);
+            if failing.contains(name) != again || unavailable.contains(name) || waits {
+                continue;
+            }
+            let reason = if halted && !again {
+                let failing = failing.iter().cloned().collect();
+                Reason::RolloutHalted { failing }
+            } else if taken >= most {
+                let unavailable = unavailable.len();
+                Reason::RolloutWaits { unavailable, most }
+            } else {
+                taken += 1;
+                continue;
+            };
+            let changes = std::mem::take(&mut step.changes);
+            *step = Step {
+                changes,
+                ..held(name, reason)
+            };
         }
-        let reason = if halted {
-            let failing = failing.iter().cloned().collect();
-            Reason::RolloutHalted { failing }
-        } else if taken >= most {
-            let unavailable = unavailable.len();
-            Reason::RolloutWaits { unavailable, most }
-        } else {
-            taken += 1;
-            continue;
-        };
-        let changes = std::mem::take(&mut step.changes);
-        *step = Step {
-            changes,
-            ..held(name, reason)
-        };
     }
 }
 
@@ -81,11 +93,24 @@ struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
-    fn shall_run(&self) -> impl Iterator<Item = &'a InstanceName> {
+    /// Not one that an operator stopped or suspended: it may stand still for months.
+    fn shall_run(&self) -> impl Iterator<Item = &'a InstanceName> + '_ {
         let specs = self.desired.specs.iter();
         specs
-            .filter(|(_, spec)| spec.state == State::Running)
+            .filter(|(name, spec)| spec.state == State::Running && !self.is_set_aside(name))
             .map(|(name, _)| name)
+    }
+
+    fn is_set_aside(&self, name: &InstanceName) -> bool {
+        let Some(overrides) = self.history.overrides.get(name) else {
+            return false;
+        };
+        let origins = self.desired.origins.get(name);
+        let stopped = overrides.stopped.as_ref();
+        overrides.suspended.is_some()
+            || stopped.is_some_and(|said| {
+                said.manifest == origins.map_or("", |origins| origins.manifest.as_str())
+            })
     }
 
     fn newest(&self, name: &InstanceName) -> Option<&'a Generation> {
@@ -102,7 +127,8 @@ impl<'a> Fleet<'a> {
         })
     }
 
-    /// Those whose last change of what is desired made a generation that fails, or failed to make one.
+    /// Those whose last change of what is desired made a generation that fails, or failed to make one. Once
+    /// something else is desired, that is history.
     fn failing(&self) -> BTreeSet<InstanceName> {
         let changed = self.history.acts.iter().filter(|(name, acts)| {
             let last = acts
@@ -111,9 +137,13 @@ impl<'a> Fleet<'a> {
             let Some(last) = last.filter(|act| act.deed == Deed::Replace) else {
                 return false;
             };
-            self.desired.specs.contains_key(*name)
-                && matches!(last.cause, Cause::Desired | Cause::Image)
-                && (last.done == Some(false) || self.newest(name).is_some_and(|g| self.fails(g)))
+            // Where it stands, what failed was to clear the old one away.
+            let was_made = |g: &Generation| g.number >= last.generation;
+            let failed = |g: &Generation| last.done == Some(false) && !was_made(g);
+            let newest = self.newest(name);
+            matches!(last.cause, Cause::Desired | Cause::Image)
+                && newest.is_none_or(|g| failed(g) || self.fails(g))
+                && (self.desired.specs.get(*name)).is_some_and(|spec| spec.digest() == last.spec)
         });
         changed.map(|(name, _)| name.clone()).collect()
     }

@@ -1,0 +1,472 @@
+//! The daemon in miniature: rounds when they are due, when something is heard, and when somebody asks. It may
+//! die at every await, and goes on with what the notebook and the engine still hold.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use instanced::daemon::clock::Clock;
+use instanced::daemon::converge::Converger;
+use instanced::daemon::orders;
+use instanced::daemon::round::{self, Ask, Known, View};
+use instanced::decisions::plan::{Action, Reason, Retired, Step};
+use instanced::decisions::report::{Failure, Outcome, Report};
+use instanced::doors::engine::fleet::Fleet;
+use instanced::words::config::{Network, Reconcile};
+use instanced::words::desired::Desired;
+use instanced::words::observed::Phase;
+use instanced::words::overrides::{Order, Overrides};
+use instanced::words::quantity::Span;
+use tokio_util::sync::CancellationToken;
+
+use super::bugs::Bug;
+use super::engine::Calls;
+use super::hands::Hands;
+use super::notes::Notes;
+use super::paper::{NAMES, SLOTS, Slot, name_of, slot_of};
+use super::stage::{Stage, Wish};
+use super::witness::{Round, Want};
+
+const EVENTS_COALESCE: Duration = Duration::from_millis(100);
+
+pub struct Daemon {
+    pub stage: Arc<Stage>,
+    pub notes: Notes,
+    policy: Reconcile,
+    converger: Option<Converger<Hands, Notes>>,
+    ears: Fleet<Calls>,
+    cursor: Option<String>,
+    last: Report,
+    stale: Option<View>,
+    pub rounds: usize,
+}
+
+/// A round for whoever asked, or the daemon's own.
+#[derive(Debug, Default)]
+pub struct Due {
+    asked: Option<Ask>,
+    confirmed: BTreeSet<Slot>,
+}
+
+/// A future that dies after so many polls.
+struct Mortal<F> {
+    left: Option<usize>,
+    future: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Mortal<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.left {
+            Some(0) => return Poll::Ready(None),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        self.future.as_mut().poll(context).map(Some)
+    }
+}
+
+fn fleet(stage: &Arc<Stage>, author: String) -> Fleet<Calls> {
+    let calls = Calls {
+        stage: Arc::clone(stage),
+    };
+    let manager = "default".parse().expect("a name");
+    Fleet::new(calls, manager, Network::default()).with_author(author)
+}
+
+impl Daemon {
+    pub fn new(stage: Arc<Stage>, policy: Reconcile) -> Self {
+        let notes = Notes::new(Arc::clone(&stage));
+        let ears = fleet(&stage, String::new());
+        Self {
+            stage,
+            notes,
+            policy,
+            converger: None,
+            ears,
+            cursor: None,
+            last: Report::default(),
+            stale: None,
+            rounds: 0,
+        }
+    }
+
+    fn bug(&self) -> Option<Bug> {
+        self.stage.scene().bug
+    }
+
+    /// A new process.
+    fn start(&mut self) {
+        if std::mem::take(&mut self.stage.scene().lose_notebook) {
+            self.stage.tell(|| "the state directory is lost".to_owned());
+            self.notes.burn();
+            self.stage.scene().witness.lost_notebook();
+        }
+        let bug = self.bug();
+        let fleet = fleet(&self.stage, self.notes.author());
+        self.ears = fleet.clone();
+        let hands = Hands { fleet, bug };
+        let clock = {
+            let stage = Arc::clone(&self.stage);
+            Clock::new(move || stage.wall())
+        };
+        let mut policy = self.policy.clone();
+        if bug == Some(Bug::RollsOutAtOnce) {
+            policy.replace.max_unavailable = instanced::words::quantity::Share::Percent(100);
+        }
+        let notes = self.notes.clone();
+        let stage = Arc::clone(&self.stage);
+        let jitter = move || stage.scene().dice.share();
+        self.converger = Some(Converger::new(policy, hands, notes, clock, jitter));
+        self.cursor = None;
+        // From now on.
+        self.hear();
+    }
+
+    /// Whether something was heard. The stream of events may break off, which is as good as news.
+    fn hear(&mut self) -> bool {
+        use instanced::doors::engine::Engine;
+        !self.stage.scene().weather.deaf
+            && self.ears.changed(&mut self.cursor).now_or_never().is_some()
+    }
+
+    /// One round, unless the daemon dies in it.
+    pub async fn round(&mut self, due: Due) {
+        self.rounds += 1;
+        if self.converger.is_none() || self.bug() == Some(Bug::ForgetsActs) {
+            self.start();
+        }
+        let left = {
+            let mut scene = self.stage.scene();
+            let often = scene.weather.crashes;
+            (often > 0 && scene.dice.percent(often)).then(|| scene.dice.between(1, 90))
+        };
+        self.stage.catch_up();
+        self.hear();
+        self.stage.tell(|| format!("round {due:?}"));
+        let round = Mortal {
+            left,
+            future: Box::pin(self.one_round(due)),
+        };
+        let Some(report) = round.await else {
+            self.stage.tell(|| "  the daemon dies".to_owned());
+            self.stage.scene().witness.died();
+            self.converger = None;
+            let pause = self.stage.scene().dice.between(0, 20) as u64;
+            tokio::time::sleep(Duration::from_secs(pause * pause / 4)).await;
+            self.last = Report::default();
+            return;
+        };
+        self.stage.tell(|| told(&report));
+        self.stage.scene().witness.end();
+        self.last = report;
+    }
+
+    async fn one_round(&mut self, due: Due) -> Report {
+        let watched = due.asked.is_none();
+        let ask = due.asked.unwrap_or_default();
+        self.stage.catch_up();
+        let source = self.stage.scene().source.clone();
+        let bug = self.bug();
+        let Some(mut desired) = source.desired() else {
+            if bug != Some(Bug::AwayIsEmpty) {
+                let message = "the directory cannot be listed".to_owned();
+                return Report::aborted(Failure {
+                    message,
+                    help: None,
+                });
+            }
+            let empty = Desired {
+                revision: "nothing".to_owned(),
+                ..Desired::default()
+            };
+            self.begin(&empty, &source, watched, &ask, BTreeSet::new());
+            return self.work(empty, Ask::default(), watched).await;
+        };
+        self.begin(&desired, &source, watched, &ask, due.confirmed);
+        if bug == Some(Bug::UnreadableIsAbsent) {
+            desired.unreadable.clear();
+        }
+        let mut ask = ask;
+        if bug == Some(Bug::AsksForAll) {
+            ask.names.clear();
+        }
+        self.work(desired, ask, watched).await
+    }
+
+    fn begin(
+        &self,
+        desired: &Desired,
+        source: &super::paper::Source,
+        watched: bool,
+        ask: &Ask,
+        confirmed: BTreeSet<Slot>,
+    ) {
+        let mut manifests: [String; SLOTS] = Default::default();
+        for (name, origins) in &desired.origins {
+            let slot = slot_of(name.as_str()).expect("one of ours");
+            manifests[slot].clone_from(&origins.manifest);
+        }
+        let now = self.stage.now();
+        let wall = self.stage.wall();
+        let wants = if source.away {
+            // Nothing is known of anybody.
+            [Want::Held; SLOTS]
+        } else {
+            source.papers.map(Want::from)
+        };
+        self.stage.scene().witness.begin(Round {
+            wants,
+            manifests,
+            source_empty: source.is_empty(),
+            watched,
+            only: ask.names.first().and_then(|name| slot_of(name.as_str())),
+            order: ask.orders.values().next().copied(),
+            confirmed,
+            began: now,
+            wall,
+            overrides: std::array::from_fn(|_| Overrides::default()),
+            touched: [false; SLOTS],
+            census: None,
+            swapped: BTreeSet::new(),
+            ordered: false,
+            held: [false; SLOTS],
+        });
+    }
+
+    async fn work(&mut self, desired: Desired, mut ask: Ask, watched: bool) -> Report {
+        let bug = self.bug();
+        let shutdown = CancellationToken::new();
+        let converger = self.converger.as_mut().expect("started before");
+        if bug == Some(Bug::PerformsStalePlans)
+            && let Some(view) = self.stale.take()
+        {
+            return converger.perform(&view, watched, &shutdown).await;
+        }
+        let mut notes = converger.refresh_images(&desired).await;
+        let believes = watched && bug != Some(Bug::BelievesAbsence);
+        if bug == Some(Bug::ConfirmsPrunes) {
+            ask.confirm_prune = blocked(&self.last);
+        }
+        let mut view = match converger.look(desired, ask, believes).await {
+            Ok(view) => view,
+            Err(report) => return *report,
+        };
+        for step in &view.plan.steps {
+            let of_rollout = matches!(
+                step.reason,
+                Reason::RolloutWaits { .. } | Reason::RolloutHalted { .. }
+            );
+            if let (Action::Held, false) = (&step.action, of_rollout)
+                && let Some(round) = &mut self.stage.scene().witness.round
+            {
+                round.held[slot_of(step.instance.as_str()).expect("one of ours")] = true;
+            }
+        }
+        mistake(&mut view, bug, &self.stage);
+        let waits = watched && bug != Some(Bug::NoBackoff);
+        let mut report = converger.perform(&view, waits, &shutdown).await;
+        report.notes.append(&mut notes);
+        if bug == Some(Bug::PerformsStalePlans) && report.has_failures() {
+            self.stale = Some(view);
+        }
+        report
+    }
+
+    /// How long until a round is due if nothing happens.
+    fn next_due(&self) -> Duration {
+        let next = self.converger.as_ref().map(|c| c.next_due(&self.last));
+        next.unwrap_or(Duration::ZERO)
+    }
+
+    /// Until a round is due, at most until `end`; `None` when that comes first.
+    pub async fn wait(&mut self, end: Duration) -> Option<Due> {
+        let due_at = self.stage.now() + self.next_due();
+        loop {
+            self.stage.catch_up();
+            if let Some(due) = self.wish().await {
+                return Some(due);
+            }
+            if std::mem::take(&mut self.stage.scene().source_moved) {
+                return Some(Due::default());
+            }
+            if self.hear() {
+                tokio::time::sleep(EVENTS_COALESCE).await;
+                return Some(Due::default());
+            }
+            let now = self.stage.now();
+            if now >= due_at {
+                return Some(Due::default());
+            }
+            if now >= end {
+                return None;
+            }
+            let happens = self.stage.next_happening().unwrap_or(Duration::MAX);
+            let pause = happens.min(due_at - now).min(end - now);
+            // The clock of the runtime knows milliseconds.
+            tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    async fn wish(&mut self) -> Option<Due> {
+        let wish = self.stage.scene().wishes.pop_front()?;
+        self.stage.tell(|| format!("asked: {wish:?}"));
+        let due = |asked| Due {
+            asked: Some(asked),
+            confirmed: BTreeSet::new(),
+        };
+        match wish {
+            Wish::Round(slot) => Some(due(Ask {
+                names: slot.map(name_of).into_iter().collect(),
+                ..Ask::default()
+            })),
+            Wish::ConfirmPrune => {
+                let id = blocked(&self.last)?;
+                let of = |step: &&instanced::decisions::report::StepReport| {
+                    matches!(&step.step.reason, Reason::PruneBlocked { .. })
+                };
+                let slots = self.last.steps.iter().filter(of);
+                Some(Due {
+                    asked: Some(Ask {
+                        confirm_prune: Some(id),
+                        ..Ask::default()
+                    }),
+                    confirmed: slots
+                        .filter_map(|step| slot_of(step.step.instance.as_str()))
+                        .collect(),
+                })
+            }
+            Wish::Order(slot, order) => {
+                let desired = self.stage.scene().source.desired()?;
+                let (name, now) = (name_of(slot), self.stage.wall());
+                let taken = orders::take_of(&desired, &self.notes, &name, order, now).await;
+                if order == Order::Resume {
+                    // What was done before then no longer counts.
+                    self.stage.scene().witness.forgetful = true;
+                }
+                taken.ok().map(due)
+            }
+        }
+    }
+
+    /// What a dry run shows: it must change nothing.
+    pub async fn dry_run(&mut self) -> Option<View> {
+        let desired = self.stage.scene().source.desired()?;
+        let before = (self.notes.writes(), self.stage.fake.journal().len());
+        let bug = self.bug();
+        let engine = fleet(&self.stage, self.notes.author());
+        let now = self.stage.wall();
+        use instanced::daemon::notebook::Notebook;
+        let memory = self.notes.read(now).await.ok()?;
+        let acts = Arc::new(self.notes.acts().await.ok()?);
+        let known = Known {
+            policy: &self.policy,
+            memory: &memory,
+            acts: &acts,
+            keep: None::<&Notes>,
+            now,
+        };
+        let view = round::look(&engine, desired, &known, &Ask::default()).await;
+        if bug == Some(Bug::DryRunTidies)
+            && let Ok(view) = &view
+        {
+            use instanced::doors::engine::Engine;
+            let _ = engine.tidy(&view.observed.leftovers).await;
+        }
+        let after = (self.notes.writes(), self.stage.fake.journal().len());
+        if before != after {
+            let mut scene = self.stage.scene();
+            scene
+                .witness
+                .cry(|| "a dry run changes something".to_owned());
+        }
+        view.ok()
+    }
+
+    /// Whether nothing but events makes it look again: it asks no registry often.
+    pub fn listens(&self) -> bool {
+        self.policy.image_refresh > Span::secs(600)
+    }
+
+    pub fn last(&self) -> &Report {
+        &self.last
+    }
+
+    /// The daemon stops and starts again.
+    pub fn restart(&mut self) {
+        self.converger = None;
+        self.stage.scene().witness.died();
+    }
+}
+
+fn blocked(report: &Report) -> Option<String> {
+    report
+        .steps
+        .iter()
+        .find_map(|step| match &step.step.reason {
+            Reason::PruneBlocked { id, .. } => Some(id.clone()),
+            _ => None,
+        })
+}
+
+/// What a planner with a mistake would have planned.
+fn mistake(view: &mut View, bug: Option<Bug>, stage: &Stage) {
+    match bug {
+        Some(Bug::ReusesNumbers) => {
+            for step in &mut view.plan.steps {
+                if let Action::Replace { generation, .. } = &mut step.action {
+                    *generation -= 1;
+                }
+            }
+        }
+        Some(Bug::ClockJumpRestarts) if std::mem::take(&mut stage.scene().jumped) => {
+            for (name, generations) in &view.observed.instances {
+                let planned = view.plan.steps.iter().any(|step| step.instance == *name);
+                let running = generations.last().filter(|g| g.phase == Phase::Running);
+                if let (Some(running), false) = (running, planned) {
+                    view.plan.steps.push(Step {
+                        instance: name.clone(),
+                        action: Action::Restart {
+                            target: Retired::from(running),
+                        },
+                        reason: Reason::Unhealthy { tried: 0 },
+                        changes: Vec::new(),
+                        ends_sessions: true,
+                    });
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn told(report: &Report) -> String {
+    let mut text = String::from("  report:");
+    if let Some(aborted) = &report.aborted {
+        text.push_str(" aborted: ");
+        text.push_str(&aborted.message);
+    }
+    for step in &report.steps {
+        let action = round::action_name(&step.step.action);
+        let outcome = match &step.outcome {
+            Outcome::Done => "done".to_owned(),
+            Outcome::Held => "held".to_owned(),
+            Outcome::Failed(failure) => format!("failed: {}", failure.message),
+            Outcome::Waiting { until, .. } => format!("waits until {until}"),
+        };
+        text.push_str(&format!(
+            "\n      {} {action} ({}) {outcome}",
+            step.step.instance, step.step.reason
+        ));
+    }
+    text.push_str(&format!(
+        "\n      {} unchanged of {}",
+        report.unchanged,
+        NAMES.len()
+    ));
+    text
+}
