@@ -111,7 +111,8 @@ pub struct Life {
     pub excused: bool,
     /// We stopped it on purpose.
     pub at_rest: bool,
-    pub started: Duration,
+    pub started: jiff::Timestamp,
+    start_first: bool,
 }
 
 impl Life {
@@ -245,7 +246,7 @@ impl Witness {
     }
 
     /// The round's first list: what it will plan from.
-    pub fn count(&mut self, fake: &FakeContainers, now: Duration) {
+    pub fn count(&mut self, fake: &FakeContainers, now: Duration, wall: jiff::Timestamp) {
         if self.round.as_ref().is_none_or(|round| round.census.is_some()) {
             return;
         }
@@ -256,8 +257,10 @@ impl Witness {
         let all = briefs(fake);
         for brief in &all {
             census.stands[brief.slot] = true;
+            // Whether it has just come up is asked of the time of day, which may jump.
             let settled = self.lives.get(&brief.id).is_none_or(|life| {
-                brief.health.is_some() || life.started + Duration::from_secs(5) <= now
+                let age = wall.duration_since(life.started).as_millis();
+                brief.health.is_some() || !(0..5000).contains(&age)
             });
             let well = matches!(brief.health, None | Some(Health::Healthy));
             census.serves[brief.slot] |= brief.runs() && well && settled;
@@ -397,7 +400,7 @@ impl Witness {
             other.slot == slot
                 && other.id != id
                 && matches!(other.phase, Phase::Running | Phase::Restarting | Phase::Paused)
-                && (!says.start_first || shares)
+                && (!(says.start_first || life.start_first) || shares)
         });
         (two && !excused).then(|| format!("{name}: two generations run at once"))
     }
@@ -596,7 +599,7 @@ impl Witness {
     // ---- after it happened ----
 
     /// A container of ours is there.
-    pub fn created(&mut self, id: &str, draft: &Draft, fake: &FakeContainers, now: Duration) {
+    pub fn created(&mut self, id: &str, draft: &Draft, fake: &FakeContainers) {
         let slot = draft.labels.get(label::INSTANCE).and_then(|n| slot_of(n));
         let number = draft.labels.get(label::GENERATION);
         let (Some(slot), Some(number)) = (slot, number.and_then(|n| n.parse().ok())) else {
@@ -627,7 +630,8 @@ impl Witness {
             unwell: None,
             excused: false,
             at_rest: false,
-            started: now,
+            started: jiff::Timestamp::UNIX_EPOCH,
+            start_first: matches!(says, Some(Shall::Run(says)) if says.start_first),
         };
         self.lives.insert(id.to_owned(), life);
         let mut numbers = BTreeSet::new();
