@@ -58,6 +58,9 @@ struct Case {
     /// Not well, for so many seconds.
     #[serde(default)]
     unwell: BTreeMap<InstanceName, u64>,
+    /// Failed lately, and wait for their next try.
+    #[serde(default)]
+    waiting: BTreeSet<InstanceName>,
     #[serde(default)]
     acts: BTreeMap<InstanceName, Vec<Performed>>,
     #[serde(default)]
@@ -316,6 +319,7 @@ fn drawn(case: &Case) -> String {
             .collect(),
         absent_for: seconds(&case.absent),
         unwell_for: seconds(&case.unwell),
+        waiting: case.waiting.clone(),
         acts: Arc::new(acts(case, &desired)),
         overrides: case
             .overrides

@@ -263,7 +263,11 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
                 let (began, mut unclear) = (Instant::now(), false);
                 let outcome = match (&step.action, ground, waiting) {
                     (Action::Held, _, _) => Outcome::Held,
-                    (_, Some(failure), _) => Outcome::Failed(failure.clone()),
+                    (_, Some(failure), _) => {
+                        // It was never begun, so nothing came of it.
+                        unclear = true;
+                        Outcome::Failed(failure.clone())
+                    }
                     (_, None, Some((until, last))) => Outcome::Waiting {
                         until: *until,
                         last: last.clone(),
@@ -354,14 +358,14 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let mut concluded = Acts::new();
         for (report, unclear) in steps {
             let done = match report.outcome {
-                Outcome::Done => true,
+                // What it ends is a replacement that a crash broke off, and that came to nothing.
+                Outcome::Done => report.step.reason != Reason::NeverHealthy,
                 Outcome::Failed(_) if !unclear => false,
                 Outcome::Failed(_) | Outcome::Held | Outcome::Waiting { .. } => continue,
             };
             let Some(mut acts) = known.get(&report.step.instance).cloned() else {
                 continue;
             };
-            // A step that was never begun, because the ground was missing, has no open act.
             if let Some(last) = acts.last_mut().filter(|act| act.done.is_none()) {
                 last.done = Some(done);
                 concluded.insert(report.step.instance.clone(), acts);

@@ -18,7 +18,7 @@ use super::stage::{Stage, Weather, Wish};
 use super::witness::Terms;
 
 /// No case takes more rounds; one that does goes round and round.
-const ROUNDS_MOST: usize = 900;
+const ROUNDS_MOST: usize = 4_000;
 
 /// What came of a case.
 #[derive(Debug, Default)]

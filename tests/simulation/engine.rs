@@ -173,7 +173,7 @@ impl Calls {
                     named.next().map(|g| g.facts.id.clone())
                 });
                 if let Some(id) = id {
-                    scene.witness.created(&id, draft, fake, now);
+                    scene.witness.created(&id, draft, fake);
                 }
             }
             Deed::Start(id) => {
@@ -259,8 +259,8 @@ type Labels = [(String, String)];
 impl ReadContainers for Calls {
     async fn list(&self, labels: &Labels) -> Result<Vec<Summary>, EngineError> {
         let does = async {
-            let now = self.stage.now();
-            self.stage.scene().witness.count(&self.stage.fake, now);
+            let (now, wall) = (self.stage.now(), self.stage.wall());
+            self.stage.scene().witness.count(&self.stage.fake, now, wall);
             self.stage.fake.list(labels).await
         };
         let mut all = self.call("list", "", None, does).await?;

@@ -233,7 +233,7 @@ impl Scene {
         });
         if let Some(life) = self.witness.lives.get_mut(id) {
             life.at_rest = false;
-            life.started = now;
+            life.started = wall;
             life.was_healthy = false;
             if by_engine {
                 life.unwell = Some(now + Duration::from_secs(30));
