@@ -94,7 +94,9 @@ impl Operator {
         let observed = match self.site.observer() {
             Ok(engine) => {
                 let engine = Attended::new(engine, self.verdicts.clone());
-                within(STATUS_WAIT, engine.observe(&BTreeSet::new())).await
+                let no_images = BTreeSet::new();
+                let looking = Box::pin(engine.observe(&no_images));
+                within(STATUS_WAIT, looking).await
             }
             Err(error) => Err(error),
         };

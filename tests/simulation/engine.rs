@@ -260,7 +260,10 @@ impl ReadContainers for Calls {
     async fn list(&self, labels: &Labels) -> Result<Vec<Summary>, EngineError> {
         let does = async {
             let (now, wall) = (self.stage.now(), self.stage.wall());
-            self.stage.scene().witness.count(&self.stage.fake, now, wall);
+            self.stage
+                .scene()
+                .witness
+                .count(&self.stage.fake, now, wall);
             self.stage.fake.list(labels).await
         };
         let mut all = self.call("list", "", None, does).await?;

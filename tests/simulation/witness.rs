@@ -247,7 +247,11 @@ impl Witness {
 
     /// The round's first list: what it will plan from.
     pub fn count(&mut self, fake: &FakeContainers, now: Duration, wall: jiff::Timestamp) {
-        if self.round.as_ref().is_none_or(|round| round.census.is_some()) {
+        if self
+            .round
+            .as_ref()
+            .is_none_or(|round| round.census.is_some())
+        {
             return;
         }
         let mut census = Census {
@@ -268,11 +272,12 @@ impl Witness {
         for slot in 0..SLOTS {
             let newest = all.iter().filter(|b| b.slot == slot && b.was_started());
             let newest = newest.max_by_key(|brief| brief.number);
-            census.fails[slot] = matches!(self.shall(slot), Shall::Run(_)) && newest.is_some_and(|brief| {
-                self.lives.get(&brief.id).is_some_and(|life| life.rollout)
-                    && (matches!(brief.phase, Phase::Exited(_))
-                        || brief.runs() && brief.health == Some(Health::Unhealthy))
-            });
+            census.fails[slot] = matches!(self.shall(slot), Shall::Run(_))
+                && newest.is_some_and(|brief| {
+                    self.lives.get(&brief.id).is_some_and(|life| life.rollout)
+                        && (matches!(brief.phase, Phase::Exited(_))
+                            || brief.runs() && brief.health == Some(Health::Unhealthy))
+                });
         }
         let round = self.round.as_mut().expect("looked at above");
         for slot in 0..SLOTS {
@@ -318,7 +323,9 @@ impl Witness {
     }
 
     fn round(&self) -> &Round {
-        self.round.as_ref().expect("calls are looked at within rounds only")
+        self.round
+            .as_ref()
+            .expect("calls are looked at within rounds only")
     }
 
     /// What this round must make of an instance.
@@ -343,10 +350,7 @@ impl Witness {
         if let Some(brief) = briefs(fake).into_iter().find(|brief| brief.id == id) {
             let only = self.round().only;
             if only.is_some_and(|only| only != brief.slot) {
-                return Err(format!(
-                    "a round for one touches {}",
-                    NAMES[brief.slot]
-                ));
+                return Err(format!("a round for one touches {}", NAMES[brief.slot]));
             }
             return Ok(Some(brief));
         }
@@ -372,8 +376,13 @@ impl Witness {
         if self.round().only.is_some_and(|only| only != slot) {
             return Some(format!("a round for one creates {name}"));
         }
-        if briefs(fake).iter().any(|b| b.slot == slot && b.number >= number) {
-            return Some(format!("{name}: generation {number} is none above all others"));
+        if briefs(fake)
+            .iter()
+            .any(|b| b.slot == slot && b.number >= number)
+        {
+            return Some(format!(
+                "{name}: generation {number} is none above all others"
+            ));
         }
         if draft.image != says.image() || draft.memory != says.memory_bytes() {
             return Some(format!("{name}: made otherwise than its manifest says"));
@@ -392,14 +401,20 @@ impl Witness {
             return Some(format!("{name}: starts without its secret"));
         }
         let Shall::Run(says) = self.shall(slot) else {
-            return Some(format!("{name}: starts though it shall {:?}", self.shall(slot)));
+            return Some(format!(
+                "{name}: starts though it shall {:?}",
+                self.shall(slot)
+            ));
         };
         let excused = self.mess[slot] || self.round().touched[slot];
         let two = briefs(fake).into_iter().any(|other| {
             let shares = self.lives.get(&other.id).is_some_and(|l| l.volume) && life.volume;
             other.slot == slot
                 && other.id != id
-                && matches!(other.phase, Phase::Running | Phase::Restarting | Phase::Paused)
+                && matches!(
+                    other.phase,
+                    Phase::Running | Phase::Restarting | Phase::Paused
+                )
                 && (!(says.start_first || life.start_first) || shares)
         });
         (two && !excused).then(|| format!("{name}: two generations run at once"))
@@ -412,7 +427,10 @@ impl Witness {
         };
         let name = NAMES[brief.slot];
         let Shall::Run(says) = self.shall(brief.slot) else {
-            return Some(format!("{name}: updated though it shall {:?}", self.shall(brief.slot)));
+            return Some(format!(
+                "{name}: updated though it shall {:?}",
+                self.shall(brief.slot)
+            ));
         };
         let asked = limits.memory.map(|memory| memory.0);
         (asked != Some(says.memory_bytes()))
@@ -448,10 +466,16 @@ impl Witness {
         let newer = all.iter().filter(above).filter(|other| other.was_started());
         let newer = newer.max_by_key(|other| other.number);
         if let Some(newer) = newer {
-            let well = self.lives.get(&newer.id).is_some_and(|life| life.was_healthy);
+            let well = self
+                .lives
+                .get(&newer.id)
+                .is_some_and(|life| life.was_healthy);
             let serves = brief.runs() && says.start_first && brief.health == Some(Health::Healthy);
             return (serves && !well).then(|| {
-                format!("{name}: {} the old one before the new one is healthy", verb(deed))
+                format!(
+                    "{name}: {} the old one before the new one is healthy",
+                    verb(deed)
+                )
             });
         }
         let unfinished = all.iter().any(|other| above(&other));
@@ -481,7 +505,9 @@ impl Witness {
             return None;
         }
         if matches!(deed, Deed::Remove(_)) && !older {
-            return Some(format!("{name}: removed though nothing has taken its place"));
+            return Some(format!(
+                "{name}: removed though nothing has taken its place"
+            ));
         }
         let since = self.round().census.as_ref().map_or(now, |census| census.at);
         let unwell = life.unwell.is_some_and(|until| until >= since);
@@ -499,13 +525,19 @@ impl Witness {
         }
         let differs = differs(&life, brief, says, fake);
         if !differs && !life.excused {
-            return Some(format!("{name}: {} though nothing is wrong with it", verb(deed)));
+            return Some(format!(
+                "{name}: {} though nothing is wrong with it",
+                verb(deed)
+            ));
         }
         if !unfinished {
             return Some(format!("{name}: {} before the new one is made", verb(deed)));
         }
         if says.start_first {
-            return Some(format!("{name}: {} before the new one is healthy", verb(deed)));
+            return Some(format!(
+                "{name}: {} before the new one is healthy",
+                verb(deed)
+            ));
         }
         if differs { self.roll_out(slot) } else { None }
     }
@@ -557,13 +589,19 @@ impl Witness {
         // Where the state directory was lost, what the container records counts.
         let recorded = || {
             let of = |brief: &Brief| self.lives.get(&brief.id).is_some_and(|life| life.protect);
-            briefs(fake).iter().any(|brief| brief.slot == slot && of(brief))
+            briefs(fake)
+                .iter()
+                .any(|brief| brief.slot == slot && of(brief))
         };
         if self.protected[slot].unwrap_or_else(recorded) {
             return Some(format!("{name}: removed though it is protected"));
         }
         let absent = self.absent_since[slot].map_or(Duration::ZERO, |since| {
-            round.census.as_ref().map_or(began, |census| census.at).saturating_sub(since)
+            round
+                .census
+                .as_ref()
+                .map_or(began, |census| census.at)
+                .saturating_sub(since)
         });
         if watched && absent < Duration::from_secs(5) {
             return Some(format!("{name}: removed after an absence of {absent:?}"));
@@ -571,8 +609,13 @@ impl Witness {
         if round.source_empty && !confirmed {
             return Some(format!("{name}: removed though the source is empty"));
         }
-        self.removals.retain(|(_, at)| wall.duration_since(*at) < window);
-        if !self.removals.iter().any(|(other, at)| *other == slot && *at == wall) {
+        self.removals
+            .retain(|(_, at)| wall.duration_since(*at) < window);
+        if !self
+            .removals
+            .iter()
+            .any(|(other, at)| *other == slot && *at == wall)
+        {
             self.removals.retain(|(other, _)| *other != slot);
             self.removals.push((slot, wall));
         }
@@ -592,7 +635,11 @@ impl Witness {
         fleet.extend(&gone);
         let allowed = fleet.len() * usize::from(terms.prune_percent) / 100;
         (gone.len() > 1 && gone.len() > allowed).then(|| {
-            format!("{name}: {} of {} go within ten minutes", gone.len(), fleet.len())
+            format!(
+                "{name}: {} of {} go within ten minutes",
+                gone.len(),
+                fleet.len()
+            )
         })
     }
 
@@ -635,7 +682,9 @@ impl Witness {
         };
         self.lives.insert(id.to_owned(), life);
         let mut numbers = BTreeSet::new();
-        let twice = all.iter().find(|brief| !numbers.insert((brief.slot, brief.number)));
+        let twice = all
+            .iter()
+            .find(|brief| !numbers.insert((brief.slot, brief.number)));
         if let Some(twice) = twice {
             let (name, number) = (NAMES[twice.slot], twice.number);
             self.cry(|| format!("{name}: two containers of generation {number}"));
@@ -646,7 +695,9 @@ impl Witness {
     pub fn revived(&mut self, ids: &[String], fake: &FakeContainers) {
         let all = briefs(fake);
         for id in ids {
-            let Some(life) = self.lives.get(id).cloned() else { continue };
+            let Some(life) = self.lives.get(id).cloned() else {
+                continue;
+            };
             let (slot, number) = (life.slot, life.number);
             let name = NAMES[slot];
             if life.at_rest {

@@ -17,6 +17,7 @@ const MEMBERS: std::ops::RangeInclusive<usize> = 3..=7;
 
 /// What a manifest says.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is a choice of its own.
 struct Wish {
     runs: bool,
     /// Made from the fleet's own template, whose changes reach it.
@@ -133,6 +134,11 @@ impl Wish {
     }
 }
 
+fn write(lab: &Lab, name: &str, wish: &Wish) {
+    let secret = lab.path("secrets/key").display().to_string();
+    lab.save(name, &wish.text(&secret));
+}
+
 impl Fleet {
     /// A first fleet, written into the lab's source.
     pub fn begin(lab: &Lab, random: &mut Random) -> Self {
@@ -240,7 +246,7 @@ impl Fleet {
             secret: random.chance(40),
             volume: random.chance(30),
         };
-        self.write(lab, name, &wish);
+        write(lab, name, &wish);
         self.say(lab, format!("create {name}: {wish:?}"));
         let member = self.member(name);
         *member = Member {
@@ -252,13 +258,6 @@ impl Fleet {
 
     fn member(&mut self, name: &'static str) -> &mut Member {
         self.members.get_mut(name).expect("a known name")
-    }
-
-    fn write(&self, lab: &Lab, name: &str, wish: &Wish) {
-        lab.save(
-            name,
-            &wish.text(&lab.path("secrets/key").display().to_string()),
-        );
     }
 
     fn change(&mut self, lab: &Lab, random: &mut Random) {
@@ -298,7 +297,7 @@ impl Fleet {
         };
         member.touched |= what != "owner";
         let wish = wish.clone();
-        self.write(lab, name, &wish);
+        write(lab, name, &wish);
         self.say(lab, format!("change {what} of {name}: {wish:?}"));
     }
 
@@ -355,7 +354,7 @@ impl Fleet {
         let member = self.member(name);
         member.broken = false;
         let wish = member.wish.clone().expect("it is named");
-        self.write(lab, name, &wish);
+        write(lab, name, &wish);
         self.say(lab, format!("restore {name}"));
     }
 

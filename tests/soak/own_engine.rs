@@ -168,6 +168,12 @@ impl OwnEngine {
     /// SIGCONT.
     pub fn thaw(&self) {
         self.signal("CONT");
+        // nsenter stops with what it started, and does not notice that it goes on.
+        if let Some(dockerd) = &self.dockerd {
+            run("kill", |command| {
+                command.args(["-CONT", &dockerd.id().to_string()]);
+            });
+        }
     }
 }
 
@@ -177,6 +183,7 @@ impl Drop for OwnEngine {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
         if let Some(mut dockerd) = self.dockerd.take() {
+            let _ = dockerd.kill();
             let _ = dockerd.wait();
         }
         for _ in 0..50 {

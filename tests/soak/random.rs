@@ -25,7 +25,7 @@ impl Random {
             return said.parse().expect("INSTANCED_SOAK_SEED is a number");
         }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        now.expect("after 1970").as_millis() as u64 % 1_000_000_000
+        u64::from(now.expect("after 1970").subsec_nanos())
     }
 
     /// A number below `end`.

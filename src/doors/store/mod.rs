@@ -15,12 +15,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
@@ -46,7 +48,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(25);
 /// How long sled's own lock may take to go when its files are opened anew.
 const REOPEN: Duration = Duration::from_secs(5);
 /// So much must fit on the disk before sled is trusted with it again: some of its segments.
-const ROOM_BYTES: usize = 2 << 20;
+const ROOM_BYTES: u64 = 2 << 20;
 
 /// The open store. Dropping it closes it and lets the next process in.
 pub struct Store {
@@ -76,6 +78,8 @@ impl Store {
                 Err(_) => thread::sleep(LOCK_RETRY),
             }
         };
+        // sled writes as it opens, and what it cannot write to its end it may not be able to read again.
+        need_room(dir)?;
         let opened = Opened::open(dir, deadline)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -87,7 +91,7 @@ impl Store {
 
     /// All tokens, by id. Fails when a single one cannot be read, or the store has lost any.
     pub fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
-        self.reading(|opened| opened.tokens())
+        self.reading(opened::Opened::tokens)
     }
 
     /// Keeps a new token. Refuses an id that is there.
@@ -102,7 +106,7 @@ impl Store {
 
     /// The key for the fingerprints of secrets; made when first asked for.
     pub fn fingerprint_key(&self) -> Result<FingerprintKey, StoreError> {
-        self.reading(|opened| opened.fingerprint_key())
+        self.reading(opened::Opened::fingerprint_key)
     }
 
     /// A generated secret of an instance.
@@ -157,12 +161,12 @@ impl Store {
 
     /// The instances whose last manifest said `protect: true`.
     pub fn protected(&self) -> Result<BTreeSet<InstanceName>, StoreError> {
-        self.reading(|opened| opened.protected())
+        self.reading(opened::Opened::protected)
     }
 
     /// The instances whose last manifest did not, whatever their containers record.
     pub fn released(&self) -> Result<BTreeSet<InstanceName>, StoreError> {
-        self.reading(|opened| opened.released())
+        self.reading(opened::Opened::released)
     }
 
     /// Keeps which instances are protected.
@@ -177,7 +181,7 @@ impl Store {
 
     /// What was done to each instance lately, oldest first.
     pub fn acts(&self) -> Result<BTreeMap<InstanceName, Vec<Act>>, StoreError> {
-        self.reading(|opened| opened.acts())
+        self.reading(opened::Opened::acts)
     }
 
     /// Keeps what was done to these instances, in place of what was there; all of it or none.
@@ -187,7 +191,7 @@ impl Store {
 
     /// What operators said, and what was frozen.
     pub fn overrides(&self) -> Result<BTreeMap<InstanceName, Overrides>, StoreError> {
-        self.reading(|opened| opened.overrides())
+        self.reading(opened::Opened::overrides)
     }
 
     /// Keeps what stands between an instance and its manifest; nothing, when nothing does.
@@ -201,7 +205,7 @@ impl Store {
 
     /// The id of this state directory, by which a container tells who made it; made when first asked for.
     pub fn author(&self) -> Result<String, StoreError> {
-        self.reading(|opened| opened.author())
+        self.reading(opened::Opened::author)
     }
 
     fn reading<T>(
@@ -237,25 +241,28 @@ impl Store {
         if opened.is_some() && !self.failed.load(Ordering::SeqCst) {
             return Ok(());
         }
-        self.need_room()?;
+        need_room(&self.dir)?;
         // sled admits one user of its files, this process included.
         drop(opened.take());
         *opened = Some(Opened::open(&self.dir, Instant::now() + REOPEN)?);
         self.failed.store(false, Ordering::SeqCst);
         Ok(())
     }
+}
 
-    fn need_room(&self) -> Result<(), StoreError> {
-        let path = self.dir.join("room");
-        let tried = directory::make_file(&path).and_then(|mut file| {
-            file.write_all(&vec![0; ROOM_BYTES])
-                .and_then(|()| file.sync_all())
-                .map_err(directory::failed("write", &path))
-        });
-        // Whether it is gone is told by the next try.
-        let _ = fs::remove_file(&path);
-        tried
-    }
+/// Fails where the disk is full.
+fn need_room(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("room");
+    let tried = directory::make_file(&path).and_then(|file| {
+        match fallocate(&file, FallocateFlags::empty(), 0, ROOM_BYTES) {
+            // There are file systems that cannot tell beforehand.
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(error) => Err(directory::failed("write", &path)(error.into())),
+        }
+    });
+    // Whether it is gone is told by the next try.
+    let _ = fs::remove_file(&path);
+    tried
 }
 
 impl std::fmt::Debug for Store {
