@@ -90,7 +90,7 @@ async fn live(daemon: &mut Daemon, script: Script) {
     let stage = Arc::clone(&daemon.stage);
     let mut due = Due::default();
     if script.warm {
-        for _ in 0..3 {
+        for _ in 0..2 {
             daemon.round(due).await;
             due = Due::default();
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -110,7 +110,7 @@ async fn live(daemon: &mut Daemon, script: Script) {
         if is_broken(&stage) {
             return;
         }
-        if stage.scene().dice.percent(6) {
+        if stage.scene().dice.percent(3) {
             daemon.dry_run().await;
         }
         if daemon.rounds > ROUNDS_MOST {
@@ -158,13 +158,17 @@ async fn settle(daemon: &mut Daemon, verdict: &mut Verdict) {
         daemon.wait(Duration::MAX).await;
     }
     verdict.settled_after = stage.now() - began;
-    ending::stays_quiet(daemon).await;
+    // What is done about it is the same for all that rest.
+    let looks = stage.scene().dice.percent(20);
+    if looks {
+        ending::stays_quiet(daemon).await;
+    }
 }
 
 impl Script {
     fn write(dice: &mut Dice) -> Self {
         let mut papers = [Paper::Absent; SLOTS];
-        for _ in 0..dice.pick(&[0, 1, 1, 2, 2, 3, 3, 3, 4, 6]) {
+        for _ in 0..dice.pick(&[0, 1, 1, 1, 2, 2, 2, 3, 3, 5]) {
             papers[dice.below(SLOTS)] = Paper::Says(Says::draw(dice));
         }
         let terms = Terms {
@@ -202,10 +206,10 @@ impl Script {
             policy,
             weather,
             warm: dice.percent(65),
-            span: Duration::from_secs(dice.pick(&[5, 20, 60, 60, 200, 700])),
+            span: Duration::from_secs(dice.pick(&[5, 15, 15, 40, 40, 40, 100, 100, 400])),
             happenings: Vec::new(),
         };
-        if dice.percent(2) {
+        if dice.percent(1) {
             script.fight(dice);
         } else {
             for _ in 0..dice.pick(&[0, 1, 1, 2, 2, 3, 4, 6]) {

@@ -71,6 +71,8 @@ pub struct Scene {
     agenda: BTreeMap<(Duration, usize), Happening>,
     taken: usize,
     retags: usize,
+    /// What the registry has, and the engine may not have yet.
+    published: BTreeMap<&'static str, String>,
 }
 
 impl Stage {
@@ -102,6 +104,7 @@ impl Stage {
             agenda: BTreeMap::new(),
             taken: 0,
             retags: 0,
+            published: BTreeMap::new(),
         };
         Self {
             fake,
@@ -176,6 +179,9 @@ impl Stage {
             }
         }
         scene.source_moved = true;
+        for (image, id) in std::mem::take(&mut scene.published) {
+            self.fake.tag_image(image, &id);
+        }
         scene
             .agenda
             .retain(|_, happening| matches!(happening, Happening::Health { .. } | Happening::ComesBack { .. }));
@@ -388,6 +394,7 @@ impl Scene {
         if self.dice.percent(70) {
             fake.tag_image(image, &id);
         }
+        self.published.insert(image, id);
     }
 
     fn hand(&mut self, slot: Slot, grudge: Grudge, fake: &FakeContainers, now: Duration) {

@@ -476,7 +476,7 @@ impl Witness {
         let stands = briefs(fake)
             .iter()
             .any(|other| other.slot == slot && other.number < brief.number && other.was_started());
-        if stands && says.start_first {
+        if stands && (says.start_first || life.start_first) {
             // A swap that failed is taken back: the old one serves on.
             return None;
         }
