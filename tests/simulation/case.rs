@@ -30,8 +30,11 @@ pub struct Verdict {
     /// Rounds from calm to rest, and the time they took.
     pub settling: usize,
     pub settled_after: Duration,
-    /// The most changing calls within an hour.
+    /// The most changing calls within an hour, and the most tries of one instance.
     pub changes_an_hour: usize,
+    pub tries_an_hour: usize,
+    /// The most rounds within an hour.
+    pub rounds_an_hour: usize,
 }
 
 struct Script {
@@ -75,6 +78,9 @@ async fn perform(seed: u64, bug: Option<Bug>, trace: bool) -> Verdict {
     }
     let mut scene = stage.scene();
     verdict.changes_an_hour = ending::most_within_an_hour(&scene.witness.changes);
+    let tries = scene.witness.tries.iter();
+    verdict.tries_an_hour = tries.map(|tries| ending::most_within_an_hour(tries)).max().unwrap_or(0);
+    verdict.rounds_an_hour = ending::most_within_an_hour(&scene.witness.rounds);
     verdict.broken = scene.witness.broken.take();
     verdict.trace = scene.trace.take().unwrap_or_default();
     verdict.rounds = daemon.rounds;
@@ -312,6 +318,11 @@ impl Script {
                 if dice.percent(60) {
                     self.push(later, Happening::ForeignLeaves);
                 }
+            }
+            25 if dice.percent(30) => {
+                let image = dice.pick(&IMAGES);
+                self.push(at, Happening::ImageGone(image));
+                self.push(at, Happening::Edit(slot));
             }
             25 if dice.percent(30) => self.push(at, Happening::LoseNotebook),
             25 => self.push(at, Happening::VolumeLeft(slot)),

@@ -180,6 +180,7 @@ impl Stage {
         }
         scene.source_moved = true;
         for (image, id) in std::mem::take(&mut scene.published) {
+            self.fake.publish_image(image, &id);
             self.fake.tag_image(image, &id);
         }
         scene
@@ -349,6 +350,12 @@ impl Scene {
                 }
             }
             Happening::Retag(image) => self.retag(image, fake),
+            Happening::ImageGone(image) => {
+                self.witness.touch_all();
+                let id = fake.image_now(image).or_else(|| self.published.get(image).cloned());
+                fake.forget_image(image);
+                self.published.extend(id.map(|id| (image, id)));
+            }
             Happening::Foreign(slot) => {
                 let number = briefs(fake).iter().filter(|b| b.slot == slot).map(|b| b.number).max();
                 let name = format!("instanced-default-{}-g{}", NAMES[slot], number.unwrap_or(0) + 1);
