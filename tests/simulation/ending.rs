@@ -84,6 +84,11 @@ fn may_last(daemon: &Daemon, step: &Step) -> bool {
             .fake
             .glimpse(|mut all| all.any(|g| g.facts.name == *name && g.draft.image == "foreign:1")),
         Reason::Frozen { .. } => scene.causes[slot] >= 2,
+        // It may be one that this rollout felled, and that cannot come back.
+        Reason::RolloutWaits { .. } => daemon.last().steps.iter().any(|other| {
+            let reason = &other.step.reason;
+            matches!(reason, Reason::NameTaken { .. } | Reason::Frozen { .. })
+        }),
         Reason::PruneDisabled => paper == Paper::Absent && !scene.witness.terms.prune,
         Reason::Protected => paper == Paper::Absent && scene.witness.protected[slot] != Some(false),
         Reason::PruneBlocked { .. } => {
@@ -142,19 +147,9 @@ pub async fn check(daemon: &mut Daemon) {
         .iter()
         .filter_map(|step| slot_of(step.step.instance.as_str()))
         .collect();
-    let Some(view) = daemon.dry_run().await else {
-        let mut scene = daemon.stage.scene();
-        scene.witness.cry(|| "a dry run fails at rest".to_owned());
-        return;
-    };
-    let open = view.plan.steps.iter().find(|step| !may_last(daemon, step));
-    if let Some(step) = open {
-        let action = action_name(&step.action);
-        let told = format!(
-            "at rest a dry run would {action} {}: {}",
-            step.instance, step.reason
-        );
-        daemon.stage.scene().witness.cry(|| told);
+    let dry = daemon.stage.scene().dice.percent(25);
+    if dry {
+        check_dry_run(daemon).await;
     }
     let fake = &daemon.stage.fake;
     let all = briefs(fake);
@@ -193,6 +188,24 @@ pub async fn check(daemon: &mut Daemon) {
         scene
             .witness
             .cry(|| format!("{most} changing calls within an hour"));
+    }
+}
+
+/// Who looks anew finds nothing to do.
+async fn check_dry_run(daemon: &mut Daemon) {
+    let Some(view) = daemon.dry_run().await else {
+        let mut scene = daemon.stage.scene();
+        scene.witness.cry(|| "a dry run fails at rest".to_owned());
+        return;
+    };
+    let open = view.plan.steps.iter().find(|step| !may_last(daemon, step));
+    if let Some(step) = open {
+        let action = action_name(&step.action);
+        let told = format!(
+            "at rest a dry run would {action} {}: {}",
+            step.instance, step.reason
+        );
+        daemon.stage.scene().witness.cry(|| told);
     }
 }
 

@@ -177,6 +177,8 @@ pub struct Witness {
     pub broken: Option<String>,
     /// When changing and reading calls were made.
     pub changes: Vec<Duration>,
+    /// When each instance was tried to be brought up or changed.
+    pub tries: [Vec<Duration>; SLOTS],
     pub reads: usize,
     pub rounds: Vec<Duration>,
 }
@@ -194,6 +196,7 @@ impl Witness {
             forgetful: false,
             broken: None,
             changes: Vec::new(),
+            tries: Default::default(),
             reads: 0,
             rounds: Vec::new(),
         }
@@ -216,10 +219,6 @@ impl Witness {
             }
         }
         self.round = Some(round);
-    }
-
-    pub fn end(&mut self) {
-        self.round = None;
     }
 
     /// The process died: what it knew by itself is gone.
@@ -296,6 +295,7 @@ impl Witness {
         if !matches!(deed, Deed::Pull) {
             self.changes.push(now);
         }
+        self.tried(deed, now);
         if self.round.is_none() {
             self.cry(|| format!("{deed:?} outside of any round"));
             return;
@@ -319,6 +319,17 @@ impl Witness {
         };
         if let Some(broken) = broken {
             self.cry(|| broken);
+        }
+    }
+
+    fn tried(&mut self, deed: Deed<'_>, now: Duration) {
+        let slot = match deed {
+            Deed::Create(draft) => draft.labels.get(label::INSTANCE).and_then(|n| slot_of(n)),
+            Deed::Start(id) | Deed::SetLimits(id, _) => self.lives.get(id).map(|life| life.slot),
+            _ => None,
+        };
+        if let Some(slot) = slot {
+            self.tries[slot].push(now);
         }
     }
 
@@ -500,7 +511,7 @@ impl Witness {
         let stands = briefs(fake)
             .iter()
             .any(|other| other.slot == slot && other.number < brief.number && other.was_started());
-        if stands && says.start_first {
+        if stands && (says.start_first || life.start_first) {
             // A swap that failed is taken back: the old one serves on.
             return None;
         }
