@@ -77,6 +77,7 @@ async fn perform(seed: u64, bug: Option<Bug>, trace: bool) -> Verdict {
         ending::check(&mut daemon).await;
     }
     let mut scene = stage.scene();
+    ending::check_rates(&mut scene.witness);
     verdict.changes_an_hour = ending::most_within_an_hour(&scene.witness.changes);
     let tries = scene.witness.tries.iter();
     verdict.tries_an_hour = tries
@@ -121,6 +122,9 @@ async fn live(daemon: &mut Daemon, script: Script) {
         }
         if stage.scene().dice.percent(3) {
             daemon.dry_run().await;
+        }
+        if daemon.rounds.is_multiple_of(256) {
+            ending::check_rates(&mut stage.scene().witness);
         }
         if daemon.rounds > ROUNDS_MOST {
             stage
