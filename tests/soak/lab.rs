@@ -39,7 +39,7 @@ pub struct Lab {
 }
 
 /// What everything made by this run begins with. `make test` says so, to clean up after a run that was killed.
-fn prefix() -> String {
+pub fn prefix() -> String {
     let said = std::env::var("INSTANCED_E2E_PREFIX");
     said.unwrap_or_else(|_| format!("soak-{}", std::process::id()))
 }
@@ -68,6 +68,11 @@ fn free_port() -> SocketAddrV4 {
 }
 
 /// Fails with the way out where something is missing.
+pub fn require_parts() {
+    static PARTS: OnceLock<()> = OnceLock::new();
+    PARTS.get_or_init(require);
+}
+
 fn require() {
     let user = run("id", |command| {
         command.arg("-u");
@@ -83,21 +88,22 @@ fn require() {
         Some(0),
         "no container engine answers: run scripts/engine.sh ensure (make test does it)"
     );
-    Engine::default().need_image();
+    Engine::need_image();
 }
 
 impl Lab {
     /// A lab with an empty source on the engine that everybody shares; `more` ends its configuration.
     pub fn open(name: &str, more: &str) -> Self {
-        static PARTS: OnceLock<()> = OnceLock::new();
-        PARTS.get_or_init(require);
+        require_parts();
         *GUESTS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         Self::on(Engine::default(), name, more)
     }
 
     /// The same on an engine of the scenario's own.
     pub fn on(engine: Engine, name: &str, more: &str) -> Self {
-        let directory = tempfile::Builder::new().prefix("soak-").tempdir();
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("{}-", prefix()))
+            .tempdir();
         let directory = directory.expect("a directory for temporary files");
         let manager = format!("{}-{name}", prefix());
         let _ = fs::remove_file(artefacts().join(format!("{name}.log")));
