@@ -128,6 +128,9 @@ impl Scene {
             // It may have been written, or not.
             self.ledger.live.remove(0);
         }
+        eventually("clients are let in meanwhile", SOON, || {
+            self.ledger.kept(&self.lab, &self.open)
+        });
         eventually("the daemon tells that the disk is full", SOON, || {
             let log = self.lab.log();
             let told = log[before..].lines().any(|line| {
