@@ -29,7 +29,12 @@ clean_up() {
     mapfile -t ids < <("$docker" volume ls -q --filter "name=$INSTANCED_E2E_PREFIX-")
     [ "${#ids[@]}" -eq 0 ] || "$docker" volume rm "${ids[@]}" >/dev/null || true
     "$docker" network rm "$INSTANCED_E2E_PREFIX" >/dev/null 2>&1 || true
+    mapfile -t ids < <("$docker" network ls -q --filter "name=$INSTANCED_E2E_PREFIX-")
+    [ "${#ids[@]}" -eq 0 ] || "$docker" network rm "${ids[@]}" >/dev/null 2>&1 || true
   fi
+  # The soak's small disks.
+  mapfile -t ids < <(cut -d' ' -f2 /proc/mounts | grep "^/tmp/$INSTANCED_E2E_PREFIX-" || true)
+  [ "${#ids[@]}" -eq 0 ] || as_root umount --lazy "${ids[@]}" || true
   if [ -n "$engine_is_ours" ] && [ -f "$run_dir/engine" ]; then
     "$repo/scripts/engine.sh" stop || warn "the engine that was started did not stop"
   fi
@@ -57,6 +62,13 @@ prepare() {
   if wanted unit traefik image e2e soak; then
     [ -f "$run_dir/engine" ] || engine_is_ours=yes
     "$repo/scripts/engine.sh" ensure
+  fi
+  if wanted soak; then
+    need_root "the soak, which mounts disks and starts an engine of its own"
+    # dockerd may be elsewhere: the engine that answers need not be of this machine's packages.
+    have dockerd || apt_install docker.io iptables
+    have ip || apt_install iproute2
+    have git || apt_install git
   fi
   # To read the compose files as a person's client does.
   if wanted traefik; then
@@ -91,8 +103,21 @@ image() { image/test.sh; }
 # Mostly waiting, so more at a time than there are cores.
 e2e() { cargo test --locked --no-fail-fast --test e2e -- --test-threads=3; }
 
-# What goes wrong around a daemon, in short; `make soak` does the same for longer.
-soak() { cargo test --locked --no-fail-fast --test soak -- --test-threads=2; }
+# What goes wrong around a daemon, in short; `make soak` does the same for longer. Almost all of it is waiting, so
+# all of it at a time. As root: it mounts disks and starts an engine of its own.
+soak() {
+  local PATH=$PATH:/usr/sbin:/sbin runner=() variables=() name
+  for name in PATH INSTANCED_RUN_DIR INSTANCED_E2E_PREFIX RUST_BACKTRACE DOCKER_HOST \
+    INSTANCED_SOAK INSTANCED_SOAK_SEED INSTANCED_SOAK_ROUNDS; do
+    [ -z "${!name:-}" ] || variables+=("$name=${!name}")
+  done
+  if [ "$(id -u)" -ne 0 ]; then
+    # Whoever runs the tests has the compiler, root may not.
+    tests/tiny/build.sh instanced/tiny:1
+    runner=(--config "target.'cfg(all())'.runner=[$(printf '"%s",' sudo env "${variables[@]}")]")
+  fi
+  cargo test "${runner[@]}" --locked --no-fail-fast --test soak -- --test-threads=8
+}
 
 # Sums up what the runners' closing lines say: passed, failed, skipped.
 counts() { # LOG...

@@ -1,5 +1,7 @@
 //! A container engine as a person beside the daemon sees it: through the `docker` program.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::said::{Said, run};
@@ -153,13 +155,17 @@ impl Engine {
         }
     }
 
-    /// Brings the tiny image into this engine.
-    pub fn need_image(&self) {
+    /// Brings the tiny image from the engine that everybody shares into this one.
+    pub fn copy_image(&self, through: &Path) {
+        let file = through.display().to_string();
+        Self::default().must(&["save", "--output", &file, TINY]);
+        self.must(&["load", "--input", &file]);
+    }
+
+    /// Builds the tiny image, where the engine has it not.
+    pub fn need_image() {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tiny/build.sh");
         run(script, |command| {
-            if let Some(host) = &self.host {
-                command.env("DOCKER_HOST", host);
-            }
             command.arg(TINY);
         })
         .expect_code(0);

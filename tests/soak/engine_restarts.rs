@@ -33,8 +33,11 @@ struct Scene {
 impl Scene {
     fn begin(name: &str, containers: Containers) -> Self {
         let engine = OwnEngine::start(name, containers);
-        engine.engine().need_image();
-        let mut lab = Lab::on(engine.engine(), name, "reconcile: { resync: 5s }\n");
+        let mut lab = Lab::on(
+            engine.engine(),
+            name,
+            "reconcile: { resync: 5s, replace: { max_unavailable: 100% } }\n",
+        );
         for (name, more) in STEADY {
             lab.save(name, &tiny("0", more));
         }
@@ -180,12 +183,9 @@ fn answers_meanwhile(lab: &Lab, ledger: &Ledger, open: &BTreeSet<String>) {
 }
 
 #[test]
-fn an_engine_whose_containers_run_on_restarts_hangs_and_dies() {
-    let away = Duration::from_secs(long_or_short(60, 20));
-    let hang = Duration::from_secs(long_or_short(40, 12));
+fn an_engine_whose_containers_run_on_restarts_and_dies() {
     for _ in 0..long_or_short(3, 1) {
         let mut scene = Scene::begin("engine-live", Containers::RunOn);
-        let open = scene.open.clone();
         scene.shaken("restarted, with live-restore", |engine, _, _| {
             engine.terminate();
             engine.launch(Containers::RunOn);
@@ -194,6 +194,16 @@ fn an_engine_whose_containers_run_on_restarts_hangs_and_dies() {
             engine.kill();
             engine.launch(Containers::RunOn);
         });
+    }
+}
+
+#[test]
+fn an_engine_that_hangs_or_is_away_is_waited_for() {
+    let away = Duration::from_secs(long_or_short(60, 20));
+    let hang = Duration::from_secs(long_or_short(40, 10));
+    for _ in 0..long_or_short(3, 1) {
+        let mut scene = Scene::begin("engine-away", Containers::RunOn);
+        let open = scene.open.clone();
         scene.shaken("hanging", |engine, lab, ledger| {
             engine.freeze();
             std::thread::sleep(hang / 2);

@@ -14,7 +14,7 @@ use super::tokens::Ledger;
 /// Several times what the store needs.
 const DISK: &str = "size=16m,mode=0700";
 /// So many records do not fit into what the store's files have left when the disk becomes full.
-const TRIES: u32 = 200;
+const TRIES: u32 = 60;
 
 /// A small disk of its own, until dropped.
 struct Disk(PathBuf);
@@ -128,6 +128,9 @@ impl Scene {
             // It may have been written, or not.
             self.ledger.live.remove(0);
         }
+        eventually("clients are let in meanwhile", SOON, || {
+            self.ledger.kept(&self.lab, &self.open)
+        });
         eventually("the daemon tells that the disk is full", SOON, || {
             let log = self.lab.log();
             let told = log[before..].lines().any(|line| {

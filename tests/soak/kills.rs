@@ -8,8 +8,12 @@ use super::random::{Random, long_or_short};
 use super::said::{check, eventually};
 use super::tokens::Ledger;
 
-/// Removals go: this scenario is about kills, and guards have scenarios of their own.
-const CONFIG: &str = "reconcile: { prune: { max: 100% } }\n";
+/// Removals go: this scenario is about kills, and guards have scenarios of their own. The rollout's brake takes
+/// seconds for each instance, which only the long form has.
+fn config() -> String {
+    let brake = long_or_short("10%", "100%");
+    format!("reconcile: {{ prune: {{ max: 100% }}, replace: {{ max_unavailable: {brake} }} }}\n")
+}
 
 #[test]
 fn a_daemon_that_is_killed_at_random_moments_loses_nothing() {
@@ -25,7 +29,7 @@ fn a_daemon_that_is_killed_at_random_moments_loses_nothing() {
     );
     // Edits follow from the seed alone. Which tokens there are depends on the moment, so that is drawn apart.
     let (mut random, mut moments) = (Random::of(seed), Random::of(seed ^ 0x5eed));
-    let mut lab = Lab::open("kills", CONFIG);
+    let mut lab = Lab::open("kills", &config());
     let mut fleet = Fleet::begin(&lab, &mut random);
     let mut ledger = Ledger::default();
     lab.launch();

@@ -39,7 +39,7 @@ pub struct Lab {
 }
 
 /// What everything made by this run begins with. `make test` says so, to clean up after a run that was killed.
-fn prefix() -> String {
+pub fn prefix() -> String {
     let said = std::env::var("INSTANCED_E2E_PREFIX");
     said.unwrap_or_else(|_| format!("soak-{}", std::process::id()))
 }
@@ -68,6 +68,11 @@ fn free_port() -> SocketAddrV4 {
 }
 
 /// Fails with the way out where something is missing.
+pub fn require_parts() {
+    static PARTS: OnceLock<()> = OnceLock::new();
+    PARTS.get_or_init(require);
+}
+
 fn require() {
     let user = run("id", |command| {
         command.arg("-u");
@@ -83,21 +88,74 @@ fn require() {
         Some(0),
         "no container engine answers: run scripts/engine.sh ensure (make test does it)"
     );
-    Engine::default().need_image();
+    Engine::need_image();
+}
+
+/// The text of an `instanced.yaml`, with these lines at its end.
+fn configuration(
+    manager: &str,
+    auth: SocketAddrV4,
+    here: &Path,
+    engine: &Engine,
+    more: &str,
+) -> String {
+    let (network, here) = (prefix(), here.display());
+    let engine = engine.host.as_ref().map_or_else(String::new, |host| {
+        format!("engine: {{ docker: {{ host: \"{host}\" }} }}\n")
+    });
+    format!(
+        "manager: {manager}\n\
+         domain: mcp.localhost\n\
+         public: {{ scheme: http, port: 80 }}\n\
+         source: {{ dir: fleet/instances.d }}\n\
+         network: {{ name: {network}, isolation: strict }}\n\
+         listen: {{ auth: \"{auth}\" }}\n\
+         traefik: {{ entrypoints: [web], tls: false }}\n\
+         policy: {{ secrets: {{ allow: [\"{here}/secrets/*\"] }} }}\n\
+         state: {here}/state\n\
+         {engine}{more}"
+    )
+}
+
+/// Makes the network that all labs share; it is the daemon's own making, like everything else here.
+fn make_network() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let (engine, manager) = (Engine::default(), format!("{}-network", prefix()));
+    let text = configuration(&manager, free_port(), directory.path(), &engine, "");
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("instanced.yaml"), text).expect("instanced.yaml");
+    fs::create_dir_all(at("fleet/instances.d")).expect("a new directory");
+    fs::write(at("fleet/instances.d/first.yaml"), tiny("0", "")).expect("a manifest");
+    let said = run(BINARY, |command| {
+        command
+            .arg("--config")
+            .arg(at("instanced.yaml"))
+            .arg("reconcile");
+        command.current_dir(directory.path());
+    });
+    engine.clear(&manager, &[], &[]);
+    said.expect_code(0);
 }
 
 impl Lab {
     /// A lab with an empty source on the engine that everybody shares; `more` ends its configuration.
     pub fn open(name: &str, more: &str) -> Self {
-        static PARTS: OnceLock<()> = OnceLock::new();
-        PARTS.get_or_init(require);
-        *GUESTS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        require_parts();
+        let mut guests = GUESTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if *guests == 0 {
+            // Before daemons do it at once: an engine would make two of one name.
+            make_network();
+        }
+        *guests += 1;
+        drop(guests);
         Self::on(Engine::default(), name, more)
     }
 
     /// The same on an engine of the scenario's own.
     pub fn on(engine: Engine, name: &str, more: &str) -> Self {
-        let directory = tempfile::Builder::new().prefix("soak-").tempdir();
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("{}-", prefix()))
+            .tempdir();
         let directory = directory.expect("a directory for temporary files");
         let manager = format!("{}-{name}", prefix());
         let _ = fs::remove_file(artefacts().join(format!("{name}.log")));
@@ -126,23 +184,8 @@ impl Lab {
 
     /// Writes `instanced.yaml`, with these lines at its end.
     fn configure(&self, more: &str) {
-        let Self { manager, auth, .. } = self;
-        let (network, here) = (prefix(), self.directory.path().display());
-        let engine = self.engine.host.as_ref().map_or_else(String::new, |host| {
-            format!("engine: {{ docker: {{ host: \"{host}\" }} }}\n")
-        });
-        let text = format!(
-            "manager: {manager}\n\
-             domain: mcp.localhost\n\
-             public: {{ scheme: http, port: 80 }}\n\
-             source: {{ dir: fleet/instances.d }}\n\
-             network: {{ name: {network}, isolation: strict }}\n\
-             listen: {{ auth: \"{auth}\" }}\n\
-             traefik: {{ entrypoints: [web], tls: false }}\n\
-             policy: {{ secrets: {{ allow: [\"{here}/secrets/*\"] }} }}\n\
-             state: {here}/state\n\
-             {engine}{more}"
-        );
+        let here = self.directory.path();
+        let text = configuration(&self.manager, self.auth, here, &self.engine, more);
         fs::write(self.path("instanced.yaml"), text).expect("instanced.yaml");
     }
 

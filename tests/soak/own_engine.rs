@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::engine::Engine;
-use super::lab::artefacts;
+use super::lab::{artefacts, prefix, require_parts};
 use super::said::{eventually, run};
 
 /// How long dockerd may take to start, to end, and to end its containers.
@@ -39,8 +39,9 @@ pub enum Containers {
 impl OwnEngine {
     /// Makes the namespaces and starts the engine.
     pub fn start(name: &str, containers: Containers) -> Self {
+        require_parts();
         // Not below the tests' own temporary directory: a socket's path has 107 bytes at most.
-        let directory = PathBuf::from(format!("/tmp/{name}-{}", std::process::id()));
+        let directory = PathBuf::from(format!("/tmp/{}-{name}", prefix()));
         fs::create_dir_all(&directory).expect("a new directory");
         let mut command = Command::new("setpriv");
         command.args([
@@ -78,6 +79,9 @@ impl OwnEngine {
             dockerd: None,
         };
         engine.launch(containers);
+        engine
+            .engine()
+            .copy_image(&engine.directory.join("image.tar"));
         engine
     }
 

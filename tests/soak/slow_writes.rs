@@ -127,7 +127,10 @@ fn rewritten_in_place(path: &Path, text: &str) {
 
 #[test]
 fn what_is_written_slowly_is_acted_upon_once_it_is_complete() {
-    let mut lab = Lab::open("slow-writes", "reconcile: { resync: 1s }\n");
+    let mut lab = Lab::open(
+        "slow-writes",
+        "reconcile: { resync: 1s, replace: { max_unavailable: 100% } }\n",
+    );
     for (name, _) in WRITERS {
         lab.save(name, &tiny("old", "owner: somebody@example.com"));
     }
