@@ -142,6 +142,7 @@ impl<'a> Fleet<'a> {
             let failed = |g: &Generation| last.done == Some(false) && !was_made(g);
             let newest = self.newest(name);
             matches!(last.cause, Cause::Desired | Cause::Image)
+                && !self.is_set_aside(name)
                 && newest.is_none_or(|g| failed(g) || self.fails(g))
                 && (self.desired.specs.get(*name)).is_some_and(|spec| spec.digest() == last.spec)
         });
