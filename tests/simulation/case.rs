@@ -30,8 +30,11 @@ pub struct Verdict {
     /// Rounds from calm to rest, and the time they took.
     pub settling: usize,
     pub settled_after: Duration,
-    /// The most changing calls within an hour.
+    /// The most changing calls within an hour, and the most tries of one instance.
     pub changes_an_hour: usize,
+    pub tries_an_hour: usize,
+    /// The most rounds within an hour.
+    pub rounds_an_hour: usize,
 }
 
 struct Script {
@@ -74,7 +77,14 @@ async fn perform(seed: u64, bug: Option<Bug>, trace: bool) -> Verdict {
         ending::check(&mut daemon).await;
     }
     let mut scene = stage.scene();
+    ending::check_rates(&mut scene.witness);
     verdict.changes_an_hour = ending::most_within_an_hour(&scene.witness.changes);
+    let tries = scene.witness.tries.iter();
+    verdict.tries_an_hour = tries
+        .map(|tries| ending::most_within_an_hour(tries))
+        .max()
+        .unwrap_or(0);
+    verdict.rounds_an_hour = ending::most_within_an_hour(&scene.witness.rounds);
     verdict.broken = scene.witness.broken.take();
     verdict.trace = scene.trace.take().unwrap_or_default();
     verdict.rounds = daemon.rounds;
@@ -90,7 +100,7 @@ async fn live(daemon: &mut Daemon, script: Script) {
     let stage = Arc::clone(&daemon.stage);
     let mut due = Due::default();
     if script.warm {
-        for _ in 0..3 {
+        for _ in 0..2 {
             daemon.round(due).await;
             due = Due::default();
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -110,8 +120,11 @@ async fn live(daemon: &mut Daemon, script: Script) {
         if is_broken(&stage) {
             return;
         }
-        if stage.scene().dice.percent(6) {
+        if stage.scene().dice.percent(3) {
             daemon.dry_run().await;
+        }
+        if daemon.rounds % 256 == 0 {
+            ending::check_rates(&mut stage.scene().witness);
         }
         if daemon.rounds > ROUNDS_MOST {
             stage
@@ -163,13 +176,17 @@ async fn settle(daemon: &mut Daemon, verdict: &mut Verdict) {
         daemon.wait(Duration::MAX).await;
     }
     verdict.settled_after = stage.now() - began;
-    ending::stays_quiet(daemon).await;
+    // What is done about it is the same for all that rest.
+    let looks = stage.scene().dice.percent(20);
+    if looks {
+        ending::stays_quiet(daemon).await;
+    }
 }
 
 impl Script {
     fn write(dice: &mut Dice) -> Self {
         let mut papers = [Paper::Absent; SLOTS];
-        for _ in 0..dice.pick(&[0, 1, 1, 2, 2, 3, 3, 3, 4, 6]) {
+        for _ in 0..dice.pick(&[0, 1, 1, 1, 2, 2, 2, 3, 3, 5]) {
             papers[dice.below(SLOTS)] = Paper::Says(Says::draw(dice));
         }
         let terms = Terms {
@@ -207,10 +224,10 @@ impl Script {
             policy,
             weather,
             warm: dice.percent(65),
-            span: Duration::from_secs(dice.pick(&[5, 20, 60, 60, 200, 700])),
+            span: Duration::from_secs(dice.pick(&[5, 15, 15, 40, 40, 40, 100, 100, 400])),
             happenings: Vec::new(),
         };
-        if dice.percent(2) {
+        if dice.percent(1) {
             script.fight(dice);
         } else {
             for _ in 0..dice.pick(&[0, 1, 1, 2, 2, 3, 4, 6]) {
@@ -321,6 +338,11 @@ impl Script {
                 if dice.percent(60) {
                     self.push(later, Happening::ForeignLeaves);
                 }
+            }
+            25 if dice.percent(30) => {
+                let image = dice.pick(&IMAGES);
+                self.push(at, Happening::ImageGone(image));
+                self.push(at, Happening::Edit(slot));
             }
             25 if dice.percent(30) => self.push(at, Happening::LoseNotebook),
             25 => self.push(at, Happening::VolumeLeft(slot)),

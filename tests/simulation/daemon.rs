@@ -41,6 +41,8 @@ pub struct Daemon {
     cursor: Option<String>,
     last: Report,
     stale: Option<View>,
+    /// The prune that the last round of all told to be blocked.
+    blocked: Option<(String, BTreeSet<Slot>)>,
     pub rounds: usize,
 }
 
@@ -91,6 +93,7 @@ impl Daemon {
             cursor: None,
             last: Report::default(),
             stale: None,
+            blocked: None,
             rounds: 0,
         }
     }
@@ -162,7 +165,14 @@ impl Daemon {
             return;
         };
         self.stage.tell(|| told(&report));
-        self.stage.scene().witness.end();
+        let of_all = {
+            let mut scene = self.stage.scene();
+            let round = scene.witness.round.take();
+            round.is_some_and(|round| round.only.is_none())
+        };
+        if of_all {
+            self.blocked = blocked(&report);
+        }
         self.last = report;
     }
 
@@ -250,7 +260,7 @@ impl Daemon {
         let mut notes = converger.refresh_images(&desired).await;
         let believes = watched && bug != Some(Bug::BelievesAbsence);
         if bug == Some(Bug::ConfirmsPrunes) {
-            ask.confirm_prune = blocked(&self.last);
+            ask.confirm_prune = self.blocked.as_ref().map(|(id, _)| id.clone());
         }
         let mut view = match converger.look(desired, ask, believes).await {
             Ok(view) => view,
@@ -325,19 +335,13 @@ impl Daemon {
                 ..Ask::default()
             })),
             Wish::ConfirmPrune => {
-                let id = blocked(&self.last)?;
-                let of = |step: &&instanced::decisions::report::StepReport| {
-                    matches!(&step.step.reason, Reason::PruneBlocked { .. })
-                };
-                let slots = self.last.steps.iter().filter(of);
+                let (id, confirmed) = self.blocked.clone()?;
                 Some(Due {
                     asked: Some(Ask {
                         confirm_prune: Some(id),
                         ..Ask::default()
                     }),
-                    confirmed: slots
-                        .filter_map(|step| slot_of(step.step.instance.as_str()))
-                        .collect(),
+                    confirmed,
                 })
             }
             Wish::Order(slot, order) => {
@@ -389,7 +393,8 @@ impl Daemon {
 
     /// Whether nothing but events makes it look again: it asks no registry often.
     pub fn listens(&self) -> bool {
-        self.policy.image_refresh > Span::secs(600)
+        // One that begins anew with every round knows nothing.
+        self.bug() != Some(Bug::ForgetsActs) && self.policy.image_refresh > Span::secs(600)
     }
 
     pub fn last(&self) -> &Report {
@@ -403,14 +408,16 @@ impl Daemon {
     }
 }
 
-fn blocked(report: &Report) -> Option<String> {
-    report
-        .steps
-        .iter()
-        .find_map(|step| match &step.step.reason {
-            Reason::PruneBlocked { id, .. } => Some(id.clone()),
-            _ => None,
-        })
+fn blocked(report: &Report) -> Option<(String, BTreeSet<Slot>)> {
+    let mut slots = BTreeSet::new();
+    let mut named = None;
+    for step in &report.steps {
+        if let Reason::PruneBlocked { id, .. } = &step.step.reason {
+            slots.insert(slot_of(step.step.instance.as_str())?);
+            named = Some(id.clone());
+        }
+    }
+    Some((named?, slots))
 }
 
 /// What a planner with a mistake would have planned.

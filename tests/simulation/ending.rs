@@ -12,7 +12,7 @@ use instanced::words::observed::Health;
 
 use super::daemon::{Daemon, Due};
 use super::paper::{NAMES, Paper, SLOTS, Slot, name_of, slot_of};
-use super::witness::{Brief, Shall, briefs, differs};
+use super::witness::{Brief, Shall, Witness, briefs, differs};
 
 /// From the moment when nothing goes wrong any more, so long at most.
 ///
@@ -22,8 +22,14 @@ use super::witness::{Brief, Shall, briefs, differs};
 pub const TIME_TO_REST: Duration = Duration::from_secs(375 + 6 * 20 + 120);
 /// So many rounds at most: while others are replaced, one is due every second, and the rest is events.
 pub const ROUNDS_TO_REST: usize = 700;
-/// The most changing calls that any hour may see.
-pub const CHANGES_AN_HOUR: usize = 1200;
+/// An instance is tried to be brought up or changed so often an hour at most, however it is fought over: after
+/// nine tries, the next ones wait for five minutes (`Backoff`, spread), which makes two dozen tries of two calls
+/// each. Remedies, restarts of the daemon and changes of the manifest come on top.
+pub const TRIES_AN_HOUR: usize = 100;
+/// The most changing calls of an hour, of all instances together.
+pub const CHANGES_AN_HOUR: usize = 600;
+/// The most rounds of an hour: one a second while a rollout waits, and those that events cause.
+pub const ROUNDS_AN_HOUR: usize = 4_500;
 /// The most reading calls of a round that looks at everything anew: one list, networks, volumes, each image by
 /// its reference and once for what it says, each container.
 const READS_OF_A_SWEEP: usize = 3 + 3 * SLOTS;
@@ -38,7 +44,7 @@ pub fn most_within_an_hour(times: &[Duration]) -> usize {
             .take_while(|at| **at - from < hour)
             .count()
     };
-    (0..times.len()).step_by(16).map(within).max().unwrap_or(0)
+    (0..times.len()).step_by(8).map(within).max().unwrap_or(0)
 }
 
 /// Steps that are not held for a reason that may last.
@@ -84,6 +90,11 @@ fn may_last(daemon: &Daemon, step: &Step) -> bool {
             .fake
             .glimpse(|mut all| all.any(|g| g.facts.name == *name && g.draft.image == "foreign:1")),
         Reason::Frozen { .. } => scene.causes[slot] >= 2,
+        // It may be one that this rollout felled, and that cannot come back.
+        Reason::RolloutWaits { .. } => daemon.last().steps.iter().any(|other| {
+            let reason = &other.step.reason;
+            matches!(reason, Reason::NameTaken { .. } | Reason::Frozen { .. })
+        }),
         Reason::PruneDisabled => paper == Paper::Absent && !scene.witness.terms.prune,
         Reason::Protected => paper == Paper::Absent && scene.witness.protected[slot] != Some(false),
         Reason::PruneBlocked { .. } => {
@@ -142,19 +153,9 @@ pub async fn check(daemon: &mut Daemon) {
         .iter()
         .filter_map(|step| slot_of(step.step.instance.as_str()))
         .collect();
-    let Some(view) = daemon.dry_run().await else {
-        let mut scene = daemon.stage.scene();
-        scene.witness.cry(|| "a dry run fails at rest".to_owned());
-        return;
-    };
-    let open = view.plan.steps.iter().find(|step| !may_last(daemon, step));
-    if let Some(step) = open {
-        let action = action_name(&step.action);
-        let told = format!(
-            "at rest a dry run would {action} {}: {}",
-            step.instance, step.reason
-        );
-        daemon.stage.scene().witness.cry(|| told);
+    let dry = daemon.stage.scene().dice.percent(25);
+    if dry {
+        check_dry_run(daemon).await;
     }
     let fake = &daemon.stage.fake;
     let all = briefs(fake);
@@ -188,11 +189,36 @@ pub async fn check(daemon: &mut Daemon) {
             .witness
             .cry(|| "somebody else's container is gone".to_owned());
     }
-    let most = most_within_an_hour(&scene.witness.changes);
-    if most > CHANGES_AN_HOUR {
-        scene
-            .witness
-            .cry(|| format!("{most} changing calls within an hour"));
+}
+
+/// However rough it was, the engine was not hammered.
+pub fn check_rates(witness: &mut Witness) {
+    let changes = most_within_an_hour(&witness.changes);
+    let rounds = most_within_an_hour(&witness.rounds);
+    let tries = witness.tries.iter().map(|tries| most_within_an_hour(tries));
+    let tries = tries.max().unwrap_or(0);
+    if changes > CHANGES_AN_HOUR || rounds > ROUNDS_AN_HOUR || tries > TRIES_AN_HOUR {
+        witness.cry(|| {
+            format!("within an hour {changes} changing calls, {tries} tries of one instance, {rounds} rounds")
+        });
+    }
+}
+
+/// Who looks anew finds nothing to do.
+async fn check_dry_run(daemon: &mut Daemon) {
+    let Some(view) = daemon.dry_run().await else {
+        let mut scene = daemon.stage.scene();
+        scene.witness.cry(|| "a dry run fails at rest".to_owned());
+        return;
+    };
+    let open = view.plan.steps.iter().find(|step| !may_last(daemon, step));
+    if let Some(step) = open {
+        let action = action_name(&step.action);
+        let told = format!(
+            "at rest a dry run would {action} {}: {}",
+            step.instance, step.reason
+        );
+        daemon.stage.scene().witness.cry(|| told);
     }
 }
 

@@ -194,6 +194,12 @@ impl Calls {
                     scene.mends(id, now);
                 }
             }
+            // Its policy is its manifest's again.
+            Deed::SetLimits(id, _) => {
+                if let Some(life) = scene.witness.lives.get_mut(id) {
+                    life.at_rest = false;
+                }
+            }
             Deed::Stop(id) => {
                 let slot = scene.witness.lives.get(id).map(|life| life.slot);
                 let still = scene.witness.round.is_some()

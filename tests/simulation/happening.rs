@@ -32,6 +32,8 @@ pub enum Happening {
     LoseNotebook,
     EngineRestart,
     Retag(&'static str),
+    /// Neither the engine nor a registry has it any more.
+    ImageGone(&'static str),
     /// A foreign container takes the name of an instance's next generation.
     Foreign(Slot),
     ForeignLeaves,

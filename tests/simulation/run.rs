@@ -31,6 +31,8 @@ pub struct Tally {
     longest_settling: (usize, u64),
     longest_settled: (Duration, u64),
     most_changes: (usize, u64),
+    most_tries: (usize, u64),
+    most_rounds: (usize, u64),
 }
 
 impl Tally {
@@ -40,6 +42,8 @@ impl Tally {
         self.longest_settling = self.longest_settling.max((verdict.settling, seed));
         self.longest_settled = self.longest_settled.max((verdict.settled_after, seed));
         self.most_changes = self.most_changes.max((verdict.changes_an_hour, seed));
+        self.most_tries = self.most_tries.max((verdict.tries_an_hour, seed));
+        self.most_rounds = self.most_rounds.max((verdict.rounds_an_hour, seed));
         if let Some(broken) = verdict.broken {
             self.broken.push((seed, broken));
         }
@@ -53,6 +57,8 @@ impl Tally {
         self.longest_settling = self.longest_settling.max(other.longest_settling);
         self.longest_settled = self.longest_settled.max(other.longest_settled);
         self.most_changes = self.most_changes.max(other.most_changes);
+        self.most_tries = self.most_tries.max(other.most_tries);
+        self.most_rounds = self.most_rounds.max(other.most_rounds);
     }
 
     /// What is broken, and how to see it.
@@ -68,8 +74,8 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} cases, {} rounds; at most {} rounds (seed {}) and {:?} (seed {}) to rest, {} changing calls \
-             an hour (seed {})",
+            "{} cases, {} rounds; at most {} rounds (seed {}) and {:?} (seed {}) to rest, in an hour {} changing \
+             calls (seed {}), {} tries of one instance (seed {}), {} rounds (seed {})",
             self.cases,
             self.rounds,
             self.longest_settling.0,
@@ -78,6 +84,10 @@ impl fmt::Display for Tally {
             self.longest_settled.1,
             self.most_changes.0,
             self.most_changes.1,
+            self.most_tries.0,
+            self.most_tries.1,
+            self.most_rounds.0,
+            self.most_rounds.1,
         )
     }
 }

@@ -71,6 +71,8 @@ pub struct Scene {
     agenda: BTreeMap<(Duration, usize), Happening>,
     taken: usize,
     retags: usize,
+    /// What the registry has, and the engine may not have yet.
+    published: BTreeMap<&'static str, String>,
 }
 
 impl Stage {
@@ -102,6 +104,7 @@ impl Stage {
             agenda: BTreeMap::new(),
             taken: 0,
             retags: 0,
+            published: BTreeMap::new(),
         };
         Self {
             fake,
@@ -178,6 +181,10 @@ impl Stage {
             }
         }
         scene.source_moved = true;
+        for (image, id) in std::mem::take(&mut scene.published) {
+            self.fake.publish_image(image, &id);
+            self.fake.tag_image(image, &id);
+        }
         scene.agenda.retain(|_, happening| {
             matches!(
                 happening,
@@ -360,6 +367,14 @@ impl Scene {
                 }
             }
             Happening::Retag(image) => self.retag(image, fake),
+            Happening::ImageGone(image) => {
+                self.witness.touch_all();
+                let id = fake
+                    .image_now(image)
+                    .or_else(|| self.published.get(image).cloned());
+                fake.forget_image(image);
+                self.published.extend(id.map(|id| (image, id)));
+            }
             Happening::Foreign(slot) => {
                 let number = briefs(fake)
                     .iter()
@@ -426,6 +441,7 @@ impl Scene {
         if self.dice.percent(70) {
             fake.tag_image(image, &id);
         }
+        self.published.insert(image, id);
     }
 
     fn hand(&mut self, slot: Slot, grudge: Grudge, fake: &FakeContainers, now: Duration) {

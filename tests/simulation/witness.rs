@@ -113,6 +113,8 @@ pub struct Life {
     pub at_rest: bool,
     pub started: jiff::Timestamp,
     start_first: bool,
+    /// What its manifest said then.
+    made: Option<Says>,
 }
 
 impl Life {
@@ -177,6 +179,8 @@ pub struct Witness {
     pub broken: Option<String>,
     /// When changing and reading calls were made.
     pub changes: Vec<Duration>,
+    /// When each instance was tried to be brought up or changed.
+    pub tries: [Vec<Duration>; SLOTS],
     pub reads: usize,
     pub rounds: Vec<Duration>,
 }
@@ -194,6 +198,7 @@ impl Witness {
             forgetful: false,
             broken: None,
             changes: Vec::new(),
+            tries: Default::default(),
             reads: 0,
             rounds: Vec::new(),
         }
@@ -216,10 +221,6 @@ impl Witness {
             }
         }
         self.round = Some(round);
-    }
-
-    pub fn end(&mut self) {
-        self.round = None;
     }
 
     /// The process died: what it knew by itself is gone.
@@ -274,7 +275,11 @@ impl Witness {
             let newest = newest.max_by_key(|brief| brief.number);
             census.fails[slot] = matches!(self.shall(slot), Shall::Run(_))
                 && newest.is_some_and(|brief| {
-                    self.lives.get(&brief.id).is_some_and(|life| life.rollout)
+                    let of_rollout = |life: &Life| {
+                        let wants = self.round.as_ref().map(|round| round.wants[slot]);
+                        life.rollout && life.made.map(Want::Says) == wants
+                    };
+                    self.lives.get(&brief.id).is_some_and(of_rollout)
                         && (matches!(brief.phase, Phase::Exited(_))
                             || brief.runs() && brief.health == Some(Health::Unhealthy))
                 });
@@ -296,6 +301,7 @@ impl Witness {
         if !matches!(deed, Deed::Pull) {
             self.changes.push(now);
         }
+        self.tried(deed, now);
         if self.round.is_none() {
             self.cry(|| format!("{deed:?} outside of any round"));
             return;
@@ -319,6 +325,17 @@ impl Witness {
         };
         if let Some(broken) = broken {
             self.cry(|| broken);
+        }
+    }
+
+    fn tried(&mut self, deed: Deed<'_>, now: Duration) {
+        let slot = match deed {
+            Deed::Create(draft) => draft.labels.get(label::INSTANCE).and_then(|n| slot_of(n)),
+            Deed::Start(id) | Deed::SetLimits(id, _) => self.lives.get(id).map(|life| life.slot),
+            _ => None,
+        };
+        if let Some(slot) = slot {
+            self.tries[slot].push(now);
         }
     }
 
@@ -500,7 +517,7 @@ impl Witness {
         let stands = briefs(fake)
             .iter()
             .any(|other| other.slot == slot && other.number < brief.number && other.was_started());
-        if stands && says.start_first {
+        if stands && (says.start_first || life.start_first) {
             // A swap that failed is taken back: the old one serves on.
             return None;
         }
@@ -678,6 +695,10 @@ impl Witness {
             excused: false,
             at_rest: false,
             started: jiff::Timestamp::UNIX_EPOCH,
+            made: match says {
+                Some(Shall::Run(says)) => Some(says),
+                _ => None,
+            },
             start_first: matches!(says, Some(Shall::Run(says)) if says.start_first),
         };
         self.lives.insert(id.to_owned(), life);

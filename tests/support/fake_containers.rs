@@ -113,7 +113,9 @@ impl FakeContainers {
 impl ReadContainers for FakeContainers {
     async fn list(&self, labels: &Labels) -> Result<Vec<Summary>, EngineError> {
         self.call("list", "containers", false, |world| {
-            Ok(world.list(labels).into_iter().map(summary).collect())
+            let all = world.containers.values().map(|held| &held.facts);
+            let listed = all.filter(|facts| world::has(&facts.labels, labels));
+            Ok(listed.map(summary).collect())
         })
     }
 
@@ -185,19 +187,19 @@ impl ReadContainers for FakeContainers {
 }
 
 /// As a list tells it.
-fn summary(facts: Container) -> Summary {
+fn summary(facts: &Container) -> Summary {
     let runs = matches!(facts.phase, Phase::Running | Phase::Paused);
-    let networks = facts.settings.networks.into_keys();
+    let networks = facts.settings.networks.keys();
     Summary {
         networks: networks
-            .map(|name| (name.clone(), facts.addresses.get(&name).copied()))
+            .map(|name| (name.clone(), facts.addresses.get(name).copied()))
             .collect(),
-        id: facts.id,
-        name: facts.name,
-        labels: facts.labels,
+        id: facts.id.clone(),
+        name: facts.name.clone(),
+        labels: facts.labels.clone(),
         phase: facts.phase,
         health: facts.health.filter(|_| runs),
-        image_id: facts.image_id,
+        image_id: facts.image_id.clone(),
     }
 }
 

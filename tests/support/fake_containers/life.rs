@@ -103,6 +103,12 @@ impl FakeContainers {
         self.world().images.get(reference).cloned()
     }
 
+    /// An image goes, here and from its registry.
+    pub fn forget_image(&self, reference: &str) {
+        self.untag_image(reference);
+        self.world().registry.remove(reference);
+    }
+
     /// Whether a container has a file with something in it.
     pub fn has_file(&self, container: &str, path: &str) -> bool {
         let file = self.world().file(container, path);
