@@ -123,7 +123,7 @@ async fn live(daemon: &mut Daemon, script: Script) {
         if stage.scene().dice.percent(3) {
             daemon.dry_run().await;
         }
-        if daemon.rounds % 256 == 0 {
+        if daemon.rounds.is_multiple_of(256) {
             ending::check_rates(&mut stage.scene().witness);
         }
         if daemon.rounds > ROUNDS_MOST {

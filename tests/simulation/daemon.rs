@@ -10,10 +10,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use instanced::daemon::clock::Clock;
 use instanced::daemon::converge::Converger;
+use instanced::daemon::notebook::Notebook as _;
 use instanced::daemon::orders;
 use instanced::daemon::round::{self, Ask, Known, View};
 use instanced::decisions::plan::{Action, Reason, Retired, Step};
 use instanced::decisions::report::{Failure, Outcome, Report};
+use instanced::doors::engine::Engine as _;
 use instanced::doors::engine::fleet::Fleet;
 use instanced::words::config::{Network, Reconcile};
 use instanced::words::desired::Desired;
@@ -132,7 +134,6 @@ impl Daemon {
 
     /// Whether something was heard. The stream of events may break off, which is as good as news.
     fn hear(&mut self) -> bool {
-        use instanced::doors::engine::Engine;
         !self.stage.scene().weather.deaf
             && self.ears.changed(&mut self.cursor).now_or_never().is_some()
     }
@@ -364,7 +365,6 @@ impl Daemon {
         let bug = self.bug();
         let engine = fleet(&self.stage, self.notes.author());
         let now = self.stage.wall();
-        use instanced::daemon::notebook::Notebook;
         let memory = self.notes.read(now).await.ok()?;
         let acts = Arc::new(self.notes.acts().await.ok()?);
         let known = Known {
@@ -378,7 +378,6 @@ impl Daemon {
         if bug == Some(Bug::DryRunTidies)
             && let Ok(view) = &view
         {
-            use instanced::doors::engine::Engine;
             let _ = engine.tidy(&view.observed.leftovers).await;
         }
         let after = (self.notes.writes(), self.stage.fake.journal().len());
@@ -452,11 +451,11 @@ fn mistake(view: &mut View, bug: Option<Bug>, stage: &Stage) {
 }
 
 fn told(report: &Report) -> String {
-    let mut text = String::from("  report:");
-    if let Some(aborted) = &report.aborted {
-        text.push_str(" aborted: ");
-        text.push_str(&aborted.message);
-    }
+    let aborted = report.aborted.as_ref();
+    let aborted = aborted.map_or(String::new(), |failure| {
+        format!(" aborted: {}", failure.message)
+    });
+    let mut lines = vec![format!("  report:{aborted}")];
     for step in &report.steps {
         let action = round::action_name(&step.step.action);
         let outcome = match &step.outcome {
@@ -465,15 +464,13 @@ fn told(report: &Report) -> String {
             Outcome::Failed(failure) => format!("failed: {}", failure.message),
             Outcome::Waiting { until, .. } => format!("waits until {until}"),
         };
-        text.push_str(&format!(
-            "\n      {} {action} ({}) {outcome}",
-            step.step.instance, step.step.reason
-        ));
+        let (name, reason) = (&step.step.instance, &step.step.reason);
+        lines.push(format!("      {name} {action} ({reason}) {outcome}"));
     }
-    text.push_str(&format!(
-        "\n      {} unchanged of {}",
+    lines.push(format!(
+        "      {} unchanged of {}",
         report.unchanged,
         NAMES.len()
     ));
-    text
+    lines.join("\n")
 }

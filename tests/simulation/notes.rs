@@ -21,7 +21,7 @@ use super::stage::Stage;
 pub struct Pages {
     key: u8,
     acts: Acts,
-    removals: BTreeMap<(jiff::Timestamp, InstanceName), ()>,
+    removals: BTreeSet<(jiff::Timestamp, InstanceName)>,
     protected: BTreeSet<InstanceName>,
     released: BTreeSet<InstanceName>,
     overrides: BTreeMap<InstanceName, Overrides>,
@@ -40,7 +40,7 @@ impl Notes {
         let pages = Pages {
             key: 1,
             acts: Acts::new(),
-            removals: BTreeMap::new(),
+            removals: BTreeSet::new(),
             protected: BTreeSet::new(),
             released: BTreeSet::new(),
             overrides: BTreeMap::new(),
@@ -88,7 +88,7 @@ impl Notes {
     pub fn noted_removals(&self) -> usize {
         let since = Memory::window_start(self.stage.wall());
         let pages = self.pages();
-        pages.removals.keys().filter(|(at, _)| *at >= since).count()
+        pages.removals.iter().filter(|(at, _)| *at >= since).count()
     }
 
     async fn call<T>(&self, does: impl FnOnce(&mut Pages) -> T + Send) -> Result<T, StoreError> {
@@ -140,7 +140,7 @@ impl Notebook for Notes {
                 key: Some(FingerprintKey::new([pages.key; 32])),
                 removals: pages
                     .removals
-                    .keys()
+                    .iter()
                     .filter(|(at, _)| *at >= since)
                     .map(|(at, name)| (name.clone(), *at))
                     .collect(),
@@ -201,8 +201,8 @@ impl Notebook for Notes {
         }
         self.write(|pages| {
             let since = Memory::window_start(at);
-            pages.removals.retain(|(at, _), ()| *at >= since);
-            pages.removals.insert((at, name), ());
+            pages.removals.retain(|(at, _)| *at >= since);
+            pages.removals.insert((at, name));
         })
         .await
     }

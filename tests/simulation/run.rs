@@ -15,7 +15,12 @@ pub fn number(variable: &str) -> Option<u64> {
     Some(text.parse().expect("a number"))
 }
 
-/// To whoever looks on with `--nocapture`, or at a failure.
+/// The seed of a case that shall be replayed.
+pub fn seed() -> Option<u64> {
+    number("INSTANCED_SIM_SEED")
+}
+
+/// To whoever looks on.
 pub fn say(text: &str) {
     // Nobody need look on.
     let _ = writeln!(std::io::stderr(), "{text}");
@@ -129,8 +134,17 @@ pub struct Found {
     pub bug: Bug,
     pub seed: Option<u64>,
     /// What it broke.
-    #[allow(dead_code)]
     pub broken: String,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bug, seed, broken } = self;
+        match seed {
+            Some(seed) => write!(f, "{bug:?} shows at seed {seed}: {broken}"),
+            None => write!(f, "{bug:?} does not show"),
+        }
+    }
 }
 
 /// Looks for each bug until it shows, `most` cases at most.
