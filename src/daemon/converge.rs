@@ -25,7 +25,7 @@ use crate::words::act::{Act, Cause, Deed};
 use crate::words::config::Reconcile;
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
-use crate::words::observed::{Observed, Phase};
+use crate::words::observed::{Generation, Health, Observed, Phase};
 use crate::words::overrides::Frozen;
 
 /// How long to wait before an engine that is away is asked again.
@@ -34,6 +34,9 @@ pub const ENGINE_RETRY: Duration = Duration::from_secs(2);
 const ROLLOUT_STEP: Duration = Duration::from_secs(1);
 /// So many acts of an instance are kept.
 const ACTS_KEPT: usize = 50;
+
+/// A run of a container: its id, and when it was started.
+type Run = (String, Option<jiff::Timestamp>);
 
 /// Runs the rounds of one fleet on one engine.
 pub struct Converger<E, N> {
@@ -48,7 +51,11 @@ pub struct Converger<E, N> {
     /// Containers that stood when this process first looked.
     baseline: Option<BTreeSet<String>>,
     absent_since: BTreeMap<InstanceName, Instant>,
+    /// What manifests said of `protect` in rounds that could not note it.
+    unnoted: BTreeMap<InstanceName, bool>,
     unwell_since: BTreeMap<InstanceName, Instant>,
+    /// Since when what counts as unwell has been in one and the same run: its container, and its start.
+    runs_since: BTreeMap<InstanceName, (Run, Instant)>,
     failures: Failures,
     /// Who waited for another try when this process looked last.
     waiting: Waiting,
@@ -73,7 +80,9 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
             acts: None,
             baseline: None,
             absent_since: BTreeMap::new(),
+            unnoted: BTreeMap::new(),
             unwell_since: BTreeMap::new(),
+            runs_since: BTreeMap::new(),
             failures: Failures::default(),
             waiting: Waiting::new(),
             refreshed: None,
@@ -92,6 +101,8 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         watched: bool,
     ) -> Result<View, Box<Report>> {
         let now = self.clock.now();
+        // Before anything that may fail: one that was back for a round that came to nothing was back.
+        self.absent_since.retain(|name, _| !desired.names(name));
         let stored = |error| Box::new(round::store_failed(&error));
         let known = async {
             let memory = self.notebook.read(now).await?;
@@ -103,12 +114,12 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         };
         // Neither waits for the other: most of a round is waiting for the engine.
         let (known, observed) = tokio::join!(known, round::observe(&self.engine, &desired));
-        let (memory, acts) = known.map_err(stored)?;
+        let (mut memory, acts) = known.map_err(|error| {
+            self.unnoted.extend(protection(&desired));
+            stored(error)
+        })?;
         self.acts = Some(Arc::clone(&acts));
-        if let Some((protected, released)) = memory.protection(&desired) {
-            let kept = self.notebook.put_protection(protected, released);
-            kept.await.map_err(stored)?;
-        }
+        self.note_protection(&mut memory, &desired).await;
         let observed = observed.map_err(|error| round::aborted(&desired, error.into()))?;
         self.refuse_strangers(&desired, &observed, &memory)?;
         self.note_time(&desired, &observed, now);
@@ -134,6 +145,26 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let view = round::decide(&self.engine, desired, observed, &known, &ask).await?;
         self.freeze(&view, &memory, now).await;
         Ok(view)
+    }
+
+    /// Keeps who is protected: a manifest that is gone cannot say it any more. What the store does not take is kept
+    /// in mind: no fleet stands still for it.
+    async fn note_protection(&mut self, memory: &mut Memory, desired: &Desired) {
+        let earlier = self.unnoted.iter().map(|(name, protect)| (name, *protect));
+        let now = desired.specs.iter().map(|(name, spec)| (name, spec.protect));
+        // Of one that an earlier round could not note, its manifest may say otherwise by now.
+        let earlier = earlier.filter(|(name, _)| !desired.specs.contains_key(*name));
+        if memory.learn_protection(earlier.chain(now)) {
+            let (protected, released) = (memory.protected.clone(), memory.released.clone());
+            let kept = self.notebook.put_protection(protected, released);
+            if let Err(error) = kept.await {
+                tracing::warn!("who is protected could not be kept, so a restart may forget it: {}",
+                    super::chain::chain(&error));
+                self.unnoted.extend(protection(desired));
+                return;
+            }
+        }
+        self.unnoted.clear();
     }
 
     /// Another daemon of the same manager name would undo what this one does, and this one its work.
@@ -174,12 +205,29 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
             .keys()
             .filter(|name| !desired.names(name));
         renew(&mut self.absent_since, orphans, moment);
-        let unwell = observed.instances.iter().filter(|(name, generations)| {
-            let newest = generations.iter().rfind(|g| g.phase != Phase::Created);
-            desired.specs.contains_key(*name)
-                && newest.is_some_and(|newest| remedy::is_unwell(newest, now))
+        let newest = observed.instances.iter().filter_map(|(name, generations)| {
+            let newest = generations.iter().rfind(|g| g.phase != Phase::Created)?;
+            desired.specs.contains_key(name).then_some((name, newest))
         });
-        renew(&mut self.unwell_since, unwell.map(|(name, _)| name), moment);
+        let unwell: Vec<_> = newest
+            .filter(|(_, newest)| remedy::is_unwell(newest, now))
+            .collect();
+        let runs = unwell.iter().map(|(name, newest)| {
+            let run = (newest.id.clone(), newest.started);
+            let before = self.runs_since.get(*name).filter(|(known, _)| *known == run);
+            let since = before.map_or(moment, |(_, since)| *since);
+            ((*name).clone(), (run, since))
+        });
+        self.runs_since = runs.collect();
+        // A clock that was set back says of one that has long settled that it started just now.
+        let settled = |(name, newest): &(&InstanceName, &Generation)| {
+            let (_, since) = &self.runs_since[*name];
+            newest.phase == Phase::Running
+                && newest.health != Some(Health::Unhealthy)
+                && moment.duration_since(*since) >= remedy::SETTLED_AGAIN
+        };
+        let unwell = unwell.iter().filter(|each| !settled(each));
+        renew(&mut self.unwell_since, unwell.map(|(name, _)| *name), moment);
     }
 
     /// Keeps in mind what was frozen, so that it stays so when its acts are old.
@@ -443,6 +491,12 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let failed = self.engine.refresh(&images).await;
         failed.iter().map(ToString::to_string).collect()
     }
+}
+
+/// What the manifests say of `protect`.
+fn protection(desired: &Desired) -> impl Iterator<Item = (InstanceName, bool)> + '_ {
+    let specs = desired.specs.iter();
+    specs.map(|(name, spec)| (name.clone(), spec.protect))
 }
 
 fn needs_ground(step: &Step) -> bool {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::decisions::guard;
 use crate::doors::store::{Store, StoreError};
-use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Observed};
 use crate::words::overrides::Overrides;
@@ -61,34 +60,27 @@ impl Memory {
             .unwrap_or(now)
     }
 
-    /// Which instances are protected and which are known not to be, where that is news: a manifest that is
-    /// gone cannot say it any more, and what a container records may be older than what its last manifest
-    /// said.
-    pub fn protection(
-        &self,
-        desired: &Desired,
-    ) -> Option<(BTreeSet<InstanceName>, BTreeSet<InstanceName>)> {
-        let knows = |name: &InstanceName, protect: bool| {
-            self.protected.contains(name) == protect && self.released.contains(name) != protect
-        };
-        if desired
-            .specs
-            .iter()
-            .all(|(name, spec)| knows(name, spec.protect))
-        {
-            return None;
-        }
-        let (mut protected, mut released) = (self.protected.clone(), self.released.clone());
-        for (name, spec) in &desired.specs {
-            let (now, before) = if spec.protect {
-                (&mut protected, &mut released)
+    /// Learns which instances are protected, and which are known not to be: a manifest that is gone cannot say
+    /// it any more, and what a container records may be older than what its last manifest said. Later ones of
+    /// `said` count more. Returns whether any of it is news.
+    pub fn learn_protection<'a>(
+        &mut self,
+        said: impl Iterator<Item = (&'a InstanceName, bool)>,
+    ) -> bool {
+        let mut news = false;
+        for (name, protect) in said {
+            let (now, before) = if protect {
+                (&mut self.protected, &mut self.released)
             } else {
-                (&mut released, &mut protected)
+                (&mut self.released, &mut self.protected)
             };
-            before.remove(name);
-            now.insert(name.clone());
+            news |= before.remove(name);
+            if !now.contains(name) {
+                now.insert(name.clone());
+                news = true;
+            }
         }
-        Some((protected, released))
+        news
     }
 
     /// Which of what stands is protected. Of one that the store never heard of, its container tells.

@@ -28,7 +28,7 @@ const REPLACEMENTS_MOST: usize = 2;
 pub const SETTLED: Duration = Duration::from_secs(5);
 /// One that the engine had to restart serves again when it has run for so long. Well below [`PATIENCE`]: one
 /// that ended once and runs again must not count as unwell until something is done about it.
-const SETTLED_AGAIN: Duration = Duration::from_secs(30);
+pub const SETTLED_AGAIN: Duration = Duration::from_secs(30);
 
 /// What to do about an instance that is not well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
