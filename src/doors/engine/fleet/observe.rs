@@ -21,7 +21,7 @@ const LOOKS: usize = 16;
 impl<C: ReadContainers> Observe for Fleet<C> {
     async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
         let moment = self.seen.begin();
-        let (listed, images, networks, volumes) = tokio::try_join!(
+        let (listed, mut images, networks, volumes) = tokio::try_join!(
             self.containers.list(&[]),
             self.images(moment, images),
             self.networks(moment),
@@ -32,6 +32,8 @@ impl<C: ReadContainers> Observe for Fleet<C> {
         let mut generations = self.generations(moment, &summaries, &networks).await?;
         let ids = summaries.iter().map(|summary| &summary.id).collect();
         self.seen.forget_others(moment, &ids);
+        self.doubt(moment, &mut images, generations.values())
+            .await?;
 
         let mut instances: BTreeMap<InstanceName, Vec<Generation>> = BTreeMap::new();
         for (name, summary) in ours {
@@ -201,6 +203,33 @@ impl<C: ReadContainers> Fleet<C> {
             .try_collect()
             .await?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Looks again at images that are known from before a container was looked at that runs another: nobody
+    /// shall be replaced for what an event that is late or lost would have told.
+    async fn doubt(
+        &self,
+        moment: Moment,
+        images: &mut BTreeMap<String, String>,
+        generations: impl Iterator<Item = &Generation>,
+    ) -> Result<(), EngineError> {
+        let doubtful: BTreeSet<String> = generations
+            .filter_map(|generation| {
+                let Applied::Spec(spec) = &generation.applied else {
+                    return None;
+                };
+                let other = images.get(&spec.image)? != &generation.image_id;
+                (other && self.seen.is_image_older(&spec.image, &generation.id))
+                    .then(|| spec.image.clone())
+            })
+            .collect();
+        for reference in doubtful {
+            match self.look_at_image(moment, &reference).await? {
+                Some(id) => images.insert(reference, id),
+                None => images.remove(&reference),
+            };
+        }
+        Ok(())
     }
 
     /// The id of the image under a reference, asked now.

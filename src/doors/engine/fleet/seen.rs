@@ -98,7 +98,7 @@ impl Seen {
         if due || !state.hears {
             state.mark_everything();
         }
-        state.clock
+        state.tick()
     }
 
     /// The moment of a look outside of such a round.
@@ -204,6 +204,15 @@ impl Seen {
     pub(super) fn keep_image(&self, at: Moment, reference: &str, id: Option<&String>) {
         let mut state = self.state();
         state.images.insert(reference.to_owned(), (id.cloned(), at));
+    }
+
+    /// Whether a container was looked at after the image under this reference was: where the two disagree, the
+    /// image may have moved unheard.
+    pub(super) fn is_image_older(&self, reference: &str, container: &str) -> bool {
+        let state = self.state();
+        let kept = state.generations.get(container);
+        let image = state.images.get(reference);
+        kept.zip(image).is_some_and(|(kept, (_, at))| *at < kept.at)
     }
 
     pub(super) fn config(&self, image_id: &str) -> Option<Arc<ImageConfig>> {
