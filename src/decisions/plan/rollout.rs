@@ -30,7 +30,8 @@ pub(super) fn brake(
         observed,
         history,
     };
-    let failing = fleet.failing();
+    let blocked = plan.steps.iter().filter(|step| is_blocked(step));
+    let failing = fleet.failing(&blocked.map(|step| &step.instance).collect());
     let halted = policy.halt_after_failures > 0 && failing.len() >= policy.halt_after_failures;
     let running = fleet.shall_run().count();
     let most = policy
@@ -86,6 +87,14 @@ fn is_of_rollout(step: &Step) -> bool {
         && matches!(step.reason, Reason::Changed | Reason::ImageMoved { .. })
 }
 
+/// Whether a step is held for what only a person can mend, whatever the change.
+fn is_blocked(step: &Step) -> bool {
+    matches!(
+        step.reason,
+        Reason::NameTaken { .. } | Reason::SecretUnreadable { .. }
+    )
+}
+
 struct Fleet<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
@@ -128,8 +137,9 @@ impl<'a> Fleet<'a> {
     }
 
     /// Those whose last change of what is desired made a generation that fails, or failed to make one. Once
-    /// something else is desired, that is history.
-    fn failing(&self) -> BTreeSet<InstanceName> {
+    /// something else is desired, that is history. One that is blocked and whose old one stands says nothing of
+    /// the change: nobody knows when it can be made.
+    fn failing(&self, blocked: &BTreeSet<&InstanceName>) -> BTreeSet<InstanceName> {
         let changed = self.history.acts.iter().filter(|(name, acts)| {
             let last = acts
                 .iter()
@@ -139,7 +149,9 @@ impl<'a> Fleet<'a> {
             };
             // Where it stands, what failed was to clear the old one away.
             let was_made = |g: &Generation| g.number >= last.generation;
-            let failed = |g: &Generation| last.done == Some(false) && !was_made(g);
+            let failed = |g: &Generation| {
+                last.done == Some(false) && !was_made(g) && !blocked.contains(name)
+            };
             let newest = self.newest(name);
             matches!(last.cause, Cause::Desired | Cause::Image)
                 && !self.is_set_aside(name)
