@@ -35,7 +35,7 @@ use simulation::case::play;
 use simulation::run;
 
 /// So many cases run, unless `INSTANCED_SIM_CASES` says otherwise.
-const CASES: u64 = 10_000;
+const CASES: u64 = 100_000;
 /// Within so many cases a planted bug must be found.
 const CASES_A_BUG: u64 = 4_000;
 

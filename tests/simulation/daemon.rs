@@ -246,6 +246,7 @@ impl Daemon {
             swapped: BTreeSet::new(),
             ordered: false,
             held: [false; SLOTS],
+            unnoted: false,
         });
     }
 
@@ -267,6 +268,7 @@ impl Daemon {
             Ok(view) => view,
             Err(report) => return *report,
         };
+        self.stage.scene().witness.planned();
         for step in &view.plan.steps {
             let of_rollout = matches!(
                 step.reason,

@@ -24,8 +24,9 @@ pub const TIME_TO_REST: Duration = Duration::from_secs(375 + 6 * 20 + 120);
 pub const ROUNDS_TO_REST: usize = 700;
 /// An instance is tried to be brought up or changed so often an hour at most, however it is fought over: after
 /// nine tries, the next ones wait for five minutes (`Backoff`, spread), which makes two dozen tries of two calls
-/// each. Remedies, restarts of the daemon and changes of the manifest come on top.
-pub const TRIES_AN_HOUR: usize = 100;
+/// each. Remedies and changes of the manifest come on top; and a daemon that dies in one round of ten, which is how
+/// rough it gets, begins its row of waits anew a dozen times.
+pub const TRIES_AN_HOUR: usize = 160;
 /// The most changing calls of an hour, of all instances together.
 pub const CHANGES_AN_HOUR: usize = 600;
 /// The most rounds of an hour: one a second while a rollout waits, and those that events cause.
@@ -96,7 +97,11 @@ fn may_last(daemon: &Daemon, step: &Step) -> bool {
             matches!(reason, Reason::NameTaken { .. } | Reason::Frozen { .. })
         }),
         Reason::PruneDisabled => paper == Paper::Absent && !scene.witness.terms.prune,
-        Reason::Protected => paper == Paper::Absent && scene.witness.protected[slot] != Some(false),
+        Reason::Protected => {
+            let witness = &scene.witness;
+            let released = witness.protected[slot] == Some(false) && !witness.protect_unsure[slot];
+            paper == Paper::Absent && !released
+        }
         Reason::PruneBlocked { .. } => {
             let orphans = daemon
                 .last()

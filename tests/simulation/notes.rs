@@ -104,7 +104,13 @@ impl Notes {
             if took {
                 does(&mut self.pages());
             }
-            self.stage.scene().witness.forgetful = true;
+            {
+                let witness = &mut self.stage.scene().witness;
+                witness.forgetful = true;
+                if let Some(round) = &mut witness.round {
+                    round.unnoted = true;
+                }
+            }
             self.stage
                 .tell(|| format!("    the notebook fails (written: {took})"));
             Err(StoreError::Insecure {

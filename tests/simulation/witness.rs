@@ -84,6 +84,8 @@ pub struct Round {
     pub ordered: bool,
     /// Held for something that may last.
     pub held: [bool; SLOTS],
+    /// The notebook failed in it.
+    pub unnoted: bool,
 }
 
 /// Who stood when a round looked.
@@ -92,7 +94,8 @@ pub struct Census {
     pub at: Duration,
     pub stands: [bool; SLOTS],
     pub serves: [bool; SLOTS],
-    /// The newest one came of a rollout, and fails.
+    /// The newest one came of a rollout, and is down or ill. Whether it shall run is not known yet: the engine
+    /// may answer before the notebook does.
     pub fails: [bool; SLOTS],
 }
 
@@ -174,6 +177,10 @@ pub struct Witness {
     removals: Vec<(Slot, jiff::Timestamp)>,
     /// What the last sound manifest of each said.
     pub protected: [Option<bool>; SLOTS],
+    /// The same, of those whose manifest was seen by a round that could note it.
+    noted: [Option<bool>; SLOTS],
+    /// The process that saw the last manifest could not note it, and is gone: either may hold.
+    pub protect_unsure: [bool; SLOTS],
     /// Since when rounds of this process have found it absent.
     pub absent_since: [Option<Duration>; SLOTS],
     /// Something was done to it late, or by a hand that nobody saw: what its generations do is excused.
@@ -197,6 +204,8 @@ impl Witness {
             lives: BTreeMap::new(),
             removals: Vec::new(),
             protected: [None; SLOTS],
+            noted: [None; SLOTS],
+            protect_unsure: [false; SLOTS],
             absent_since: [None; SLOTS],
             mess: [false; SLOTS],
             forgetful: false,
@@ -222,21 +231,34 @@ impl Witness {
         for (slot, want) in round.wants.iter().enumerate() {
             if let Want::Says(says) = want {
                 self.protected[slot] = Some(says.protect);
+                self.protect_unsure[slot] = false;
             }
         }
         self.round = Some(round);
+    }
+
+    /// The round has got as far as a plan, so what it read is noted, if it can be.
+    pub fn planned(&mut self) {
+        if !self.round().unnoted {
+            self.noted = self.protected;
+        }
     }
 
     /// The process died: what it knew by itself is gone.
     pub fn died(&mut self) {
         self.round = None;
         self.absent_since = [None; SLOTS];
+        for slot in 0..SLOTS {
+            self.protect_unsure[slot] |= self.protected[slot] != self.noted[slot];
+        }
     }
 
     /// The state directory was lost with it.
     pub fn lost_notebook(&mut self) {
         self.removals.clear();
         self.protected = [None; SLOTS];
+        self.noted = [None; SLOTS];
+        self.protect_unsure = [false; SLOTS];
         self.forgetful = true;
     }
 
@@ -277,16 +299,15 @@ impl Witness {
         for slot in 0..SLOTS {
             let newest = all.iter().filter(|b| b.slot == slot && b.was_started());
             let newest = newest.max_by_key(|brief| brief.number);
-            census.fails[slot] = matches!(self.shall(slot), Shall::Run(_))
-                && newest.is_some_and(|brief| {
-                    let of_rollout = |life: &Life| {
-                        let wants = self.round.as_ref().map(|round| round.wants[slot]);
-                        life.rollout && life.made.map(Want::Says) == wants
-                    };
-                    self.lives.get(&brief.id).is_some_and(of_rollout)
-                        && (matches!(brief.phase, Phase::Exited(_))
-                            || brief.runs() && brief.health == Some(Health::Unhealthy))
-                });
+            census.fails[slot] = newest.is_some_and(|brief| {
+                let of_rollout = |life: &Life| {
+                    let wants = self.round.as_ref().map(|round| round.wants[slot]);
+                    life.rollout && life.made.map(Want::Says) == wants
+                };
+                self.lives.get(&brief.id).is_some_and(of_rollout)
+                    && (matches!(brief.phase, Phase::Exited(_))
+                        || brief.runs() && brief.health == Some(Health::Unhealthy))
+            });
         }
         let round = self.round.as_mut().expect("looked at above");
         for slot in 0..SLOTS {

@@ -286,8 +286,10 @@ impl Witness {
         if !census.serves[slot] || !round.swapped.insert(slot) {
             return None;
         }
+        // A round for one does not tell which others are held.
         let down = (0..SLOTS)
-            .filter(|other| *other != slot && shall_run[*other] && !census.serves[*other])
+            .filter(|other| round.only.is_none() && *other != slot && shall_run[*other])
+            .filter(|other| !census.serves[*other])
             .filter(|other| !round.swapped.contains(other) && !round.held[*other])
             .count();
         let running = shall_run.iter().filter(|runs| **runs).count();
@@ -299,7 +301,8 @@ impl Witness {
                 "{name}: swapped though {down} are down and {swapped} are swapped, and {most} may be"
             ));
         }
-        let failing = census.fails.iter().filter(|fails| **fails).count();
+        let failing = (0..SLOTS).filter(|other| census.fails[*other] && shall_run[*other]);
+        let failing = failing.count();
         let halted = terms.halt_after > 0 && failing >= terms.halt_after;
         (halted && !forgetful && round.touched == [false; SLOTS])
             .then(|| format!("{name}: swapped though {failing} new ones fail"))

@@ -28,7 +28,7 @@ impl Witness {
                 .iter()
                 .any(|brief| brief.slot == slot && of(brief))
         };
-        if self.protected[slot].unwrap_or_else(recorded) {
+        if !self.protect_unsure[slot] && self.protected[slot].unwrap_or_else(recorded) {
             return Some(format!("{name}: removed though it is protected"));
         }
         let absent = self.absent_since[slot].map_or(Duration::ZERO, |since| {
