@@ -125,7 +125,7 @@ impl Said {
             Some(origins) if !self.other_manifest => origins.manifest.clone(),
             _ => "another".to_owned(),
         };
-        let spec = desired.specs.get(name).map(Spec::digest);
+        let spec = desired.spec(name).map(Spec::digest);
         Overrides {
             stopped: self.stopped.map(|seconds| Stopped {
                 since: ago(seconds),
@@ -144,7 +144,7 @@ impl Said {
 
 fn acts(case: &Case, desired: &Desired) -> BTreeMap<InstanceName, Vec<Act>> {
     let act = |name: &InstanceName, done: &Performed| {
-        let spec = desired.specs.get(name).filter(|_| !done.other_spec);
+        let spec = desired.spec(name).filter(|_| !done.other_spec);
         Act {
             at: ago(done.ago),
             deed: done.deed,
@@ -252,9 +252,7 @@ fn observed(case: &Case) -> Observed {
                     let manifest = from.clone().unwrap_or_else(|| serde_json::json!({}));
                     let manifests = BTreeMap::from([(name.clone(), manifest)]);
                     let mut made = desired(case.fleet.as_ref(), &manifests);
-                    Applied::Spec(Box::new(
-                        made.specs.remove(name.as_str()).expect("a sound `from`"),
-                    ))
+                    Applied::Spec(made.specs.remove(name.as_str()).expect("a sound `from`"))
                 }
             };
             Generation {

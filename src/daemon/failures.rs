@@ -87,7 +87,7 @@ impl Failures {
 
 /// What is desired but for the values of secrets, which a look knows only later.
 fn digest(desired: &Desired, name: &InstanceName) -> Option<String> {
-    let mut spec = desired.specs.get(name)?.clone();
+    let mut spec = desired.spec(name)?.clone();
     for secret in spec.secrets.values_mut() {
         secret.print = None;
     }

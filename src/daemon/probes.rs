@@ -112,7 +112,7 @@ impl Probes {
                 if checked {
                     continue;
                 }
-                if let Some(subject) = subject(name, generation, desired.specs.get(name)) {
+                if let Some(subject) = subject(name, generation, desired.spec(name)) {
                     wanted.insert(generation.id.clone(), subject);
                 }
             }

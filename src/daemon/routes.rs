@@ -186,7 +186,7 @@ impl Routes {
                 generation: file.generation,
                 address: file.address,
             });
-            match route(desired.specs.get(name), generations, standing) {
+            match route(desired.spec(name), generations, standing) {
                 Routing::Said(lead) => {
                     let draft = self.files.draft(lead.spec, lead.generation, lead.address);
                     if file != Some(&draft) {

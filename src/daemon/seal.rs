@@ -4,6 +4,7 @@
 //! directory recreates nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::chain::chain;
 use super::notebook::Notebook;
@@ -54,8 +55,11 @@ pub async fn seal<O: Observe>(
 ) -> Result<Sealed, SealError> {
     let mut sealed = Sealed::default();
     for (instance, spec) in &mut desired.specs {
+        if spec.secrets.is_empty() {
+            continue;
+        }
         let mut values = Secrets::new();
-        for (name, secret) in &mut spec.secrets {
+        for (name, secret) in &mut Arc::make_mut(spec).secrets {
             let value = match &secret.from {
                 SecretSource::Generated => match keep {
                     Some(store) => Some(generated(instance, name, observed, engine, store).await?),

@@ -63,7 +63,7 @@ pub enum Action {
         /// Its number.
         generation: u64,
         /// What it is made from.
-        spec: Box<Spec>,
+        spec: Arc<Spec>,
         /// Unfinished creations that go first.
         discard: Vec<Retired>,
     },
@@ -72,7 +72,7 @@ pub enum Action {
         /// Which.
         target: Retired,
         /// What it was made from.
-        spec: Box<Spec>,
+        spec: Arc<Spec>,
     },
     /// A generation goes down and stays down, engine restarts included.
     Stop {
@@ -84,7 +84,7 @@ pub enum Action {
         /// Which.
         target: Retired,
         /// What it shall be.
-        spec: Box<Spec>,
+        spec: Arc<Spec>,
     },
     /// It goes down and comes up again, the same container.
     Restart {
@@ -98,7 +98,7 @@ pub enum Action {
         /// The new one's number.
         generation: u64,
         /// What it is made from.
-        spec: Box<Spec>,
+        spec: Arc<Spec>,
     },
     /// Generations go for good.
     Remove {

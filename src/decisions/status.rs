@@ -105,7 +105,7 @@ pub fn status(
         .map(|name| {
             let newest = observed.instances.get(name).and_then(|all| all.last());
             let applied = newest.and_then(applied_spec);
-            let spec = desired.specs.get(name).or(applied);
+            let spec = desired.spec(name).or(applied);
             let step = told.get(name).copied();
             let (phase, reason) = match step.map(|s| (&s.outcome, &s.step.reason)) {
                 Some((Outcome::Failed(failure), _)) => {

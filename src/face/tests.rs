@@ -1,5 +1,7 @@
 //! What people see, as snapshots: each is looked at before it is accepted.
 
+use std::sync::Arc;
+
 use anstream::adapter::strip_str;
 use insta::assert_snapshot;
 use jiff::Timestamp;
@@ -47,18 +49,18 @@ fn desired(files: &[(&str, &str)]) -> Desired {
     resolve(&snapshot, &Config::default()).unwrap()
 }
 
-fn spec(stem: &str, text: &str) -> Box<Spec> {
+fn spec(stem: &str, text: &str) -> Arc<Spec> {
     let name: InstanceName = stem.parse().unwrap();
     let mut desired = desired(&[(stem, text)]);
     assert!(!desired.has_errors(), "{:#?}", desired.diagnostics);
-    Box::new(desired.specs.remove(&name).unwrap())
+    desired.specs.remove(&name).unwrap()
 }
 
 /// A spec with a secret of this value.
-fn secretive(stem: &str, text: &str, value: &str) -> Box<Spec> {
+fn secretive(stem: &str, text: &str, value: &str) -> Arc<Spec> {
     let mut spec = spec(stem, text);
     let print = FingerprintKey::new([7; 32]).print(&SecretValue::new(value.into()));
-    for secret in spec.secrets.values_mut() {
+    for secret in Arc::make_mut(&mut spec).secrets.values_mut() {
         secret.print = Some(print.clone());
     }
     spec
@@ -87,7 +89,7 @@ fn step(instance: &str, action: Action, reason: Reason) -> Step {
     }
 }
 
-fn replace(instance: &str, old: &Spec, new: Box<Spec>) -> Step {
+fn replace(instance: &str, old: &Spec, new: Arc<Spec>) -> Step {
     let mut changes = change::replacing(old, &new, &Origins::default());
     for change in &mut changes {
         if change.origin == Origin::Nobody && change.new.is_some() {

@@ -1,6 +1,7 @@
 //! What a source said at one revision, and what became of it: every manifest resolved or told why not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
 use super::name::InstanceName;
@@ -46,7 +47,7 @@ pub struct Desired {
     /// Names the revision it was made from.
     pub revision: String,
     /// What shall be, by name.
-    pub specs: BTreeMap<InstanceName, Spec>,
+    pub specs: BTreeMap<InstanceName, Arc<Spec>>,
     /// Where what a spec says comes from.
     pub origins: BTreeMap<InstanceName, Origins>,
     /// Manifests that could not be resolved: their instances are held as they are.
@@ -56,6 +57,11 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// What an instance of this name shall be.
+    pub fn spec(&self, name: &InstanceName) -> Option<&Spec> {
+        self.specs.get(name).map(|spec| &**spec)
+    }
+
     /// Whether a manifest of this name is there, sound or not.
     pub fn names(&self, name: &InstanceName) -> bool {
         self.specs.contains_key(name) || self.unreadable.contains_key(name)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -131,7 +132,7 @@ pub struct Drift {
 #[serde(rename_all = "snake_case")]
 pub enum Applied {
     /// As recorded.
-    Spec(Box<Spec>),
+    Spec(Arc<Spec>),
     /// Recorded in a form that a newer version of ours writes.
     Newer(u32),
     /// Not readable; why.

@@ -64,7 +64,7 @@ pub fn resolve(snapshot: &Snapshot, config: &Config) -> Result<Desired, Vec<Diag
         match resolve_one(&name, file, &fleet, config) {
             Ok((spec, origins, document, warnings)) => {
                 desired.diagnostics.extend(warnings);
-                desired.specs.insert(name.clone(), spec);
+                desired.specs.insert(name.clone(), Arc::new(spec));
                 desired.origins.insert(name.clone(), origins);
                 documents.insert(name, document);
             }

@@ -1,5 +1,6 @@
 //! What only the fake can do: break on demand, and tell what was asked of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use instanced::decisions::plan::Action;
@@ -256,7 +257,7 @@ async fn one_image_is_pulled_once_a_round_however_many_need_it() {
             let spec = spec(&lab, name, text);
             let action = Action::Create {
                 generation: 1,
-                spec: Box::new(spec.clone()),
+                spec: Arc::new(spec.clone()),
                 discard: Vec::new(),
             };
             let refused = fleet.perform(&step(&spec, action), &Secrets::new()).await;

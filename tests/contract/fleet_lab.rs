@@ -1,6 +1,7 @@
 //! A fleet of one manager in a lab: manifests in, steps performed, what is observed out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use instanced::decisions::plan::{Action, Reason, Step};
@@ -76,7 +77,8 @@ pub fn spec(lab: &impl Lab, name: &str, manifest: &str) -> Spec {
     };
     let mut desired = resolve(&snapshot, &config).expect("a fleet");
     let spec = desired.specs.remove(name);
-    spec.unwrap_or_else(|| panic!("{manifest}: {:?}", desired.diagnostics))
+    let spec = spec.unwrap_or_else(|| panic!("{manifest}: {:?}", desired.diagnostics));
+    Arc::unwrap_or_clone(spec)
 }
 
 /// A value for each of a spec's secrets.
@@ -102,7 +104,7 @@ pub fn step(spec: &Spec, action: Action) -> Step {
 pub async fn create<L: Lab>(fleet: &Fleet<L::Engine>, spec: &Spec) {
     let action = Action::Create {
         generation: 1,
-        spec: Box::new(spec.clone()),
+        spec: Arc::new(spec.clone()),
         discard: Vec::new(),
     };
     let created = fleet.perform(&step(spec, action), &secrets(spec)).await;

@@ -1,6 +1,7 @@
 //! What a later round looks at: the list always, and beyond it what may have changed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use instanced::decisions::plan::{Action, Retired};
 use instanced::doors::engine::{Engine as _, Observe as _, Secrets};
@@ -54,7 +55,7 @@ pub async fn our_own_hand_is_looked_at<L: Lab>(lab: &L) {
     spec.resources.pids = 99;
     let action = Action::Update {
         target: Retired::from(&made),
-        spec: Box::new(spec.clone()),
+        spec: Arc::new(spec.clone()),
     };
     let updated = fleet.perform(&step(&spec, action), &Secrets::new()).await;
     updated.expect("updated");

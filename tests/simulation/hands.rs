@@ -1,6 +1,7 @@
 //! The product's engine on the calls of a case, and in its place what a mistake would make of a step.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use instanced::decisions::plan::{Action, Step};
 use instanced::doors::engine::fleet::Fleet;
@@ -68,7 +69,7 @@ impl Engine for Hands {
             (Some(Bug::StopsOldFirst), Action::Replace { .. }) => {
                 let mut step = step.clone();
                 if let Action::Replace { spec, .. } = &mut step.action {
-                    spec.replace = ReplaceOrder::StopFirst;
+                    Arc::make_mut(spec).replace = ReplaceOrder::StopFirst;
                 }
                 self.fleet.perform(&step, secrets).await
             }

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +43,7 @@ impl Lab {
             id: "id-1".to_owned(),
             name: "alice-g1".to_owned(),
             number: 1,
-            applied: Applied::Spec(Box::new(spec.clone())),
+            applied: Applied::Spec(Arc::clone(spec)),
             phase: Phase::Running,
             health: None,
             image_id: String::new(),
@@ -145,7 +146,7 @@ async fn nobody_is_probed_without_need() {
     let plain = desired("template: mcp-http\nimage: x:1");
     let spec = plain.specs["alice"].clone();
     lab.desired = plain;
-    lab.generation().applied = Applied::Spec(Box::new(spec));
+    lab.generation().applied = Applied::Spec(spec);
     lab.follow();
     assert_eq!(lab.probes.followed.len(), 0, "its manifest names no probe");
 }

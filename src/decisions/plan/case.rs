@@ -1,6 +1,7 @@
 //! What one desired instance needs.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::{Action, History, Reason, Retired, Step, held};
 use crate::decisions::change::{self, Change};
@@ -16,7 +17,7 @@ use crate::words::spec::Spec;
 
 /// One desired instance with everything that is known of it.
 pub(super) struct Case<'a> {
-    spec: &'a Spec,
+    spec: &'a Arc<Spec>,
     generations: &'a [Generation],
     observed: &'a Observed,
     history: &'a History,
@@ -37,7 +38,7 @@ struct Standing<'a> {
 
 impl<'a> Case<'a> {
     pub(super) fn new(
-        spec: &'a Spec,
+        spec: &'a Arc<Spec>,
         generations: &'a [Generation],
         desired: &'a Desired,
         observed: &'a Observed,
@@ -124,7 +125,7 @@ impl<'a> Case<'a> {
         }
         let action = Action::Create {
             generation: self.next(),
-            spec: Box::new(self.spec.clone()),
+            spec: Arc::clone(self.spec),
             discard,
         };
         if self.was_there() {
@@ -206,7 +207,7 @@ impl<'a> Case<'a> {
         let action = Action::Replace {
             retire: self.generations.iter().map(Retired::from).collect(),
             generation: self.next(),
-            spec: Box::new(self.spec.clone()),
+            spec: Arc::clone(self.spec),
         };
         let step = Step {
             changes,
@@ -274,7 +275,7 @@ impl<'a> Case<'a> {
                 }
                 let action = Action::Start {
                     target: Retired::from(newest),
-                    spec: Box::new(self.spec.clone()),
+                    spec: Arc::clone(self.spec),
                 };
                 let step = self.step_of(action, Reason::NotRunning { phase });
                 Some(self.unless_backing_off(step))
@@ -314,7 +315,7 @@ impl<'a> Case<'a> {
         };
         let action = Action::Update {
             target: Retired::from(newest),
-            spec: Box::new(self.spec.clone()),
+            spec: Arc::clone(self.spec),
         };
         let step = Step {
             changes,

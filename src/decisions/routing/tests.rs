@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::*;
 use crate::words::config::{Config, ProviderConfig};
@@ -20,7 +21,7 @@ fn spec_with(config: &Config, manifest: &str) -> Spec {
         manifests: vec![file],
     };
     let mut desired = resolve(&snapshot, config).expect("no fleet.yaml");
-    desired.specs.remove("alice").expect("a sound manifest")
+    Arc::unwrap_or_clone(desired.specs.remove("alice").expect("a sound manifest"))
 }
 
 fn by_files() -> Config {
@@ -40,7 +41,7 @@ fn generation(number: u64, record: &Spec) -> Generation {
         id: format!("id-{number}"),
         name: format!("alice-g{number}"),
         number,
-        applied: Applied::Spec(Box::new(record.clone())),
+        applied: Applied::Spec(Arc::new(record.clone())),
         phase: Phase::Running,
         health: None,
         image_id: String::new(),

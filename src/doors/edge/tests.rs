@@ -26,7 +26,7 @@ fn spec_with(config: &Config, name: &str, manifest: &str) -> Spec {
         manifests: vec![file],
     };
     let mut desired = resolve(&snapshot, config).expect("no fleet.yaml");
-    desired.specs.remove(name).expect("a sound manifest")
+    Arc::unwrap_or_clone(desired.specs.remove(name).expect("a sound manifest"))
 }
 
 fn by_files(dir: &Path) -> Config {

@@ -1,6 +1,7 @@
 //! What is wrong between instances, though each is right by itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::words::config::Config;
 use crate::words::diagnostic::Problem;
@@ -9,7 +10,7 @@ use crate::words::spec::Spec;
 
 /// Problems by instance. Both sides of a conflict have one: neither was there first.
 pub(super) fn problems(
-    specs: &BTreeMap<InstanceName, Spec>,
+    specs: &BTreeMap<InstanceName, Arc<Spec>>,
     config: &Config,
 ) -> Vec<(InstanceName, Problem)> {
     let mut problems = Vec::new();

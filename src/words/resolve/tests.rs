@@ -1,5 +1,6 @@
 use super::*;
 use crate::words::config::Verdict;
+use std::sync::Arc;
 
 fn file(path: &str, text: &str) -> SourceFile {
     let name = path.rsplit('/').next().unwrap();
@@ -29,7 +30,7 @@ fn resolved(fleet: Option<&str>, manifests: &[(&str, &str)]) -> Desired {
 fn one(text: &str) -> Spec {
     let mut desired = resolved(None, &[("a.yaml", text)]);
     assert_eq!(desired.diagnostics, [], "{text}");
-    desired.specs.remove("a").unwrap()
+    Arc::unwrap_or_clone(desired.specs.remove("a").unwrap())
 }
 
 /// Everything said of one manifest, a line each.

@@ -1,0 +1,134 @@
+//! What was done to instances: noted before it happens, and again when it is over. In memory first: a store that fails
+//! must not make this process forget.
+
+use std::sync::Arc;
+
+use super::chain::failure;
+use super::notebook::{Acts, Notebook};
+use super::round::View;
+use crate::decisions::plan::{Action, Reason, Step};
+use crate::decisions::remedy;
+use crate::decisions::report::{Failure, Outcome, StepReport};
+use crate::doors::store::StoreError;
+use crate::words::act::{Act, Cause, Deed};
+
+/// So many acts of an instance are kept.
+const ACTS_KEPT: usize = 50;
+
+/// The acts of all instances. Nothing until they are read, which is done once: nobody else writes them while this
+/// process has the store.
+#[derive(Debug, Default)]
+pub(super) struct Journal(Option<Arc<Acts>>);
+
+impl Journal {
+    /// The acts, as the notebook has them if this process does not know them yet.
+    pub(super) async fn read<N: Notebook>(&self, notebook: &N) -> Result<Arc<Acts>, StoreError> {
+        match &self.0 {
+            Some(acts) => Ok(Arc::clone(acts)),
+            None => Ok(Arc::new(notebook.acts().await?)),
+        }
+    }
+
+    /// Takes what was read for what is known.
+    pub(super) fn know(&mut self, acts: &Arc<Acts>) {
+        self.0 = Some(Arc::clone(acts));
+    }
+
+    /// Notes what is about to be done: after a crash in between it still counts.
+    pub(super) async fn begin<N: Notebook>(
+        &mut self,
+        steps: &[&Step],
+        view: &View,
+        now: jiff::Timestamp,
+        notebook: &N,
+    ) -> Result<(), Failure> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let known = self.known();
+        let mut begun = Acts::new();
+        for step in steps {
+            let mut acts = known.get(&step.instance).cloned().unwrap_or_default();
+            let Some(act) = act(step, view, remedy::cause(step, &acts), now) else {
+                continue;
+            };
+            acts.push(act);
+            let surplus = acts.len().saturating_sub(ACTS_KEPT);
+            acts.drain(..surplus);
+            begun.insert(step.instance.clone(), acts);
+        }
+        drop(known);
+        self.keep(begun, notebook).await
+    }
+
+    /// Notes what came of it, unless that is unclear.
+    pub(super) async fn conclude<N: Notebook>(
+        &mut self,
+        steps: &[(StepReport, bool)],
+        notebook: &N,
+    ) {
+        let known = self.known();
+        let mut concluded = Acts::new();
+        for (report, unclear) in steps {
+            let done = match report.outcome {
+                // What it ends is a replacement that a crash broke off, and that came to nothing.
+                Outcome::Done => report.step.reason != Reason::NeverHealthy,
+                Outcome::Failed(_) if !unclear => false,
+                Outcome::Failed(_) | Outcome::Held | Outcome::Waiting { .. } => continue,
+            };
+            let Some(mut acts) = known.get(&report.step.instance).cloned() else {
+                continue;
+            };
+            if let Some(last) = acts.last_mut().filter(|act| act.done.is_none()) {
+                last.done = Some(done);
+                concluded.insert(report.step.instance.clone(), acts);
+            }
+        }
+        drop(known);
+        if let Err(failure) = self.keep(concluded, notebook).await {
+            tracing::warn!("what was done could not be noted: {}", failure.message);
+        }
+    }
+
+    fn known(&self) -> Arc<Acts> {
+        self.0.clone().unwrap_or_default()
+    }
+
+    async fn keep<N: Notebook>(&mut self, changed: Acts, notebook: &N) -> Result<(), Failure> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut acts = self.0.take().unwrap_or_default();
+        Arc::make_mut(&mut acts).extend(changed.clone());
+        self.0 = Some(acts);
+        let kept = notebook.put_acts(changed).await;
+        kept.map_err(|error| failure(&error))
+    }
+}
+
+/// What is about to be done, for the notebook; `None` for a held step.
+fn act(step: &Step, view: &View, cause: Cause, at: jiff::Timestamp) -> Option<Act> {
+    let (deed, generation) = match &step.action {
+        Action::Create { generation, .. } => (Deed::Create, *generation),
+        Action::Replace { generation, .. } => (Deed::Replace, *generation),
+        Action::Start { target, .. } => (Deed::Start, target.number),
+        Action::Stop { target } => (Deed::Stop, target.number),
+        Action::Update { target, .. } => (Deed::Update, target.number),
+        Action::Restart { target } => (Deed::Restart, target.number),
+        // The remains of an earlier generation: nothing happens to the instance.
+        Action::Remove { .. } if step.reason != Reason::Orphaned => return None,
+        Action::Remove { targets } => (Deed::Remove, targets.last().map_or(0, |t| t.number)),
+        Action::Held => return None,
+    };
+    let spec = view.desired.spec(&step.instance);
+    Some(Act {
+        at,
+        deed,
+        cause,
+        generation,
+        spec: spec.map_or_else(String::new, crate::words::spec::Spec::digest),
+        fields: step.changes.iter().map(|c| c.field.clone()).collect(),
+        revision: view.plan.revision.clone(),
+        done: None,
+    })
+}
