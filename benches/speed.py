@@ -22,8 +22,10 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +205,7 @@ def service(inspected: dict[str, Any]) -> dict[str, Any]:
         "security_opt": host["SecurityOpt"],
         "read_only": host["ReadonlyRootfs"],
         "ipc": host["IpcMode"],
-        "tmpfs": [f"{path}:{options}" for path, options in (host["Tmpfs"] or {}).items()],
+        "tmpfs": [f"{path}:{options}" for path, options in (host.get("Tmpfs") or {}).items()],
         "init": False,
         "stop_grace_period": f"{config['StopTimeout']}s",
         "logging": {"driver": host["LogConfig"]["Type"], "options": host["LogConfig"]["Config"]},
@@ -273,12 +275,14 @@ Speed: the figure is the median of the ratios of pairs, the one taken right afte
 WHICH = ("plan", "rounds", "creates", "peer")
 
 
-def measure(stand: Stand, which: tuple[str, ...] = WHICH) -> list[Row]:
-    rows = []
-    remove_made(stand)  # what was measured before
-    for name in which:
-        rows += beside_peer(stand) if name == "peer" else from_within(stand, name)
-    return rows
+def parts(stand: Stand, which: tuple[str, ...] = WHICH) -> list[Callable[[], list[Row]]]:
+    """Each measures some rows, when it is called."""
+
+    def part(name: str) -> list[Row]:
+        remove_made(stand)  # what was measured before
+        return beside_peer(stand) if name == "peer" else from_within(stand, name)
+
+    return [partial(part, name) for name in which]
 
 
 def main() -> int:
@@ -294,7 +298,7 @@ def main() -> int:
     which = tuple(arguments.pop("which")) or WHICH
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        rows = measure(Stand(**arguments), which)
+        rows = [row for part in parts(Stand(**arguments), which) for row in part()]
     except Failed as failure:
         say(f"error: {failure}")
         return 2

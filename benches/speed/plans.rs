@@ -146,7 +146,7 @@ fn observed(desired: &Desired) -> Observed {
     let instances = desired.specs.iter().map(|(name, spec)| {
         // As from an engine: read from a label, and nothing shared.
         let text = serde_json::to_string(spec).expect("a spec is plain data");
-        let applied: Box<Spec> = serde_json::from_str(&text).expect("a spec");
+        let applied: Arc<Spec> = serde_json::from_str(&text).expect("a spec");
         let generation = Generation {
             id: blake3::hash(name.as_str().as_bytes()).to_hex().to_string(),
             name: format!("instanced-default-{name}-g1"),
