@@ -65,10 +65,6 @@ fn effect(path: &[&str]) -> Effect {
 /// The differences between what a generation was made from and what it shall be that make a new generation
 /// necessary.
 pub fn replacing(old: &Spec, new: &Spec, origins: &Origins) -> Vec<Change> {
-    // Nearly every instance of nearly every round.
-    if old == new {
-        return Vec::new();
-    }
     let new = with_known_prints(old, new);
     let by_file = [old, &*new].map(|spec| spec.edge.provider) == [Provider::File; 2];
     between(old, &new, origins, &|path| match effect(path) {
@@ -193,14 +189,8 @@ fn between(
     counts: &dyn Fn(&[&str]) -> bool,
 ) -> Vec<Change> {
     let mut changes = Vec::new();
-    for (field, old, new) in &differing(old, new) {
-        walk(
-            &mut vec![*field],
-            old.as_ref(),
-            new.as_ref(),
-            counts,
-            &mut changes,
-        );
+    for (field, old, new) in differing(old, new) {
+        walk(&[field], old, new, counts, &mut changes);
     }
     for change in &mut changes {
         change.origin = origins.of(&change.field);
@@ -209,35 +199,34 @@ fn between(
 }
 
 /// Goes down mappings; lists and scalars are compared whole.
-fn walk<'v>(
-    path: &mut Vec<&'v str>,
-    old: Option<&'v Value>,
-    new: Option<&'v Value>,
+fn walk(
+    path: &[&str],
+    old: Option<Value>,
+    new: Option<Value>,
     counts: &dyn Fn(&[&str]) -> bool,
     changes: &mut Vec<Change>,
 ) {
     if old == new {
         return;
     }
-    let maps = (
-        old.and_then(Value::as_object),
-        new.and_then(Value::as_object),
-    );
-    if let (Some(old), Some(new)) = maps {
-        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        for key in keys {
-            path.push(key);
-            walk(path, old.get(key), new.get(key), counts, changes);
-            path.pop();
+    match (old, new) {
+        (Some(Value::Object(mut old)), Some(Value::Object(mut new))) => {
+            let keys: BTreeSet<String> = old.keys().chain(new.keys()).cloned().collect();
+            for key in keys {
+                let path = [path, &[key.as_str()]].concat();
+                walk(&path, old.remove(&key), new.remove(&key), counts, changes);
+            }
         }
-    } else if counts(path) {
-        let (old, new) = (old.cloned(), new.cloned());
-        changes.push(Change {
-            field: path.join("."),
-            old,
-            new,
-            origin: Origin::Nobody,
-        });
+        (old, new) => {
+            if counts(path) {
+                changes.push(Change {
+                    field: path.join("."),
+                    old,
+                    new,
+                    origin: Origin::Nobody,
+                });
+            }
+        }
     }
 }
 

@@ -17,10 +17,12 @@ use crate::words::observed::{Generation, Observed, Phase};
 use crate::words::overrides::{Order, Overrides};
 use crate::words::spec::Spec;
 
+mod beside;
 mod case;
 mod removals;
 mod rollout;
 
+use beside::Beside;
 use case::Case;
 use removals::Removals;
 
@@ -287,27 +289,39 @@ pub struct History {
 
 /// Plans every instance that is desired, held or observed. Pure: the same in is the same out.
 pub fn plan(desired: &Desired, observed: &Observed, history: &History, policy: &Reconcile) -> Plan {
-    let names: BTreeSet<&InstanceName> = desired
-        .specs
-        .keys()
-        .chain(desired.unreadable.keys())
-        .chain(observed.instances.keys())
-        .collect();
+    let specs = desired.specs.keys().chain(desired.unreadable.keys());
+    let mut names: Vec<&InstanceName> = specs.chain(observed.instances.keys()).collect();
+    names.sort();
+    names.dedup();
     let removals = Removals::decide(desired, observed, history, &policy.prune);
     let mut plan = Plan {
         revision: desired.revision.clone(),
         ..Plan::default()
     };
+    let mut specs = Beside::new(&desired.specs);
+    let mut standing = Beside::new(&observed.instances);
+    let mut origins = Beside::new(&desired.origins);
+    let mut acts = Beside::new(&history.acts);
     for name in names {
-        let generations = observed.instances.get(name).map_or(&[][..], Vec::as_slice);
+        let spec = specs.get(name);
+        let generations = standing.get(name).map_or(&[][..], Vec::as_slice);
         let suspended = history.overrides.get(name).and_then(|o| o.suspended);
         let step = if let Some(since) = suspended {
             Some(held(name, Reason::Suspended { since }))
         } else if let Some(diagnostics) = desired.unreadable.get(name) {
             let diagnostics = diagnostics.clone();
             Some(held(name, Reason::Unreadable { diagnostics }))
-        } else if let Some(spec) = desired.specs.get(name) {
-            Case::new(spec, generations, desired, observed, history).step()
+        } else if let Some(spec) = spec {
+            let acts = acts.get(name).map_or(&[][..], Vec::as_slice);
+            Case::new(
+                spec,
+                origins.get(name),
+                generations,
+                acts,
+                observed,
+                history,
+            )
+            .step()
         } else {
             Some(removals.step(name, generations))
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -84,15 +85,15 @@ fn in_manifest(field: &str) -> &str {
 
 /// A layer says a field when it says the field itself, something in it, or what it lies in.
 fn says(paths: &BTreeSet<String>, field: &str) -> bool {
-    let inside = format!("{field}.");
+    let from = (Bound::Included(field), Bound::Unbounded);
     let holds = paths
-        .range(inside.clone()..)
-        .next()
-        .is_some_and(|path| path.starts_with(&inside));
+        .range::<str, _>(from)
+        .map_while(|path| path.strip_prefix(field))
+        .any(|rest| rest.is_empty() || rest.starts_with('.'));
     let lies_in = field
         .match_indices('.')
         .any(|(at, _)| paths.contains(&field[..at]));
-    holds || lies_in || paths.contains(field)
+    holds || lies_in
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use super::{Action, History, Reason, Retired, Step, held};
 use crate::decisions::change::{self, Change};
 use crate::decisions::remedy::{self, Remedy};
 use crate::words::act::{Act, Deed};
-use crate::words::desired::Desired;
 use crate::words::manifest::{Pull, ReplaceOrder, Restart, State};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Foreign, Generation, Health, Limits, Observed, Phase};
@@ -39,14 +38,14 @@ struct Standing<'a> {
 impl<'a> Case<'a> {
     pub(super) fn new(
         spec: &'a Arc<Spec>,
+        origins: Option<&'a Origins>,
         generations: &'a [Generation],
-        desired: &'a Desired,
+        acts: &'a [Act],
         observed: &'a Observed,
         history: &'a History,
     ) -> Self {
         let name = &spec.name;
         let resumed = history.overrides.get(name).and_then(|o| o.resumed);
-        let acts = history.acts.get(name).map_or(&[][..], Vec::as_slice);
         let acts = match resumed {
             None => Cow::Borrowed(acts),
             Some(resumed) => acts
@@ -60,10 +59,7 @@ impl<'a> Case<'a> {
             generations,
             observed,
             history,
-            origins: desired
-                .origins
-                .get(name)
-                .map_or_else(Cow::default, Cow::Borrowed),
+            origins: origins.map_or_else(Cow::default, Cow::Borrowed),
             acts,
         }
     }
@@ -381,8 +377,9 @@ impl<'a> Case<'a> {
             let why = why.clone();
             return held(self.name(), Reason::SecretUnreadable { why });
         }
-        let wanted = format!("{}-g{}", self.name(), self.next());
-        match self.observed.foreign.get(&wanted) {
+        let foreign = &self.observed.foreign;
+        let holder = || foreign.get(&format!("{}-g{}", self.name(), self.next()));
+        match (!foreign.is_empty()).then(holder).flatten() {
             Some(Foreign { name, what }) => {
                 let (name, holder) = (name.clone(), what.clone());
                 held(self.name(), Reason::NameTaken { name, holder })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::beside::Beside;
 use super::{ABSENCE, Action, History, Reason, Retired, Step, held};
 use crate::decisions::guard::{self, PruneVerdict};
 use crate::words::config::Prune;
@@ -25,10 +26,10 @@ impl<'a> Removals<'a> {
         history: &'a History,
         prune: &Prune,
     ) -> Self {
-        let orphans = observed
-            .instances
-            .keys()
-            .filter(|name| !desired.names(name));
+        let mut specs = Beside::new(&desired.specs);
+        let names = observed.instances.keys();
+        let orphans = names
+            .filter(|name| specs.get(name).is_none() && !desired.unreadable.contains_key(*name));
         let going: Vec<_> = orphans
             .filter(|name| !history.protected.contains(*name))
             .filter(|name| !just_vanished(name, history))

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::beside::Beside;
 use super::{Action, History, Plan, Reason, Step, held};
 use crate::decisions::remedy;
 use crate::words::act::{Cause, Deed};
@@ -46,9 +47,14 @@ pub(super) fn brake(
         .filter(|step| step.action == Action::Held && !failing.contains(&step.instance))
         .map(|step| step.instance.clone())
         .collect();
+    let mut standing = Beside::new(&observed.instances);
+    let mut serves = |name: &InstanceName| {
+        let generations = standing.get(name);
+        generations.is_some_and(|all| fleet.serves(all))
+    };
     let unavailable: BTreeSet<InstanceName> = fleet
         .shall_run()
-        .filter(|name| !fleet.serves(name) && !idle.contains(*name))
+        .filter(|name| !serves(name) && !idle.contains(*name))
         .chain(plan.steps.iter().filter(ends).map(|step| &step.instance))
         .cloned()
         .collect();
@@ -128,12 +134,10 @@ impl<'a> Fleet<'a> {
     }
 
     /// Any generation will do: while two stand, either may be the one that serves.
-    fn serves(&self, name: &InstanceName) -> bool {
-        let generations = self.observed.instances.get(name);
-        generations.is_some_and(|all| {
-            all.iter()
-                .any(|generation| remedy::serves(generation, self.history.now))
-        })
+    fn serves(&self, generations: &[Generation]) -> bool {
+        generations
+            .iter()
+            .any(|generation| remedy::serves(generation, self.history.now))
     }
 
     /// Those whose last change of what is desired made a generation that fails, or failed to make one. Once

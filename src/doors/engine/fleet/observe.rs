@@ -18,18 +18,23 @@ use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
 /// How many containers or images are asked about at the same time.
 const LOOKS: usize = 16;
 
+/// Containers as they were looked at, by id; nothing for one that vanished.
+type Looked = BTreeMap<String, Option<Container>>;
+
 impl<C: ReadContainers> Observe for Fleet<C> {
     async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
         let moment = self.seen.begin();
-        let (listed, mut images, networks, volumes) = tokio::try_join!(
-            self.containers.list(&[]),
+        let ((listed, looked), mut images, networks, volumes) = tokio::try_join!(
+            self.list_and_look(),
             self.images(moment, images),
             self.networks(moment),
             self.volumes(moment),
         )?;
         let (ours, foreign) = self.sort(&listed);
         let summaries: Vec<&Summary> = ours.iter().map(|(_, summary)| *summary).collect();
-        let mut generations = self.generations(moment, &summaries, &networks).await?;
+        let mut generations = self
+            .generations(moment, &summaries, looked, &networks)
+            .await?;
         let ids = summaries.iter().map(|summary| &summary.id).collect();
         self.seen.forget_others(moment, &ids);
         self.doubt(moment, &mut images, generations.values())
@@ -99,11 +104,33 @@ impl<C: ReadContainers> Fleet<C> {
         (ours, foreign)
     }
 
-    /// What of our containers was known or had to be looked at, by id. One that vanished meanwhile is left out.
+    /// One list, and a look at each of ours in it that is not known as it is listed.
+    async fn list_and_look(&self) -> Result<(Vec<Summary>, Looked), EngineError> {
+        let listed = self.containers.list(&[]).await?;
+        let (ours, _) = self.sort(&listed);
+        let unknown = self.seen.unknown(ours.iter().map(|(_, summary)| *summary));
+        let looked = self.look(unknown).await?;
+        Ok((listed, looked))
+    }
+
+    async fn look(&self, ids: Vec<String>) -> Result<Looked, EngineError> {
+        let look = |id: String| async move {
+            let found = self.containers.inspect(&id).await?;
+            Ok((id, found))
+        };
+        stream::iter(ids)
+            .map(look)
+            .buffered(LOOKS)
+            .try_collect()
+            .await
+    }
+
+    /// What of our containers was known or was looked at, by id. One that vanished meanwhile is left out.
     async fn generations(
         &self,
         moment: Moment,
         listed: &[&Summary],
+        mut looked: Looked,
         networks: &[NetworkFacts],
     ) -> Result<BTreeMap<String, Generation>, EngineError> {
         let mut known = self.seen.generations(listed);
@@ -111,15 +138,15 @@ impl<C: ReadContainers> Fleet<C> {
             .iter()
             .filter(|summary| !known.contains_key(&summary.id))
             .collect();
-        let ids: Vec<String> = new.iter().map(|summary| summary.id.clone()).collect();
-        let found: Vec<Option<Container>> = stream::iter(ids)
-            .map(|id| async move { self.containers.inspect(&id).await })
-            .buffered(LOOKS)
-            .try_collect()
-            .await?;
-        let configs = self.configs(found.iter().flatten()).await?;
-        for (summary, container) in new.into_iter().zip(found) {
-            let Some(container) = container else { continue };
+        // Known when it was listed, and no more: a network that was made anew, or an event, came between.
+        let late = new.iter().filter(|new| !looked.contains_key(&new.id));
+        let late = late.map(|new| new.id.clone()).collect();
+        looked.append(&mut self.look(late).await?);
+        let configs = self.configs(looked.values().flatten()).await?;
+        for summary in new {
+            let Some(container) = looked.remove(&summary.id).flatten() else {
+                continue;
+            };
             let image = configs.get(&container.image_id);
             let generation = self.generation(&container, image.map(Arc::as_ref), networks);
             self.seen

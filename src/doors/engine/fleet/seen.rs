@@ -157,6 +157,19 @@ impl Seen {
         known.collect()
     }
 
+    /// Ids of containers of a list that must be looked at.
+    pub(super) fn unknown<'a>(&self, listed: impl Iterator<Item = &'a Summary>) -> Vec<String> {
+        let state = self.state();
+        let is_unknown = |summary: &&Summary| {
+            let kept = state.generations.get(&summary.id);
+            kept.is_none_or(|kept| !state.is_fresh(kept, summary))
+        };
+        listed
+            .filter(is_unknown)
+            .map(|summary| summary.id.clone())
+            .collect()
+    }
+
     pub(super) fn keep_generation(
         &self,
         at: Moment,
