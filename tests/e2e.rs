@@ -25,6 +25,8 @@ mod main_job;
 mod mistakes;
 #[path = "e2e/proxy.rs"]
 mod proxy;
+#[path = "e2e/registry.rs"]
+mod registry;
 #[path = "e2e/rounds.rs"]
 mod rounds;
 #[path = "e2e/route_files.rs"]
