@@ -28,6 +28,8 @@ clean_up() {
     [ "${#ids[@]}" -eq 0 ] || "$docker" rm --force --volumes "${ids[@]}" >/dev/null || true
     mapfile -t ids < <("$docker" volume ls -q --filter "name=$INSTANCED_E2E_PREFIX-")
     [ "${#ids[@]}" -eq 0 ] || "$docker" volume rm "${ids[@]}" >/dev/null || true
+    mapfile -t ids < <("$docker" image ls -q --filter "reference=*/$INSTANCED_E2E_PREFIX-*/*")
+    [ "${#ids[@]}" -eq 0 ] || "$docker" image rm --force "${ids[@]}" >/dev/null || true
     "$docker" network rm "$INSTANCED_E2E_PREFIX" >/dev/null 2>&1 || true
     mapfile -t ids < <("$docker" network ls -q --filter "name=$INSTANCED_E2E_PREFIX-")
     [ "${#ids[@]}" -eq 0 ] || "$docker" network rm "${ids[@]}" >/dev/null 2>&1 || true

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::daemon::Daemon;
-use super::engine::{TINY, docker, must};
+use super::engine::{TINY, clear, docker, must};
 use super::lab::{Lab, REPOSITORY, free_port, tiny};
 use super::said::{check, eventually, run};
 
@@ -17,7 +17,8 @@ const SOON: Duration = Duration::from_secs(60);
 struct Registry {
     child: Option<Child>,
     address: SocketAddrV4,
-    pushed: Vec<String>,
+    /// Whose images these are.
+    manager: String,
 }
 
 impl Registry {
@@ -46,25 +47,24 @@ impl Registry {
         Self {
             child: Some(child),
             address,
-            pushed: Vec::new(),
+            manager: lab.manager.clone(),
         }
     }
 
     /// How a manifest names an image of it.
     fn image(&self, name: &str) -> String {
-        format!("{}/{name}", self.address)
+        format!("{}/{}/{name}", self.address, self.manager)
     }
 
     /// Publishes the tiny image in an edition of its own, and tells its digest.
-    fn publish(&mut self, name: &str, edition: &str) -> String {
-        let image = format!("localhost:{}/{name}", self.address.port());
+    fn publish(&self, name: &str, edition: &str) -> String {
+        let image = format!("localhost:{}/{}/{name}", self.address.port(), self.manager);
         run(format!("{REPOSITORY}/tests/tiny/build.sh"), |command| {
             command.args([image.as_str(), &format!("LABEL edition={edition}")]);
         })
         .expect_code(0);
         let said = docker(&["push", &image]).expect_code(0).stdout;
         must(&["image", "rm", &image]);
-        self.pushed.push(name.to_owned());
         let digest = said.split_ascii_whitespace();
         let digest = digest.skip_while(|word| *word != "digest:").nth(1);
         digest.expect("a push tells the digest").to_owned()
@@ -81,16 +81,13 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         self.end();
-        let of = format!("{}/", self.address);
-        let images = docker(&[
-            "image",
-            "ls",
-            "--format",
-            "{{.Repository}}:{{.Tag}} {{.ID}}",
-        ])
-        .stdout;
-        let ids = images.lines().filter(|line| line.starts_with(&of));
-        for id in ids.filter_map(|line| line.split(' ').nth(1)) {
+        // What runs keeps its image.
+        clear(&self.manager, &[]);
+        let of = format!("reference={}/{}/*", self.address, self.manager);
+        for id in docker(&["image", "ls", "--quiet", "--filter", &of])
+            .stdout
+            .lines()
+        {
             docker(&["image", "rm", "--force", id]);
         }
     }
