@@ -42,19 +42,32 @@ const STORE_WAIT: Duration = Duration::from_secs(5);
 /// How long a round of the daemon may take: images are pulled in it.
 const ROUND_PATIENCE: Duration = Duration::from_secs(3_600);
 
+/// Manifests that were read, and what came of them.
+#[derive(Debug)]
+pub struct Checked {
+    /// What they come to, with everything that is wrong with them.
+    pub desired: Desired,
+    /// The files, as a person would name them.
+    pub files: Vec<String>,
+}
+
 /// Reads and resolves manifests; no engine, no store. `paths` name files or directories, the configured
 /// source when empty. A file is read with the `fleet.yaml` that stands beside its directory.
 ///
 /// # Errors
 /// When there is nothing to read. What is wrong with a file is among the diagnostics.
-pub fn validate(site: &Site, paths: &[PathBuf]) -> Result<Desired, Failure> {
-    let mut all = Desired::default();
+pub fn validate(site: &Site, paths: &[PathBuf]) -> Result<Checked, Failure> {
+    let (mut all, mut files) = (Desired::default(), Vec::new());
     let snapshots = if paths.is_empty() {
         vec![round::read_source(site)]
     } else {
         paths.iter().map(|path| read_path(path)).collect()
     };
     for snapshot in snapshots {
+        if let Ok(snapshot) = &snapshot {
+            let read = snapshot.fleet.iter().chain(&snapshot.manifests);
+            files.extend(read.map(|file| file.path.clone()));
+        }
         match snapshot.and_then(|snapshot| round::desired(&snapshot, site)) {
             Ok(desired) => {
                 all.revision = desired.revision;
@@ -78,7 +91,10 @@ pub fn validate(site: &Site, paths: &[PathBuf]) -> Result<Desired, Failure> {
     }
     all.diagnostics.sort();
     all.diagnostics.dedup();
-    Ok(all)
+    Ok(Checked {
+        desired: all,
+        files,
+    })
 }
 
 /// The snapshot of a directory, or of the one file in its directory.
@@ -330,7 +346,7 @@ pub async fn issue_token(site: &Site, ask: IssueToken) -> Result<(TokenRecord, S
 
 /// A token for a name that is nowhere opens nothing: most likely it is mistyped.
 async fn refuse_unknown(site: &Site, name: &InstanceName) -> Result<(), Failure> {
-    let desired = validate(site, &[])?;
+    let desired = validate(site, &[])?.desired;
     if desired.names(name) || !desired.diagnostics.is_empty() && desired.is_empty() {
         return Ok(());
     }

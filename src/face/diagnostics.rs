@@ -11,6 +11,10 @@ use super::style::{Label, paint};
 use super::words::count;
 use crate::words::diagnostic::{Diagnostic, Place};
 
+pub mod github;
+pub mod junit;
+pub mod sarif;
+
 /// Draws all of them, and a line that counts them. `read` gives the text of a file, where it can.
 pub fn draw(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<String>) -> String {
     if diagnostics.is_empty() {
@@ -65,6 +69,14 @@ fn draw_one(diagnostic: &Diagnostic, text: Option<&str>) -> String {
         group = group.element(Level::HELP.message(help.as_str()));
     }
     Renderer::styled().render(&[group])
+}
+
+/// What is wrong and the way out, as plain text.
+fn told(diagnostic: &Diagnostic) -> String {
+    match &diagnostic.help {
+        Some(help) => format!("{} ({help})", sentence(diagnostic)),
+        None => sentence(diagnostic),
+    }
 }
 
 /// `resources.memory: is no size`, or the message alone where it concerns the whole file.

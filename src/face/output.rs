@@ -19,6 +19,19 @@ pub enum Format {
     Human,
     /// For a program.
     Json,
+    /// For a code scanner's dashboard; `validate` alone.
+    Sarif,
+    /// For a CI's list of tests; `validate` alone.
+    Junit,
+    /// For GitHub Actions; `validate` alone.
+    Github,
+}
+
+impl Format {
+    /// Whether every command can write it.
+    pub fn is_of_every_command(self) -> bool {
+        matches!(self, Self::Human | Self::Json)
+    }
 }
 
 /// Whether colours are used.
@@ -101,7 +114,7 @@ impl Output {
 
     /// Said on the way; not said when quiet, nor to a program.
     pub fn say(&mut self, text: impl fmt::Display) {
-        if !self.quiet && !self.is_json() {
+        if !self.quiet && self.format == Format::Human {
             self.tell(text);
         }
     }

@@ -17,6 +17,7 @@ pub mod quantity;
 pub mod resolve;
 pub mod route;
 pub mod router;
+pub mod schema;
 pub mod secret;
 pub mod spec;
 pub mod template;

@@ -20,6 +20,7 @@ mod connect;
 mod expiry;
 mod order;
 mod reconcile;
+mod schema;
 mod serve;
 mod site;
 mod status;
@@ -128,12 +129,13 @@ enum Command {
     Token(token::Args),
     Connect(connect::Args),
     Template(template::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
 }
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
@@ -168,6 +170,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     out.finish(exit)
 }
 
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse_from(args)?;
+    let format = cli.globals.format;
+    if format.is_of_every_command() || matches!(cli.command, Command::Validate(_)) {
+        return Ok(cli);
+    }
+    let message =
+        "this format is for `instanced validate` alone; other commands write human or json";
+    Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message))
+}
+
 /// Says what clap has to say.
 fn refuse(error: &clap::Error) -> Exit {
     let mut out = Output::standard(Format::Human, Color::Auto, false);
@@ -191,9 +204,10 @@ fn exit_of(error: &clap::Error) -> Exit {
 
 fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
     let Cli { globals, command } = cli;
-    // These two need no site: they work where the configuration is broken, too.
+    // These need no site: they work where the configuration is broken, too.
     match command {
         Command::Template(args) => return template::run(&args, out),
+        Command::Schema(args) => return Ok(schema::run(&args, out)),
         Command::Completions(args) => {
             completions::run(&args, &mut Cli::command(), out);
             return Ok(Exit::Done);
@@ -221,7 +235,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Resume(args) => short(order::run(args, Order::Resume, &site, out)),
         Command::Token(args) => short(token::run(args, &site, out)),
         Command::Connect(args) => short(connect::run(&args, &site, out)),
-        Command::Template(_) | Command::Completions(_) => Ok(Exit::Done),
+        Command::Template(_) | Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
     }
 }
 

@@ -7,8 +7,8 @@ use super::Globals;
 use crate::daemon::ops::Site;
 use crate::decisions::report::Failure;
 use crate::doors::files::{load_config, read_text, shown};
-use crate::face::diagnostics;
-use crate::face::output::Output;
+use crate::face::diagnostics::{self, github, junit, sarif};
+use crate::face::output::{Format, Output};
 use crate::words::diagnostic::Diagnostic;
 use crate::words::name::InstanceName;
 
@@ -43,13 +43,23 @@ pub(super) fn tell(diagnostics: &[Diagnostic], out: &mut Output) {
     if diagnostics.is_empty() {
         return;
     }
-    if out.is_json() {
-        out.tell(serde_json::json!({ "diagnostics": diagnostics }));
-        return;
+    match out.format() {
+        Format::Human => out.tell(diagnostics::draw(diagnostics, |path| {
+            read_text(Path::new(path)).ok()
+        })),
+        Format::Json => out.tell(serde_json::json!({ "diagnostics": diagnostics })),
+        Format::Sarif | Format::Junit | Format::Github => report(diagnostics, &[], out),
     }
-    out.tell(diagnostics::draw(diagnostics, |path| {
-        read_text(Path::new(path)).ok()
-    }));
+}
+
+/// The result of `validate`, in a format that is made for such. `sound` are files that nothing is wrong with.
+pub(super) fn report(diagnostics: &[Diagnostic], sound: &[String], out: &mut Output) {
+    match out.format() {
+        Format::Sarif => out.json(&sarif::render(diagnostics)),
+        Format::Junit => out.result(junit::render(diagnostics, sound)),
+        Format::Github => out.result(github::render(diagnostics)),
+        Format::Human | Format::Json => {}
+    }
 }
 
 /// What a person here calls an instance's manifest.

@@ -1,10 +1,10 @@
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use insta::assert_snapshot;
 
 use super::{Cli, Exit, exit_of};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(line.split(' '))
+    super::parse(line.split(' ').map(Into::into))
 }
 
 #[test]
@@ -43,6 +43,8 @@ fn a_wrong_command_line_is_usage_and_help_is_an_answer() {
         "instanced token issue alice",
         "instanced token issue alice --label x --expires soon",
         "instanced token revoke",
+        "instanced status --format sarif",
+        "instanced --format xml validate",
     ] {
         let error = parse(wrong).expect_err(wrong);
         assert_eq!(exit_of(&error), Exit::Usage, "{wrong}");
@@ -63,6 +65,7 @@ fn global_options_may_stand_anywhere() {
         "instanced --format json status alice",
         "instanced status --format json alice",
         "instanced token list --state /tmp/x -vv",
+        "instanced validate --format junit --strict",
     ] {
         assert!(parse(line).is_ok(), "{line}");
     }

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::site;
-use crate::daemon::ops::{self, Site};
+use crate::daemon::ops::{self, Checked, Site};
 use crate::decisions::report::Failure;
 use crate::face::exit::Exit;
-use crate::face::output::Output;
+use crate::face::output::{Format, Output};
 use crate::face::style::{Label, paint};
 use crate::face::words::count;
-use crate::words::diagnostic::Diagnostic;
+use crate::words::diagnostic::{Diagnostic, Severity};
 
 /// Tell whether the manifests and the configuration are sound, and everything that is wrong with them
 #[derive(Debug, clap::Args)]
@@ -19,32 +19,42 @@ use crate::words::diagnostic::Diagnostic;
 Examples:
   instanced validate                        every manifest of the source
   instanced validate instances.d/bob.yaml   one of them
-  instanced validate --format json          for a program
+  instanced validate --format json          for a program; also sarif, junit and github
+  instanced validate --strict               warnings are errors
 
 Exits with 1 when there is an error; warnings alone exit with 0.")]
 pub(super) struct Args {
     /// Manifests, or directories of them, in place of the source
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Runs it.
 pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Failure> {
-    let desired = ops::validate(site, &args.paths)?;
+    let Checked { desired, files } = ops::validate(site, &args.paths)?;
     let mut diagnostics = site.warnings.clone();
     diagnostics.extend(desired.diagnostics);
+    if args.strict {
+        let warnings = diagnostics
+            .iter_mut()
+            .filter(|d| d.severity == Severity::Warning);
+        warnings.for_each(|warning| warning.severity = Severity::Error);
+    }
     let errors = diagnostics.iter().filter(|d| d.is_error()).count();
     let valid = desired.specs.len();
-    if out.is_json() {
-        out.json(&json!({
+    match out.format() {
+        Format::Human => tell(&diagnostics, valid, errors, out),
+        Format::Json => out.json(&json!({
             "valid": errors == 0,
             "manifests": valid + desired.unreadable.len(),
             "errors": errors,
             "warnings": diagnostics.len() - errors,
             "diagnostics": diagnostics,
-        }));
-    } else {
-        tell(&diagnostics, valid, errors, out);
+        })),
+        Format::Sarif | Format::Junit | Format::Github => site::report(&diagnostics, &files, out),
     }
     Ok(if errors == 0 {
         Exit::Done
