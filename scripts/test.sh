@@ -61,6 +61,9 @@ prepare() {
   have cc || apt_install gcc libc6-dev
   have curl || apt_install curl ca-certificates
   have openssl || apt_install openssl
+  if wanted unit soak; then
+    have git || apt_install git
+  fi
   if wanted unit traefik image e2e soak; then
     [ -f "$run_dir/engine" ] || engine_is_ours=yes
     "$repo/scripts/engine.sh" ensure
@@ -70,7 +73,6 @@ prepare() {
     # dockerd may be elsewhere: the engine that answers need not be of this machine's packages.
     have dockerd || apt_install docker.io iptables
     have ip || apt_install iproute2
-    have git || apt_install git
   fi
   # To read the compose files as a person's client does.
   if wanted traefik; then

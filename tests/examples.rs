@@ -50,3 +50,47 @@ fn the_examples_are_all_told_in_their_readme() {
         );
     }
 }
+
+fn instanced(dir: &Path, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_instanced"))
+        .current_dir(dir)
+        .env_remove("INSTANCED_CONFIG")
+        .args(arguments)
+        .output()
+        .expect("the binary runs");
+    let said =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    (output.status.success(), said.concat())
+}
+
+#[test]
+fn what_init_writes_is_valid_and_nothing_is_written_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (done, said) = instanced(dir.path(), &["init", "a fleet"]);
+    assert!(
+        done && said.contains("cd 'a fleet' && instanced validate"),
+        "{said}"
+    );
+    let fleet = dir.path().join("a fleet");
+    let (valid, said) = instanced(&fleet, &["validate", "--strict"]);
+    assert!(valid && said.contains("1 manifest is valid"), "{said}");
+
+    let mine = "owner: me\n";
+    std::fs::write(fleet.join("instances.d/example.yaml"), mine).expect("a file of ours");
+    std::fs::remove_file(fleet.join("fleet.yaml")).expect("it was written");
+    let (done, said) = instanced(&fleet, &["init"]);
+    assert!(
+        done && said.contains("kept    instances.d/example.yaml"),
+        "{said}"
+    );
+    assert!(said.contains("created fleet.yaml"), "{said}");
+    let text = std::fs::read_to_string(fleet.join("instances.d/example.yaml"));
+    assert_eq!(text.expect("it is there"), mine);
+
+    std::fs::write(dir.path().join("file"), "").expect("a file");
+    let (done, said) = instanced(dir.path(), &["init", "file"]);
+    assert!(
+        !done && said.contains("cannot write file/instanced.yaml"),
+        "{said}"
+    );
+}

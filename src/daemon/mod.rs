@@ -15,6 +15,7 @@ pub mod operate;
 pub mod ops;
 pub mod orders;
 pub mod probes;
+pub mod revisions;
 pub mod round;
 pub mod routes;
 pub mod seal;

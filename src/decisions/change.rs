@@ -87,6 +87,14 @@ pub fn all(old: &Spec, new: &Spec, origins: &Origins) -> Vec<Change> {
     between(old, new, origins, &|_| true)
 }
 
+/// Whether any of these changes a container while it runs.
+pub fn is_in_place(changes: &[Change]) -> bool {
+    changes.iter().any(|change| {
+        let path: Vec<&str> = change.field.split('.').collect();
+        effect(&path) == Effect::InPlace
+    })
+}
+
 /// What was changed by hand, and goes back to what the record says.
 pub fn drifted(drift: &[Drift]) -> Vec<Change> {
     let change = |drift: &Drift| Change {

@@ -1,7 +1,7 @@
 //! Text files of a person's: read whole, bounded, and told clearly when they cannot be read.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -71,6 +71,19 @@ impl FileProblem {
     }
 }
 
+/// Writes a text file that is not there yet, with the directories that it lies in. Returns whether it did: what is
+/// there, a broken link too, is left as it is.
+pub fn create_text(path: &Path, text: &str) -> io::Result<bool> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads a text file: at most [`LENGTH_MAX`] bytes of UTF-8, a byte order mark left out.
 pub fn read_text(path: &Path) -> Result<String, FileError> {
     let failed = |problem| FileError {
@@ -115,7 +128,8 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn decode(mut bytes: Vec<u8>) -> Result<String, FileProblem> {
+/// Text out of bytes: UTF-8, a byte order mark left out.
+pub(super) fn decode(mut bytes: Vec<u8>) -> Result<String, FileProblem> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(FileProblem::Utf16);
     }

@@ -25,13 +25,8 @@ pub enum Format {
     Junit,
     /// For GitHub Actions; `validate` alone.
     Github,
-}
-
-impl Format {
-    /// Whether every command can write it.
-    pub fn is_of_every_command(self) -> bool {
-        matches!(self, Self::Human | Self::Json)
-    }
+    /// For a comment on a pull request; `diff` alone.
+    Markdown,
 }
 
 /// Whether colours are used.

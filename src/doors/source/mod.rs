@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 pub use watch::Watch;
 
 pub mod dir;
+pub mod git;
 mod places;
 pub mod watch;
 

@@ -17,7 +17,9 @@ use crate::words::overrides::Order;
 
 mod completions;
 mod connect;
+mod diff;
 mod expiry;
+mod init;
 mod order;
 mod reconcile;
 mod schema;
@@ -104,9 +106,11 @@ struct Globals {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Validate(validate::Args),
     Reconcile(reconcile::Args),
     Serve(serve::Args),
+    Diff(diff::Args),
     Status(status::Args),
     /// Restart an instance: the same container, down and up; sessions end
     #[command(after_help = "Example:\n  instanced restart alice")]
@@ -172,12 +176,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let cli = Cli::try_parse_from(args)?;
-    let format = cli.globals.format;
-    if format.is_of_every_command() || matches!(cli.command, Command::Validate(_)) {
-        return Ok(cli);
+    let whose = match cli.globals.format {
+        Format::Human | Format::Json => return Ok(cli),
+        Format::Sarif | Format::Junit | Format::Github => "validate",
+        Format::Markdown => "diff",
+    };
+    match (&cli.command, whose) {
+        (Command::Validate(_), "validate") | (Command::Diff(_), "diff") => return Ok(cli),
+        _ => {}
     }
     let message =
-        "this format is for `instanced validate` alone; other commands write human or json";
+        format!("this format is for `instanced {whose}` alone; other commands write human or json");
     Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message))
 }
 
@@ -206,6 +215,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
     let Cli { globals, command } = cli;
     // These need no site: they work where the configuration is broken, too.
     match command {
+        Command::Init(args) => return init::run(&args, out),
         Command::Template(args) => return template::run(&args, out),
         Command::Schema(args) => return Ok(schema::run(&args, out)),
         Command::Completions(args) => {
@@ -219,6 +229,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
     };
     match command {
         Command::Validate(args) => validate::run(&args, &site, out),
+        Command::Diff(args) => diff::run(&args, &site, out),
         Command::Serve(args) => serving()?.block_on(serve::run(args, site, out)),
         Command::Reconcile(args) => short(reconcile::run(
             args,
@@ -235,7 +246,9 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Resume(args) => short(order::run(args, Order::Resume, &site, out)),
         Command::Token(args) => short(token::run(args, &site, out)),
         Command::Connect(args) => short(connect::run(&args, &site, out)),
-        Command::Template(_) | Command::Schema(_) | Command::Completions(_) => Ok(Exit::Done),
+        Command::Init(_) | Command::Template(_) | Command::Schema(_) | Command::Completions(_) => {
+            Ok(Exit::Done)
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn tell(diagnostics: &[Diagnostic], out: &mut Output) {
         return;
     }
     match out.format() {
-        Format::Human => out.tell(diagnostics::draw(diagnostics, |path| {
+        Format::Human | Format::Markdown => out.tell(diagnostics::draw(diagnostics, |path| {
             read_text(Path::new(path)).ok()
         })),
         Format::Json => out.tell(serde_json::json!({ "diagnostics": diagnostics })),
@@ -58,7 +58,7 @@ pub(super) fn report(diagnostics: &[Diagnostic], sound: &[String], out: &mut Out
         Format::Sarif => out.json(&sarif::render(diagnostics)),
         Format::Junit => out.result(junit::render(diagnostics, sound)),
         Format::Github => out.result(github::render(diagnostics)),
-        Format::Human | Format::Json => {}
+        Format::Human | Format::Json | Format::Markdown => {}
     }
 }
 
@@ -73,6 +73,17 @@ pub(super) fn manifest_of(site: &Site, name: &InstanceName) -> String {
         long
     };
     working_directory().map_or_else(|_| path.display().to_string(), |cwd| shown(&path, &cwd))
+}
+
+/// A path as a shell takes it.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// That no instance has a name.

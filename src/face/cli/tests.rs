@@ -44,6 +44,8 @@ fn a_wrong_command_line_is_usage_and_help_is_an_answer() {
         "instanced token issue alice --label x --expires soon",
         "instanced token revoke",
         "instanced status --format sarif",
+        "instanced validate --format markdown",
+        "instanced diff",
         "instanced --format xml validate",
     ] {
         let error = parse(wrong).expect_err(wrong);
@@ -66,6 +68,7 @@ fn global_options_may_stand_anywhere() {
         "instanced status --format json alice",
         "instanced token list --state /tmp/x -vv",
         "instanced validate --format junit --strict",
+        "instanced diff --base x --format markdown",
     ] {
         assert!(parse(line).is_ok(), "{line}");
     }

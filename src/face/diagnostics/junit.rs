@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 
+use super::printable;
 use crate::words::diagnostic::Diagnostic;
 
 /// One suite. `sound` are files that nothing is wrong with.
@@ -83,17 +84,4 @@ fn case(writer: &mut Writer<Vec<u8>>, path: &str, all: &[&Diagnostic]) -> std::i
 fn lines(all: &[&Diagnostic]) -> String {
     let line = |diagnostic: &&Diagnostic| diagnostic.to_string();
     printable(&all.iter().map(line).collect::<Vec<_>>().join("\n"))
-}
-
-/// XML has no place for control characters, not even escaped.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
 }
