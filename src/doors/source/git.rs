@@ -222,6 +222,8 @@ impl Repository {
             .collect();
         let mut child = git(&self.here, &["cat-file", "--batch"])
             .stdin(Stdio::piped())
+            // Nobody reads it here, and a full pipe would stop git.
+            .stderr(Stdio::null())
             .spawn()
             .map_err(GitError::Program)?;
         let mut stdin = child.stdin.take().expect("a pipe was asked for");
