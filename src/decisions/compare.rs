@@ -64,7 +64,7 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// Instances that both say the same of.
     pub unchanged: usize,
-    /// Whether that many removals at once wait for a person's word.
+    /// Whether the removals wait for a person's word.
     pub prune_blocked: bool,
 }
 

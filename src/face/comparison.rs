@@ -93,7 +93,7 @@ fn summary(comparison: &Comparison) -> String {
     }
     let _ = write!(text, "; {unchanged} unchanged.");
     if *prune_blocked {
-        text += "\nSo many removals at once wait until somebody confirms them: instanced reconcile --confirm-prune ID";
+        text += "\nThese removals wait until somebody confirms them: instanced reconcile --confirm-prune ID";
     }
     text
 }
