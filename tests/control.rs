@@ -57,6 +57,12 @@ impl Operations for Echo {
     async fn plan(&self) -> Outcome {
         Ok(json!({ "steps": vec!["x".repeat(1000); 500] }))
     }
+    async fn source(&self) -> Outcome {
+        Ok(echo("source"))
+    }
+    async fn sync(&self) -> Outcome {
+        Ok(echo("sync"))
+    }
     async fn instances(&self) -> Outcome {
         Ok(echo("instances"))
     }

@@ -88,6 +88,7 @@ fn errors(text: &str) -> Vec<String> {
     };
     let snapshot = Snapshot {
         revision: String::new(),
+        commit: None,
         fleet: None,
         manifests: vec![manifest],
     };

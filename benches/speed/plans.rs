@@ -126,6 +126,7 @@ fn desired(image: &str) -> Desired {
     });
     let snapshot = Snapshot {
         revision: "bench".to_owned(),
+        commit: None,
         fleet: None,
         manifests: manifests.collect(),
     };

@@ -68,6 +68,12 @@ pub trait Operations: Send + Sync + 'static {
     /// `GET /v1/plan`: what the next round would do.
     fn plan(&self) -> impl Future<Output = Outcome> + Send;
 
+    /// `GET /v1/source`: at which revision the fleet is, how far behind, and why.
+    fn source(&self) -> impl Future<Output = Outcome> + Send;
+
+    /// `POST /v1/sync`: has a repository asked for news, and tells how the fleet stands to it then.
+    fn sync(&self) -> impl Future<Output = Outcome> + Send;
+
     /// `GET /v1/instances`: all of them, in short.
     fn instances(&self) -> impl Future<Output = Outcome> + Send;
 

@@ -308,6 +308,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
             .note(&steps, &view.only, desired, now, &self.jitter);
         Report {
             revision: view.plan.revision.clone(),
+            commit: view.plan.commit.clone(),
             steps,
             unchanged: view.plan.unchanged,
             diagnostics: view.desired.diagnostics.clone(),

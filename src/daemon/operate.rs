@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::attended::Attended;
 use super::chain::chain;
 use super::control::{Operations, Outcome};
+use super::follow::Syncer;
 use super::memory::{Memory, blocking};
 use super::notebook::Notebook as _;
 use super::orders::{self, OrderError};
@@ -19,6 +20,7 @@ use super::site::Site;
 use super::tokens::{Tokens, TokensError};
 use crate::decisions::report::{Failure, Report};
 use crate::decisions::saved::SavedPlan;
+use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{InstanceStatus, status, status_without_engine};
 use crate::doors::engine::{EngineError, ErrorClass, Observe};
 use crate::doors::store::Store;
@@ -62,6 +64,8 @@ pub struct Operator {
     pub last: Arc<arc_swap::ArcSwap<Report>>,
     /// What the daemon's own probes say.
     pub verdicts: Verdicts,
+    /// To whoever follows the repository, where the source is one.
+    pub syncer: Option<Syncer>,
 }
 
 impl Operator {
@@ -84,6 +88,15 @@ impl Operator {
         let asked = AskedRound { ask, reply };
         self.rounds.send(asked).await.map_err(|_| gone())?;
         report.await.map_err(|_| gone())
+    }
+
+    async fn source_status(&self) -> Result<SourceStatus, Problem> {
+        let Some(syncer) = self.syncer.clone() else {
+            return Ok(of_directory(&self.site, &self.last.load()));
+        };
+        let status = tokio::task::spawn_blocking(move || syncer.status()).await;
+        let status = status.map_err(|_| Problem::internal("git was broken off"))?;
+        status.map_err(|error| Problem::unavailable(error.to_string()))
     }
 
     /// How all instances stand, as far as the engine can tell now.
@@ -154,7 +167,7 @@ impl Operations for Operator {
             .as_ref()
             .is_some_and(|asked| *asked != self.site.fingerprint())
         {
-            let mine = self.site.source_dir().display().to_string();
+            let mine = self.site.source_named();
             return Err(Problem::conflict(
                 "the running daemon has another configuration or source than this command was given",
             )
@@ -171,7 +184,29 @@ impl Operations for Operator {
         value(&self.round(ask).await?)
     }
 
+    async fn source(&self) -> Outcome {
+        value(&self.source_status().await?)
+    }
+
+    async fn sync(&self) -> Outcome {
+        let Some(syncer) = &self.syncer else {
+            let dir = self.site.source_named();
+            let detail = format!("the source is a directory, {dir}: there is nothing to fetch");
+            return Err(Problem::conflict(detail).with_help("it is watched, and read at once"));
+        };
+        let asked = syncer.sync().await;
+        asked.map_err(|error| Problem::unavailable(error.to_string()))?;
+        self.source().await
+    }
+
     async fn plan(&self) -> Outcome {
+        let fetched = match &self.syncer {
+            Some(syncer) => syncer.sync().await,
+            None => Ok(()),
+        };
+        let not_fetched = fetched
+            .err()
+            .map(|error| format!("{error}; what was known stays"));
         let engine = self
             .site
             .observer()
@@ -199,8 +234,14 @@ impl Operations for Operator {
         let saved = SavedPlan::new(view.plan, &view.desired, &view.observed, known.now);
         let report = Report {
             revision: view.desired.revision,
+            commit: view.desired.commit,
             diagnostics: view.desired.diagnostics,
-            notes: view.observed.ground.into_iter().collect(),
+            notes: view
+                .observed
+                .ground
+                .into_iter()
+                .chain(not_fetched)
+                .collect(),
             ..Report::default()
         };
         value(&PlanAnswer { saved, report })
@@ -223,6 +264,16 @@ impl Operations for Operator {
             .await
             .map_err(|failure| Problem::unavailable(failure.message))?;
         Ok(json!({ "password": password }))
+    }
+}
+
+/// What can be told of a source that is a directory.
+pub fn of_directory(site: &Site, last: &Report) -> SourceStatus {
+    SourceStatus {
+        source: site.source_named(),
+        revision: last.revision.clone(),
+        commit: last.commit.clone(),
+        ..SourceStatus::default()
     }
 }
 

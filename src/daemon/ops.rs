@@ -12,30 +12,34 @@ use tokio_util::sync::CancellationToken;
 pub use super::serve::serve;
 use super::site::Acting;
 pub use super::site::Site;
+pub use tokens::{issue_token, list_tokens, revoke_token, vnc_password};
 
 use super::chain::{chain, failure};
 use super::clock::Clock;
 use super::converge::Converger;
+use super::follow::status_without_daemon;
 use super::memory::{Memory, blocking};
 use super::notebook::Acts;
 use super::operate::{self, PlanAnswer};
 use super::orders;
 use super::round::{self, Ask, Known, View};
 use super::routes;
-use super::tokens::Tokens;
 use crate::decisions::plan::Action;
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
+use crate::decisions::source::{SourceStatus, unfinished};
 use crate::decisions::status::{self, InstanceStatus};
 use crate::doors::control_client::{ControlClient, ControlClientError};
 use crate::doors::files;
 use crate::doors::source;
+use crate::doors::source::git::{GitError, Mirror};
 use crate::doors::store::Store;
-use crate::words::control::{AskReconcile, IssueToken};
+use crate::words::control::AskReconcile;
 use crate::words::desired::{Desired, Snapshot};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
-use crate::words::token::TokenRecord;
+
+mod tokens;
 
 /// How long a command waits for the store of another.
 const STORE_WAIT: Duration = Duration::from_secs(5);
@@ -146,6 +150,7 @@ pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Option<SavedPlan>,
             let saved = SavedPlan::new(view.plan, &view.desired, &view.observed, now);
             let report = Report {
                 revision: view.desired.revision,
+                commit: view.desired.commit,
                 diagnostics: view.desired.diagnostics,
                 notes: view.observed.ground.into_iter().chain(note).collect(),
                 ..Report::default()
@@ -169,7 +174,7 @@ async fn plan_of_daemon(site: &Site) -> Result<Option<PlanAnswer>, Failure> {
 
 /// What a round would find and do, with a note on what could not be taken into account.
 async fn look(site: &Site, names: &[InstanceName]) -> Result<(View, Option<String>), Box<Report>> {
-    let snapshot = round::read_source(site)?;
+    let snapshot = fresh_snapshot(site).await?;
     let desired = round::desired(&snapshot, site)?;
     let engine = site
         .observer()
@@ -188,6 +193,31 @@ async fn look(site: &Site, names: &[InstanceName]) -> Result<(View, Option<Strin
     };
     let view = round::look(&engine, desired, &known, &ask).await?;
     Ok((view, note))
+}
+
+/// The source as it is now. Of a repository, a copy is fetched that goes again: a look leaves nothing behind.
+async fn fresh_snapshot(site: &Site) -> Result<Snapshot, Box<Report>> {
+    let Some(git) = &site.config.source.git else {
+        return round::read_source(site);
+    };
+    let dir = tempfile::tempdir().map_err(|error| {
+        let message = format!("cannot make a temporary directory: {error}");
+        Box::new(Report::aborted(Failure {
+            message,
+            help: None,
+        }))
+    })?;
+    let copy = Mirror::new(dir.path(), git);
+    let fetched = Box::pin(copy.fetch()).await;
+    match fetched.and_then(|()| copy.read()) {
+        Ok(head) => Ok(head.snapshot),
+        // What is refused now does not undo what is known from before.
+        Err(refused @ (GitError::NotSigned { .. } | GitError::NoPath { .. })) => {
+            let known = site.mirror().and_then(|mirror| mirror.known().ok());
+            known.ok_or_else(|| round::source_failed(&refused.into()))
+        }
+        Err(error) => Err(round::source_failed(&error.into())),
+    }
 }
 
 /// A dry run makes no store where there is none, and waits for none that another process holds.
@@ -244,7 +274,7 @@ async fn own_round(site: &Site, ask: AskReconcile) -> Report {
         }
     };
     match open_to_act(site).await {
-        Ok((acting, store)) => round_for(site, acting, store, ask).await,
+        Ok((acting, store)) => Box::pin(round_for(site, acting, store, ask)).await,
         Err(failure) => Report::aborted(failure),
     }
 }
@@ -259,21 +289,43 @@ async fn open_to_act(site: &Site) -> Result<(Acting, Arc<Store>), Failure> {
 
 async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> Report {
     let Acting { fleet, sole: _sole } = acting;
+    // Whoever asks for one round, and no more, wants that of what is there now.
+    if let Some(mirror) = site.mirror()
+        && let Err(error) = Box::pin(mirror.fetch()).await
+    {
+        return *round::source_failed(&error.into());
+    }
     let desired = round::read_source(site).and_then(|snapshot| round::desired(&snapshot, site));
     let desired = match desired {
         Ok(desired) => desired,
         Err(report) => return *report,
     };
+    let whole = ask.names.is_empty();
     let policy = site.config.reconcile.clone();
     let mut converger = Converger::new(policy, fleet, store, Clock::system(), super::serve::jitter);
     match converger.look(desired, ask, false).await {
         Ok(view) => {
             let shutdown = CancellationToken::new();
-            let mut report = converger.perform(&view, false, &shutdown).await;
+            let mut report = Box::pin(converger.perform(&view, false, &shutdown)).await;
             routes::complete(site, &converger.engine, &view, &mut report).await;
+            note(site, &report, whole);
             report
         }
         Err(report) => *report,
+    }
+}
+
+/// Notes which commit is in use, and whether the whole fleet is at it.
+fn note(site: &Site, report: &Report, whole: bool) {
+    let (Some(mirror), Some(commit)) = (site.mirror(), &report.commit) else {
+        return;
+    };
+    let mut noted = mirror.set_current(&commit.id);
+    if whole && unfinished(report).is_none() {
+        noted = noted.and_then(|()| mirror.set_applied(&commit.id));
+    }
+    if let Err(error) = noted {
+        tracing::warn!(%error, "the commit that the fleet is at could not be noted");
     }
 }
 
@@ -289,7 +341,7 @@ pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Rep
     let now = jiff::Timestamp::now();
     let ask = orders::take(site, &store, name, order, now).await;
     let ask = ask.map_err(|error| failure(&error))?;
-    Ok(round_for(site, acting, store, ask).await)
+    Ok(Box::pin(round_for(site, acting, store, ask)).await)
 }
 
 /// How every instance stands.
@@ -327,112 +379,21 @@ pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
     ))
 }
 
-/// Makes a token for an instance that the source names, or that stands.
-pub async fn issue_token(site: &Site, ask: IssueToken) -> Result<(TokenRecord, String), Failure> {
-    refuse_unknown(site, &ask.instance).await?;
+/// At which revision the fleet is, how far behind its source, and why.
+pub async fn source_status(site: &Site) -> Result<SourceStatus, Failure> {
     if let Some(client) = daemon(site).await? {
-        #[derive(serde::Deserialize)]
-        struct Issued {
-            record: TokenRecord,
-            token: String,
-        }
-        let issued: Issued = read(client.post("/v1/tokens", &ask).await)?;
-        return Ok((issued.record, issued.token));
+        return read(client.get("/v1/source").await);
     }
-    let tokens = own_tokens(site).await?;
-    let (record, token) = on_blocking(move || tokens.issue(ask, jiff::Timestamp::now())).await?;
-    Ok((record, token.expose().to_owned()))
-}
-
-/// A token for a name that is nowhere opens nothing: most likely it is mistyped.
-async fn refuse_unknown(site: &Site, name: &InstanceName) -> Result<(), Failure> {
-    let desired = validate(site, &[])?.desired;
-    if desired.names(name) || !desired.diagnostics.is_empty() && desired.is_empty() {
-        return Ok(());
+    if let Some(mirror) = site.mirror() {
+        return status_without_daemon(&mirror).map_err(|error| failure(&error));
     }
-    let stands = operate::observe(site)
-        .await
-        .is_ok_and(|seen| seen.instances.contains_key(name));
-    if stands {
-        return Ok(());
-    }
-    let known: Vec<_> = desired.specs.keys().map(InstanceName::as_str).collect();
-    Err(Failure {
-        message: format!("there is no instance `{name}`"),
-        help: Some(if known.is_empty() {
-            format!("write {}/{name}.yaml first", site.source_dir().display())
-        } else {
-            format!("known: {}", known.join(", "))
-        }),
-    })
-}
-
-/// All tokens, or one instance's.
-pub async fn list_tokens(
-    site: &Site,
-    instance: Option<&InstanceName>,
-) -> Result<Vec<TokenRecord>, Failure> {
-    if let Some(client) = daemon(site).await? {
-        let path = instance.map_or("/v1/tokens".to_owned(), |name| {
-            format!("/v1/tokens?instance={name}")
-        });
-        return read(client.get(&path).await);
-    }
-    let tokens = own_tokens(site).await?;
-    let instance = instance.cloned();
-    on_blocking(move || tokens.list(instance.as_ref())).await
-}
-
-/// Ends a token, and returns what it was.
-pub async fn revoke_token(site: &Site, id: &str) -> Result<TokenRecord, Failure> {
-    let unknown = || Failure {
-        message: format!("there is no token with the id `{id}`"),
-        help: Some("`instanced token list` shows the ids".to_owned()),
-    };
-    if !crate::words::token::is_token_id(id) {
-        return Err(unknown());
-    }
-    if let Some(client) = daemon(site).await? {
-        let all: Vec<TokenRecord> = read(client.get("/v1/tokens").await)?;
-        let record = all
-            .into_iter()
-            .find(|token| token.id == id)
-            .ok_or_else(unknown)?;
-        let _: Value = read(client.delete(&format!("/v1/tokens/{id}")).await)?;
-        return Ok(record);
-    }
-    let tokens = own_tokens(site).await?;
-    let wanted = id.to_owned();
-    let revoked = on_blocking(move || {
-        let record = tokens
-            .list(None)?
-            .into_iter()
-            .find(|token| token.id == wanted);
-        tokens.revoke(&wanted)?;
-        Ok(record)
+    let read = round::read_source(site).map(|snapshot| Report {
+        revision: snapshot.revision,
+        commit: snapshot.commit,
+        ..Report::default()
     });
-    revoked.await?.ok_or_else(unknown)
-}
-
-/// The VNC password of an instance, where it has one.
-pub async fn vnc_password(site: &Site, name: &InstanceName) -> Result<Option<String>, Failure> {
-    if let Some(client) = daemon(site).await? {
-        let answer: Value = read(
-            client
-                .get(&format!("/v1/instances/{name}/vnc-password"))
-                .await,
-        )?;
-        return Ok(answer
-            .get("password")
-            .and_then(Value::as_str)
-            .map(str::to_owned));
-    }
-    let store = if site.state.is_dir() {
-        Some(open_store(site).await?)
-    } else {
-        None
-    };
-    operate::vnc_password(site, store.as_ref(), name).await
+    let read = read.unwrap_or_else(|report| *report);
+    Ok(operate::of_directory(site, &read))
 }
 
 async fn daemon(site: &Site) -> Result<Option<ControlClient>, Failure> {
@@ -463,22 +424,6 @@ pub async fn open_store(site: &Site) -> Result<Arc<Store>, Failure> {
         Ok(Err(error)) => Err(failure(&error)),
         Err(_) => Err(Failure {
             message: "opening the store was broken off".into(),
-            help: None,
-        }),
-    }
-}
-
-async fn own_tokens(site: &Site) -> Result<Tokens, Failure> {
-    Ok(Tokens::new(open_store(site).await?, Box::new(|_| {})))
-}
-
-async fn on_blocking<T: Send + 'static>(
-    call: impl FnOnce() -> Result<T, super::tokens::TokensError> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(call).await {
-        Ok(done) => done.map_err(|error| failure(&error)),
-        Err(_) => Err(Failure {
-            message: "it was broken off".into(),
             help: None,
         }),
     }

@@ -37,7 +37,10 @@ impl Compared {
 /// # Errors
 /// Where git, a revision, or the `fleet.yaml` of one cannot be used.
 pub fn compare(site: &Site, base: &str, head: &str) -> Result<Compared, Failure> {
-    let repository = Repository::of(site.source_dir(), &site.source_shown()).map_err(failed)?;
+    let repository = match site.mirror() {
+        Some(mirror) => mirror.repository(),
+        None => Repository::of(site.source_dir(), &site.source_shown()).map_err(failed)?,
+    };
     let commits = [base, head].map(|revision| repository.commit(revision));
     let [base_commit, head_commit] = commits;
     let (base_commit, head_commit) = (base_commit.map_err(failed)?, head_commit.map_err(failed)?);
@@ -47,11 +50,9 @@ pub fn compare(site: &Site, base: &str, head: &str) -> Result<Compared, Failure>
         return Err(Failure {
             message: format!(
                 "neither {base} nor {head} has manifests in {}",
-                site.source_shown()
+                site.source_named()
             ),
-            help: Some(
-                "name the directory with --instances, or source.dir in instanced.yaml".to_owned(),
-            ),
+            help: Some("name the directory with --instances, or in instanced.yaml".to_owned()),
         });
     }
     let base_desired = desired(&base_snapshot, site, base)?;

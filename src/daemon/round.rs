@@ -16,6 +16,7 @@ use crate::decisions::plan::{Action, History, Plan, plan};
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::doors::engine::{EngineError, Observe};
+use crate::doors::source::git::checkout::Teller;
 use crate::doors::source::{self, SourceError};
 use crate::words::config::Reconcile;
 use crate::words::desired::{Desired, Snapshot};
@@ -88,6 +89,7 @@ pub fn desired(snapshot: &Snapshot, site: &Site) -> Result<Desired, Box<Report>>
         let revision = snapshot.revision.clone();
         Box::new(Report {
             revision,
+            commit: snapshot.commit.clone(),
             diagnostics,
             aborted,
             ..Report::default()
@@ -99,9 +101,20 @@ pub fn desired(snapshot: &Snapshot, site: &Site) -> Result<Desired, Box<Report>>
 ///
 /// # Errors
 /// A report that says why the round was aborted.
+///
+/// A repository is read as it was fetched last.
 pub fn read_source(site: &Site) -> Result<Snapshot, Box<Report>> {
-    source::dir::read(site.source_dir(), &site.source_shown(), &BTreeSet::new())
-        .map_err(|error| source_failed(&error))
+    if let Some(mirror) = site.mirror() {
+        let head = mirror
+            .read()
+            .map_err(|error| source_failed(&error.into()))?;
+        return Ok(head.snapshot);
+    }
+    let dir = site.source_dir();
+    let snapshot = source::dir::read(dir, &site.source_shown(), &BTreeSet::new())
+        .map_err(|error| source_failed(&error))?;
+    let commit = Teller::default().tell(dir, &snapshot.revision);
+    Ok(Snapshot { commit, ..snapshot })
 }
 
 /// A source that cannot be read, as a report.
@@ -201,6 +214,7 @@ pub async fn decide<O: Observe, N: Notebook>(
 pub fn aborted(desired: &Desired, failure: Failure) -> Box<Report> {
     Box::new(Report {
         revision: desired.revision.clone(),
+        commit: desired.commit.clone(),
         diagnostics: desired.diagnostics.clone(),
         ..Report::aborted(failure)
     })
@@ -209,9 +223,10 @@ pub fn aborted(desired: &Desired, failure: Failure) -> Box<Report> {
 /// Says what a round did: one line a step.
 pub fn log(report: &Report) {
     let revision = report.revision.as_str();
+    let author = report.commit.as_ref().map(|commit| commit.author.as_str());
     if let Some(Failure { message, help }) = &report.aborted {
         let help = help.as_deref();
-        tracing::error!(revision, help, "round aborted: {message}");
+        tracing::error!(revision, author, help, "round aborted: {message}");
     }
     for StepReport {
         step,
@@ -224,15 +239,15 @@ pub fn log(report: &Report) {
         match outcome {
             Outcome::Done => {
                 let generation = generation(&step.action);
-                tracing::info!(%instance, action, generation, %reason, revision, millis, "done");
+                tracing::info!(%instance, action, generation, %reason, revision, author, millis, "done");
             }
             Outcome::Held => {
                 let help = reason.way_out(instance);
-                tracing::warn!(%instance, %reason, revision, help = help.as_deref(), "held");
+                tracing::warn!(%instance, %reason, revision, author, help = help.as_deref(), "held");
             }
             Outcome::Failed(Failure { message, help }) => {
                 let help = help.as_deref();
-                tracing::error!(%instance, action, %reason, revision, millis, help, "failed: {message}");
+                tracing::error!(%instance, action, %reason, revision, author, millis, help, "failed: {message}");
             }
             Outcome::Waiting { until, last } => {
                 tracing::debug!(%instance, action, %until, "waiting after: {}", last.message);

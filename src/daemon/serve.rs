@@ -18,6 +18,7 @@ use super::chain::failure;
 use super::clock::Clock;
 use super::control::ControlSocket;
 use super::converge::{Converger, ENGINE_RETRY};
+use super::follow::Syncer;
 use super::forward_auth::{self, ForwardAuth};
 use super::guards::Guards;
 use super::memory::blocking;
@@ -27,15 +28,17 @@ use super::probes::Probes;
 use super::round::{self, Ask};
 use super::routes::Routes;
 use super::site::{ActError, Acting, Site};
+use super::source::Source;
 use super::tokens::Tokens;
+use super::webhook::{self, Webhook};
 use crate::decisions::access::AccessPolicy;
 use crate::decisions::plan::Reason;
 use crate::decisions::report::{Failure, Outcome, Report};
+use crate::decisions::source::being_written;
 use crate::doors::engine::Engine;
 use crate::doors::engine::docker::Docker;
 use crate::doors::engine::fleet::Fleet;
 use crate::doors::sole::Sole;
-use crate::doors::source::watch::Watch;
 use crate::doors::store::Store;
 use crate::words::config::Isolation;
 use crate::words::desired::Desired;
@@ -56,13 +59,16 @@ const ASKED_MAX: usize = 16;
 /// What keeps the daemon from starting: a port or a store in use, a source that cannot be watched.
 pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
+    let engine_due = Arc::new(Notify::new());
     stop_on_signals(&shutdown)?;
     let listener = forward_auth::bind(site.config.listen.auth).map_err(|error| failure(&error))?;
     let store = open_store(&site).await?;
     let control = ControlSocket::bind(&site.state)
         .await
         .map_err(|error| failure(&error))?;
-    let watch = Watch::new(site.source_dir()).map_err(|error| failure(&error))?;
+    let source = Source::follow(&site).map_err(|error| failure(&error))?;
+    look_on_hangup(source.syncer(), &engine_due)?;
+    let webhook = webhook(&site, &source).await?;
     let author = blocking(&store, Store::author).await;
     let author = author.map_err(|error| failure(&error))?;
     let acting = match site.engine(&author) {
@@ -82,7 +88,6 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
     let tokens = Arc::new(Tokens::new(Arc::clone(&store), publisher(&guards)));
     let last = Arc::new(ArcSwap::from_pointee(Report::default()));
     let (rounds, asked) = mpsc::channel(ASKED_MAX);
-    let engine_due = Arc::new(Notify::new());
     let probes = Probes::new(Arc::clone(&engine_due));
     let operator = Arc::new(Operator {
         site: site.clone(),
@@ -91,6 +96,7 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         rounds,
         last: Arc::clone(&last),
         verdicts: probes.verdicts(),
+        syncer: source.syncer(),
     });
 
     let config = &site.config;
@@ -100,12 +106,16 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
     let until = shutdown.clone();
     let auth = ForwardAuth::new(policy, guards.table());
     tasks.spawn(async move { auth.serve(listener, until).await });
+    if let Some(webhook) = webhook {
+        let until = shutdown.clone();
+        tasks.spawn(async move { webhook.serve(until).await });
+    }
     let until = shutdown.clone();
     let socket = control.path().display().to_string();
     tasks.spawn(async move { control.serve(operator, until).await });
     ready(&format!(
         "watching {}, answering ForwardAuth on {listen}, control socket {socket}",
-        site.source_dir().display()
+        site.source_named()
     ));
 
     let mut rounds = Rounds {
@@ -115,7 +125,7 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         store,
         guards,
         tokens,
-        watch,
+        source,
         last,
         asked,
         author,
@@ -148,6 +158,34 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The webhook, where the source has one.
+async fn webhook(site: &Site, source: &Source) -> Result<Option<Webhook>, Failure> {
+    let git = site.config.source.git.as_ref();
+    let (Some(hook), Some(syncer)) = (git.and_then(|git| git.webhook.as_ref()), source.syncer())
+    else {
+        return Ok(None);
+    };
+    let webhook = Webhook::bind(site.config.listen.admin, &hook.secret_file, syncer).await?;
+    let at = webhook.address().map(|at| at.to_string());
+    tracing::info!(at, path = webhook::PATH, "listening for webhooks");
+    Ok(Some(webhook))
+}
+
+/// SIGHUP: whatever the source is, it is looked at now.
+fn look_on_hangup(syncer: Option<Syncer>, due: &Arc<Notify>) -> Result<(), Failure> {
+    let mut signal = signal(SignalKind::hangup()).map_err(|error| failure(&error))?;
+    let due = Arc::clone(due);
+    tokio::spawn(async move {
+        while signal.recv().await.is_some() {
+            match &syncer {
+                Some(syncer) => syncer.poke(),
+                None => due.notify_one(),
+            }
+        }
+    });
+    Ok(())
+}
+
 fn publisher(guards: &Arc<Guards>) -> super::tokens::Changed {
     let guards = Arc::clone(guards);
     Box::new(move |tokens| {
@@ -167,7 +205,7 @@ struct Rounds {
     store: Arc<Store>,
     guards: Arc<Guards>,
     tokens: Arc<Tokens>,
-    watch: Watch,
+    source: Source,
     last: Arc<ArcSwap<Report>>,
     asked: mpsc::Receiver<AskedRound>,
     author: String,
@@ -188,6 +226,10 @@ struct Rounds {
 impl Rounds {
     async fn run(&mut self) {
         let mut asked: Option<AskedRound> = None;
+        tokio::select! {
+            () = self.source.ready() => {}
+            () = self.shutdown.cancelled() => {}
+        }
         while !self.shutdown.is_cancelled() {
             let ask = asked.as_ref().map(|asked| asked.ask.clone());
             let shutdown = self.shutdown.clone();
@@ -202,6 +244,12 @@ impl Rounds {
                     return;
                 }
             };
+            let whole = asked
+                .as_ref()
+                .is_none_or(|asked| asked.ask.names.is_empty());
+            if whole {
+                self.source.note(&report);
+            }
             let next = self.next_due(&report);
             self.tell(&report);
             self.last.store(Arc::new(report.clone()));
@@ -219,13 +267,13 @@ impl Rounds {
         tokio::select! {
             () = self.shutdown.cancelled() => None,
             asked = self.asked.recv() => asked,
-            () = self.watch.changed() => None,
+            () = self.source.changed() => None,
             () = async {
                 engine_due.notified().await;
                 tokio::time::sleep(EVENTS_COALESCE).await;
             } => None,
             () = tokio::time::sleep(next) => {
-                if let Err(error) = self.watch.rearm() {
+                if let Err(error) = self.source.rearm() {
                     tracing::warn!("{}", super::chain::chain(&error));
                 }
                 None
@@ -234,8 +282,17 @@ impl Rounds {
     }
 
     async fn round(&mut self, asked: Option<Ask>) -> Report {
-        let shown = self.site.source_shown();
-        let read = tokio::task::block_in_place(|| self.watch.read(&shown));
+        let note = match &asked {
+            Some(_) => self.source.sync().await,
+            None => None,
+        };
+        let mut report = self.round_as_known(asked).await;
+        report.notes.extend(note);
+        report
+    }
+
+    async fn round_as_known(&mut self, asked: Option<Ask>) -> Report {
+        let read = tokio::task::block_in_place(|| self.source.read(&self.site));
         let snapshot = match read {
             Ok(snapshot) => snapshot,
             Err(error) => return *round::source_failed(&error),
@@ -375,8 +432,7 @@ impl Rounds {
 
 /// Held for a moment, as every file is that was just saved.
 fn is_being_written(reason: &Reason) -> bool {
-    matches!(reason, Reason::Unreadable { diagnostics }
-        if diagnostics.iter().all(|diagnostic| diagnostic.severity == Severity::Note))
+    matches!(reason, Reason::Unreadable { diagnostics } if being_written(diagnostics))
 }
 
 /// Makes a round due for every change on the engine, and after every loss of its events.

@@ -10,8 +10,10 @@ use crate::doors::engine::docker::{Docker, DockerReader};
 use crate::doors::engine::fleet::Fleet;
 use crate::doors::files;
 use crate::doors::sole::{Sole, SoleError};
+use crate::doors::source::git::Mirror;
 use crate::words::config::Config;
 use crate::words::diagnostic::Diagnostic;
+use crate::words::name::InstanceName;
 
 /// Everything a command needs to know of where it runs.
 #[derive(Debug, Clone)]
@@ -55,7 +57,37 @@ impl From<ActError> for Failure {
 }
 
 impl Site {
-    /// The directory of manifests.
+    /// The mirror of the repository that manifests come from; none where they come from a directory.
+    pub fn mirror(&self) -> Option<Mirror> {
+        let git = self.config.source.git.as_ref()?;
+        Some(Mirror::new(&self.state, git))
+    }
+
+    /// Where manifests come from, as a person would say it.
+    pub fn source_named(&self) -> String {
+        match &self.config.source.git {
+            Some(git) => git.to_string(),
+            None => self.source_dir().display().to_string(),
+        }
+    }
+
+    /// What a person calls an instance's manifest.
+    pub fn manifest_of(&self, name: &InstanceName) -> String {
+        if let Some(git) = &self.config.source.git {
+            return format!("{}/{name}.yaml", git.path);
+        }
+        let long = self.source_dir().join(format!("{name}.yaml"));
+        let short = self.source_dir().join(format!("{name}.yml"));
+        let path = if !long.exists() && short.exists() {
+            short
+        } else {
+            long
+        };
+        let cwd = std::env::current_dir().unwrap_or_default();
+        files::shown(&path, &cwd)
+    }
+
+    /// The directory of manifests, where they come from one.
     pub fn source_dir(&self) -> &Path {
         &self.config.source.dir
     }

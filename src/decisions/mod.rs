@@ -13,4 +13,5 @@ pub mod remedy;
 pub mod report;
 pub mod routing;
 pub mod saved;
+pub mod source;
 pub mod status;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::Change;
 use crate::words::act::Act;
+use crate::words::commit::Commit;
 use crate::words::config::Reconcile;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Diagnostic;
@@ -34,6 +35,9 @@ pub const ABSENCE: Duration = Duration::from_secs(5);
 pub struct Plan {
     /// The revision that is desired.
     pub revision: String,
+    /// The commit of that revision, where the source is in a git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Commit>,
     /// At most one a instance, sorted by name.
     pub steps: Vec<Step>,
     /// Instances that are as they shall be.
@@ -296,6 +300,7 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, policy: &
     let removals = Removals::decide(desired, observed, history, &policy.prune);
     let mut plan = Plan {
         revision: desired.revision.clone(),
+        commit: desired.commit.clone(),
         ..Plan::default()
     };
     let mut specs = Beside::new(&desired.specs);

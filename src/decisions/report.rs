@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::Step;
+use crate::words::commit::Commit;
 use crate::words::diagnostic::Diagnostic;
 
 /// One round, told. A round never fails: what failed is in here.
@@ -10,6 +11,9 @@ use crate::words::diagnostic::Diagnostic;
 pub struct Report {
     /// The revision that was desired; empty when the source could not be read.
     pub revision: String,
+    /// The commit of that revision, where the source is in a git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Commit>,
     /// Every step with what became of it, sorted by instance.
     pub steps: Vec<StepReport>,
     /// How many instances were as they should be.

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::style::{Label, paint};
 use super::table;
-use super::words::{age, moment};
+use super::words::{age, count, moment};
+use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{EndpointStatus, InstancePhase, InstanceStatus};
 use crate::words::manifest::Auth;
 use crate::words::observed::Health;
@@ -27,6 +28,56 @@ pub fn draw(all: &[InstanceStatus], now: Timestamp) -> String {
     for one in told {
         let name = paint(Label::Subject, &one.name);
         let _ = writeln!(drawn, "{} {name}: {}", mark(one.phase), one.reason);
+    }
+    drawn
+}
+
+/// What the fleet is kept as, and how far behind its source that is.
+pub fn draw_source(source: &SourceStatus, now: Timestamp) -> String {
+    let mut drawn = format!("{}  {}", paint(Label::Heading, "source"), source.source);
+    if let Some(commit) = &source.commit {
+        let _ = write!(
+            drawn,
+            "\n        {commit} ({} ago)",
+            age(commit.committed, now)
+        );
+    } else if !source.revision.is_empty() {
+        let _ = write!(drawn, ", {}", source.revision);
+    }
+    drawn.push('\n');
+    if let Some(behind) = &source.behind {
+        let how_far = match behind.commits {
+            Some(commits) => format!(
+                "behind by {}",
+                count(usize::try_from(commits).unwrap_or(usize::MAX), "commit")
+            ),
+            None => "not at this commit yet".to_owned(),
+        };
+        let rewritten = if behind.rewritten {
+            " of a rewritten history"
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            drawn,
+            "{} {how_far}{rewritten}: {}",
+            paint(Label::Warning, '!'),
+            behind.why
+        );
+        if let Some(newest) = &source.newest {
+            let _ = writeln!(
+                drawn,
+                "  newest: {newest} ({} ago)",
+                age(newest.committed, now)
+            );
+        }
+    }
+    if let Some(why) = &source.fetch_failure {
+        let since = match source.fetched {
+            Some(at) => format!("no news for {}", age(at, now)),
+            None => "no news".to_owned(),
+        };
+        let _ = writeln!(drawn, "{} {since}: {why}", paint(Label::Warning, '!'));
     }
     drawn
 }

@@ -44,6 +44,7 @@ fn desired(files: &[(&str, &str)]) -> Desired {
         .collect();
     let snapshot = Snapshot {
         revision: "r1".to_owned(),
+        commit: None,
         fleet: None,
         manifests,
     };
@@ -142,6 +143,7 @@ fn now() -> Timestamp {
 fn draw_plan(steps: Vec<Step>, whole: bool) -> String {
     let plan = Plan {
         revision: "r1".to_owned(),
+        commit: None,
         steps,
         unchanged: 5,
     };

@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::name::{HostName, ManagerName};
 use super::quantity::{Share, Span};
 
+pub use source::{Follow, GitSource, Signers, Source, Webhook};
+
+mod source;
+
 /// The daemon's configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
@@ -131,22 +135,6 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// Where manifests come from.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(default)]
-pub struct Source {
-    /// A directory of `*.yaml`; `fleet.yaml` stands beside it.
-    pub dir: PathBuf,
-}
-
-impl Default for Source {
-    fn default() -> Self {
-        Self {
-            dir: "instances.d".into(),
-        }
-    }
-}
-
 /// Which container engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
@@ -199,12 +187,16 @@ pub struct Listen {
     /// For Traefik's `ForwardAuth`.
     #[schemars(with = "String")]
     pub auth: SocketAddr,
+    /// For webhooks, where the source has one.
+    #[schemars(with = "String")]
+    pub admin: SocketAddr,
 }
 
 impl Default for Listen {
     fn default() -> Self {
         Self {
             auth: ([127, 0, 0, 1], 9180).into(),
+            admin: ([127, 0, 0, 1], 9181).into(),
         }
     }
 }

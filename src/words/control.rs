@@ -81,6 +81,11 @@ impl Problem {
         Self::new(400, "invalid-request", "The request is invalid", detail)
     }
 
+    /// 401: the asker has not shown who it is.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(401, "unauthorized", "Who asks is not known", detail)
+    }
+
     /// 403: the asker may not.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(403, "forbidden", "This is not allowed", detail)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::commit::Commit;
 use super::diagnostic::Diagnostic;
 use super::name::InstanceName;
 use super::origin::Origins;
@@ -13,6 +14,8 @@ use super::spec::Spec;
 pub struct Snapshot {
     /// Names what was read: a digest of the files, or a commit.
     pub revision: String,
+    /// The commit that it was read at, where the source is in a git repository.
+    pub commit: Option<Commit>,
     /// `fleet.yaml`, where there is one.
     pub fleet: Option<SourceFile>,
     /// The manifests, sorted by path.
@@ -46,6 +49,8 @@ pub enum Content {
 pub struct Desired {
     /// Names the revision it was made from.
     pub revision: String,
+    /// The commit of that revision, where the source is in a git repository.
+    pub commit: Option<Commit>,
     /// What shall be, by name.
     pub specs: BTreeMap<InstanceName, Arc<Spec>>,
     /// Where what a spec says comes from.

@@ -2,6 +2,7 @@
 //! here reads a file, a clock or a socket.
 
 pub mod act;
+pub mod commit;
 pub mod config;
 pub mod control;
 pub mod desired;

@@ -36,6 +36,7 @@ pub fn resolve(snapshot: &Snapshot, config: &Config) -> Result<Desired, Vec<Diag
     let (fleet, warnings) = Fleet::read(snapshot.fleet.as_ref())?;
     let mut desired = Desired {
         revision: snapshot.revision.clone(),
+        commit: snapshot.commit.clone(),
         diagnostics: warnings,
         ..Desired::default()
     };

@@ -72,6 +72,7 @@ pub fn spec(lab: &impl Lab, name: &str, manifest: &str) -> Spec {
     };
     let snapshot = Snapshot {
         revision: "r".to_owned(),
+        commit: None,
         fleet: Some(file("fleet.yaml", "fleet", &image)),
         manifests: vec![file("i/it.yaml", name, manifest)],
     };

@@ -204,6 +204,7 @@ impl Source {
 fn resolve_one(slot: Slot, content: Content) -> Desired {
     let stem = NAMES[slot].to_owned();
     let snapshot = Snapshot {
+        commit: None,
         revision: String::new(),
         fleet: None,
         manifests: vec![SourceFile {

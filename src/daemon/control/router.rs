@@ -27,6 +27,8 @@ enum Route<'p> {
     Token(&'p str),
     Reconcile,
     Plan,
+    Source,
+    Sync,
     Instances,
     Instance(&'p str),
     VncPassword(&'p str),
@@ -42,6 +44,8 @@ impl<'p> Route<'p> {
             ["v1", "tokens", id] => Self::Token(id),
             ["v1", "reconcile"] => Self::Reconcile,
             ["v1", "plan"] => Self::Plan,
+            ["v1", "source"] => Self::Source,
+            ["v1", "sync"] => Self::Sync,
             ["v1", "instances"] => Self::Instances,
             ["v1", "instances", name] => Self::Instance(name),
             ["v1", "instances", name, "vnc-password"] => Self::VncPassword(name),
@@ -57,7 +61,7 @@ impl<'p> Route<'p> {
         match self {
             Self::Tokens => "GET, POST",
             Self::Token(_) => "DELETE",
-            Self::Reconcile | Self::Order(..) => "POST",
+            Self::Reconcile | Self::Sync | Self::Order(..) => "POST",
             _ => "GET",
         }
     }
@@ -110,6 +114,8 @@ where
         Route::Token(id) => operations.revoke_token(id.to_owned()).await,
         Route::Reconcile => operations.reconcile(body(request, PLAN_MAX).await?).await,
         Route::Plan => operations.plan().await,
+        Route::Source => operations.source().await,
+        Route::Sync => operations.sync().await,
         Route::Instances => operations.instances().await,
         Route::Instance(text) => operations.instance(name(text)?).await,
         Route::Order(text, order) => operations.order(name(text)?, order).await,

@@ -92,6 +92,7 @@ fn desired(manifest: &str) -> Desired {
     };
     let snapshot = Snapshot {
         revision: "r".to_owned(),
+        commit: None,
         fleet: None,
         manifests: vec![file],
     };

@@ -17,6 +17,7 @@ fn spec_with(config: &Config, manifest: &str) -> Spec {
     };
     let snapshot = Snapshot {
         revision: "r".to_owned(),
+        commit: None,
         fleet: None,
         manifests: vec![file],
     };

@@ -22,6 +22,7 @@ fn spec_with(config: &Config, name: &str, manifest: &str) -> Spec {
     };
     let snapshot = Snapshot {
         revision: "r".to_owned(),
+        commit: None,
         fleet: None,
         manifests: vec![file],
     };

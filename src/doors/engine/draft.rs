@@ -156,6 +156,7 @@ volumes: [ { name: profile, target: /profile }, { host: /srv/x, target: /x, read
         };
         let snapshot = Snapshot {
             revision: "r".to_owned(),
+            commit: None,
             fleet: None,
             manifests: vec![file],
         };

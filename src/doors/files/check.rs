@@ -7,12 +7,15 @@ use crate::words::config::{Config, ProviderConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::quantity::Span;
 
+mod source;
+
 const PARALLELISM_MAX: usize = 64;
 
 /// Everything that is wrong with a configuration, or worth a look.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     listening(config, &mut problems);
+    source::problems(&config.source, &mut problems);
     routing(config, &mut problems);
     pace(config, &mut problems);
     origins(config, &mut problems);

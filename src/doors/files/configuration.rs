@@ -119,6 +119,17 @@ fn settle(
     warnings: Vec<Diagnostic>,
 ) -> LoadedConfig {
     config.source.dir = base.join(&config.source.dir);
+    if let Some(git) = &mut config.source.git {
+        if is_local(&git.url) {
+            git.url = base.join(&git.url).display().to_string();
+        }
+        if let Some(signers) = &mut git.verify_signatures {
+            signers.allowed_signers = base.join(&signers.allowed_signers);
+        }
+        if let Some(webhook) = &mut git.webhook {
+            webhook.secret_file = base.join(&webhook.secret_file);
+        }
+    }
     if let ProviderConfig::File(dir) = &mut config.traefik.provider {
         *dir = base.join(&dir);
     }
@@ -136,6 +147,13 @@ fn settle(
         state,
         warnings,
     }
+}
+
+/// Whether git takes an address for a path: no scheme, and no `host:` before the first slash.
+fn is_local(url: &str) -> bool {
+    url.split('/')
+        .next()
+        .is_some_and(|first| !first.contains(':'))
 }
 
 /// The machine's state directory for root, else the user's own. The XDG specification has relative paths

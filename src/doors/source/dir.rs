@@ -150,6 +150,7 @@ impl Listing {
             .collect();
         Snapshot {
             revision: revision(fleet.as_ref(), &manifests),
+            commit: None,
             fleet,
             manifests,
         }

@@ -1,26 +1,29 @@
-//! Manifests as a revision of a git repository has them, read from its objects by the `git` program. No working tree is
-//! looked at, and nothing is written.
+//! Manifests in a git repository, read from its objects by the `git` program: so a person's keys, credential helpers
+//! and signatures just work, and no half-checked-out directory is ever looked at.
+//!
+//! [`Repository`] reads one commit. [`Mirror`] keeps a bare copy of a repository elsewhere, and says which of its
+//! commits is to be used. [`checkout`] tells at which commit a directory stands that is watched as one.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
-use super::{FLEET_NAMES, beside, is_manifest};
-use crate::doors::files::{FileProblem, decode};
-use crate::words::desired::{Content, Snapshot, SourceFile};
-use crate::words::document::LENGTH_MAX;
+pub use mirror::{Head, Mirror};
+pub use repository::Repository;
 
-/// How much of a commit's id names a revision.
-const REVISION_DIGITS: usize = 12;
-/// The mode of a file that is a symbolic link.
-const LINK: &str = "120000";
+use crate::words::commit::Commit;
 
-/// Why a revision could not be read. Says all there is to say: it has no source.
-#[derive(Debug, thiserror::Error)]
+pub mod checkout;
+mod fetch;
+mod mirror;
+mod repository;
+
+/// Why a repository could not be read. Says all there is to say: it has no source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GitError {
     /// The program is not there, or could not be started.
     #[error("cannot run git: {0}; install it, and have it on PATH")]
-    Program(io::Error),
+    Program(String),
     /// Nothing here is in a repository.
     #[error("{} is in no git repository: {why}", path.display())]
     NoRepository {
@@ -42,6 +45,59 @@ pub enum GitError {
         /// The commit.
         revision: String,
     },
+    /// The directory of manifests is something else in this commit.
+    #[error(
+        "{path} is {what} at {revision}, so its manifests cannot be read; name the directory itself"
+    )]
+    NoDirectory {
+        /// The path in the repository.
+        path: String,
+        /// What stands there.
+        what: &'static str,
+        /// The commit.
+        revision: String,
+    },
+    /// There is no directory of manifests, and never was one.
+    #[error("there is no {path} at {revision}; source.git.path names the directory of manifests")]
+    NoPath {
+        /// The path in the repository.
+        path: String,
+        /// The commit.
+        revision: String,
+    },
+    /// What is followed is not in the repository any more, or is no commit.
+    #[error("{what} is not in {url}{}", if *is_empty { ", which is empty" } else { "" })]
+    NoRef {
+        /// What is followed.
+        what: String,
+        /// The repository.
+        url: String,
+        /// Whether the repository holds nothing at all.
+        is_empty: bool,
+    },
+    /// The repository could not be asked.
+    #[error("cannot fetch {url}: {why}")]
+    Fetch {
+        /// The repository.
+        url: String,
+        /// What git says.
+        why: String,
+    },
+    /// Nothing was fetched yet.
+    #[error(
+        "nothing was fetched from {0} yet; `instanced serve` and `instanced reconcile` fetch it"
+    )]
+    NotFetched(String),
+    /// The commit's signature does not do.
+    #[error("commit {commit} is not signed by anyone whom {} allows{}", signers.display(), why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    NotSigned {
+        /// The commit.
+        commit: String,
+        /// The file of allowed signers.
+        signers: PathBuf,
+        /// What is said against its signature, where it has one.
+        why: Option<String>,
+    },
     /// Git failed at something that it should do.
     #[error("git {what} failed: {why}")]
     Failed {
@@ -52,259 +108,148 @@ pub enum GitError {
     },
 }
 
-/// A file of a revision.
-struct Entry {
-    mode: String,
-    id: String,
-    /// From the top of the repository.
-    path: String,
+/// Where git is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum At {
+    /// In a directory of a working tree, as the person there would.
+    Tree(PathBuf),
+    /// On a bare repository of our own, whatever the environment says of others.
+    Bare(PathBuf),
 }
 
-/// Where the manifests of a source stand in its repository.
-pub struct Repository {
-    /// A directory in it.
-    here: PathBuf,
-    /// From the top to that directory: empty, or ending in `/`.
-    prefix: String,
-    /// The name of the directory of manifests.
-    name: String,
-    /// The directory of manifests, as a person would name it.
-    shown_as: PathBuf,
-}
+impl At {
+    fn git(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        match self {
+            Self::Tree(dir) => command.arg("-C").arg(dir),
+            Self::Bare(dir) => {
+                for name in FOREIGN {
+                    command.env_remove(name);
+                }
+                command.arg("--git-dir").arg(dir)
+            }
+        };
+        command
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env("GIT_LITERAL_PATHSPECS", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
 
-impl Repository {
-    /// The repository that holds the source directory `dir`, which need not be there now.
-    ///
-    /// # Errors
-    /// When there is no git, or no repository.
-    pub fn of(dir: &Path, shown_as: &str) -> Result<Self, GitError> {
-        let here = beside(dir);
-        let asked = run(&here, &["rev-parse", "--show-prefix"])?;
-        if let Err(why) = asked {
-            return Err(GitError::NoRepository { path: here, why });
-        }
-        let prefix = asked.map(|bytes| text(&bytes)).unwrap_or_default();
-        let name = dir.file_name().unwrap_or_default();
-        Ok(Self {
-            prefix: prefix.trim_end_matches('\n').to_owned(),
-            name: name.to_string_lossy().into_owned(),
-            shown_as: shown_as.into(),
-            here,
+    /// Runs git to its end: what it wrote, or what it said against it.
+    fn run(&self, arguments: &[&str]) -> Result<Result<Vec<u8>, String>, GitError> {
+        let output = self.git(arguments).output().map_err(no_program)?;
+        Ok(if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(complaint(&output))
         })
     }
 
-    /// Whether a file beside the source directory is part of a revision.
-    ///
-    /// # Errors
-    /// When git fails.
-    pub fn has(&self, file: &Path, commit: &str) -> Result<bool, GitError> {
-        let same = beside(file).canonicalize().ok() == self.here.canonicalize().ok();
-        let Some(name) = file.file_name().filter(|_| same) else {
-            return Ok(false);
-        };
-        let path = format!("{}{}", self.prefix, name.to_string_lossy());
-        Ok(!self.list(commit, &[path])?.is_empty())
+    /// The same, where a complaint is a failure.
+    fn must(&self, what: &'static str, arguments: &[&str]) -> Result<String, GitError> {
+        match self.run(arguments)? {
+            Ok(said) => Ok(text(&said)),
+            Err(why) => Err(GitError::Failed { what, why }),
+        }
     }
 
-    /// The id of the commit that a revision names.
-    ///
-    /// # Errors
-    /// When it names none.
-    pub fn commit(&self, revision: &str) -> Result<String, GitError> {
+    /// The id of the commit that a revision names; none when it names none.
+    fn commit_id(&self, revision: &str) -> Result<Option<String>, GitError> {
         let wanted = format!("{revision}^{{commit}}");
-        let arguments = [
+        let found = self.run(&[
             "rev-parse",
             "--verify",
             "--quiet",
             "--end-of-options",
             &wanted,
-        ];
-        match run(&self.here, &arguments)? {
-            Ok(id) => Ok(text(&id).trim_end().to_owned()),
-            Err(_) => Err(GitError::NoRevision(revision.to_owned())),
-        }
+        ])?;
+        Ok(found.ok().map(|id| text(&id).trim_end().to_owned()))
     }
 
-    /// The manifests of a commit, and the `fleet.yaml` beside them. A commit that has neither is an empty snapshot.
-    ///
-    /// # Errors
-    /// When git fails, or both names of `fleet.yaml` are there.
-    pub fn read(&self, commit: &str) -> Result<Snapshot, GitError> {
-        let below = |name: &str| format!("{}{name}", self.prefix);
-        let dir = below(&format!("{}/", self.name));
-        let mut paths = vec![dir.clone()];
-        paths.extend(FLEET_NAMES.map(below));
-        let mut entries = self.list(commit, &paths)?;
-        entries.retain(|entry| {
-            let name = entry.path.strip_prefix(&dir);
-            name.is_none_or(|name| !name.contains('/') && is_manifest(name.as_ref()))
-        });
-        let contents = self.contents(&entries)?;
-        let (mut fleets, mut manifests) = (Vec::new(), Vec::new());
-        let shown_beside = beside(&self.shown_as);
-        for (entry, content) in entries.iter().zip(contents) {
-            let path = Path::new(&entry.path);
-            let stem = path.file_stem().unwrap_or_default();
-            let is_manifest = entry.path.starts_with(&dir);
-            let shown_in = if is_manifest {
-                &self.shown_as
-            } else {
-                &shown_beside
-            };
-            let shown = shown_in.join(path.file_name().unwrap_or_default());
-            let file = SourceFile {
-                path: shown
-                    .strip_prefix(".")
-                    .unwrap_or(&shown)
-                    .display()
-                    .to_string(),
-                stem: stem.to_string_lossy().into_owned(),
-                content,
-            };
-            if is_manifest {
-                &mut manifests
-            } else {
-                &mut fleets
-            }
-            .push(file);
-        }
-        if fleets.len() > 1 {
-            return Err(GitError::TwoFleets {
-                path: shown_beside,
-                revision: commit.to_owned(),
-            });
-        }
-        Ok(Snapshot {
-            revision: format!("git:{commit:.REVISION_DIGITS$}"),
-            fleet: fleets.pop(),
-            manifests,
+    /// What people know a commit by.
+    fn facts(&self, id: &str) -> Result<Commit, GitError> {
+        let what = "log";
+        let told = self.must(
+            what,
+            &[
+                "log",
+                "-1",
+                "--no-show-signature",
+                "--format=%H%x00%an <%ae>%x00%cI%x00%s",
+                "--end-of-options",
+                id,
+            ],
+        )?;
+        let parts: Vec<&str> = told.trim_end_matches('\n').split('\0').collect();
+        let failed = |why: &str| GitError::Failed {
+            what,
+            why: why.to_owned(),
+        };
+        let [id, author, committed, subject] = parts[..] else {
+            return Err(failed("it says something else than it was asked for"));
+        };
+        Ok(Commit {
+            id: id.to_owned(),
+            author: printable(author),
+            committed: committed.parse().map_err(|_| failed("no date"))?,
+            subject: printable(subject),
+            changed_since: false,
         })
     }
-
-    /// Files of a commit, without submodules.
-    fn list(&self, commit: &str, paths: &[String]) -> Result<Vec<Entry>, GitError> {
-        let mut arguments = vec!["ls-tree", "-z", "--full-tree", commit, "--"];
-        arguments.extend(paths.iter().map(String::as_str));
-        let listed = run(&self.here, &arguments)?;
-        let listed = listed.map_err(|why| GitError::Failed {
-            what: "ls-tree",
-            why,
-        })?;
-        let entry = |line: &[u8]| {
-            let line = text(line);
-            let (facts, path) = line.split_once('\t')?;
-            let mut facts = facts.split(' ');
-            let (mode, kind, id) = (facts.next()?, facts.next()?, facts.next()?);
-            (kind == "blob").then(|| Entry {
-                mode: mode.to_owned(),
-                id: id.to_owned(),
-                path: path.to_owned(),
-            })
-        };
-        Ok(listed.split(|byte| *byte == 0).filter_map(entry).collect())
-    }
-
-    /// What these files hold, in their order.
-    fn contents(&self, entries: &[Entry]) -> Result<Vec<Content>, GitError> {
-        let failed = |why: String| GitError::Failed {
-            what: "cat-file",
-            why,
-        };
-        let ids: String = entries
-            .iter()
-            .flat_map(|entry| {
-                [
-                    entry.id.as_str(),
-                    "
-",
-                ]
-            })
-            .collect();
-        let mut child = git(&self.here, &["cat-file", "--batch"])
-            .stdin(Stdio::piped())
-            // Nobody reads it here, and a full pipe would stop git.
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(GitError::Program)?;
-        let mut stdin = child.stdin.take().expect("a pipe was asked for");
-        // Beside the reading: both pipes are shorter than a fleet.
-        let asking = std::thread::spawn(move || stdin.write_all(ids.as_bytes()));
-        let mut answer = Vec::new();
-        let mut stdout = child.stdout.take().expect("a pipe was asked for");
-        let read = stdout.read_to_end(&mut answer);
-        let ended = child.wait();
-        asking
-            .join()
-            .ok()
-            .transpose()
-            .map_err(|error| failed(error.to_string()))?;
-        read.and(ended).map_err(|error| failed(error.to_string()))?;
-        let mut rest = answer.as_slice();
-        let mut contents = Vec::new();
-        for entry in entries {
-            let (blob, behind) =
-                blob(rest).ok_or_else(|| failed(format!("no object {}", entry.id)))?;
-            contents.push(content(&entry.mode, blob));
-            rest = behind;
-        }
-        Ok(contents)
-    }
 }
 
-/// The first object of an answer, and what is behind it: `<id> <kind> <length>`, a line; the object; a line's end.
-fn blob(answer: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = answer.iter().position(|byte| *byte == b'\n')?;
-    let head = std::str::from_utf8(&answer[..end]).ok()?;
-    let length: usize = head.rsplit(' ').next()?.parse().ok()?;
-    let from = end + 1;
-    let blob = answer.get(from..from + length)?;
-    Some((blob, answer.get(from + length + 1..)?))
+/// What a hook's environment says of a repository that is not ours.
+const FOREIGN: [&str; 6] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+];
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn no_program(error: io::Error) -> GitError {
+    GitError::Program(error.to_string())
 }
 
-fn content(mode: &str, blob: &[u8]) -> Content {
-    if mode == LINK {
-        let why =
-            "a symbolic link; of a revision, links are not followed: put the file itself there";
-        return Content::Unreadable(why.to_owned());
-    }
-    if blob.len() > LENGTH_MAX {
-        return Content::Unreadable(FileProblem::TooLong.to_string());
-    }
-    match decode(blob.to_vec()) {
-        Ok(text) => Content::Text(text),
-        Err(problem) => Content::Unreadable(problem.to_string()),
-    }
-}
-
-fn git(here: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new("git");
-    command
-        .arg("-C")
-        .arg(here)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// Runs git to its end: what it wrote, or what it said against it.
-fn run(here: &Path, arguments: &[&str]) -> Result<Result<Vec<u8>, String>, GitError> {
-    let output = git(here, arguments).output().map_err(GitError::Program)?;
-    if output.status.success() {
-        return Ok(Ok(output.stdout));
-    }
-    let why = text(&output.stderr);
-    let why = why.trim().trim_start_matches("fatal: ").to_owned();
-    Ok(Err(if why.is_empty() {
+fn complaint(output: &Output) -> String {
+    let why = said(&output.stderr);
+    if why.is_empty() {
         output.status.to_string()
     } else {
         why
-    }))
+    }
+}
+
+/// What git said, in one line.
+fn said(stderr: &[u8]) -> String {
+    let lines = text(stderr);
+    let lines = lines.lines().map(|line| {
+        let line = line.trim();
+        let line = line.strip_prefix("fatal: ").unwrap_or(line);
+        line.strip_prefix("error: ").unwrap_or(line)
+    });
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    printable(&lines.join("; "))
+}
+
+/// Whoever may commit writes names and messages: they steer nobody's terminal.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Whether something of a repository stands here.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }

@@ -64,6 +64,9 @@ pub enum SourceError {
         /// The directory they stand in.
         path: PathBuf,
     },
+    /// The repository, or its mirror, cannot be read.
+    #[error(transparent)]
+    Git(#[from] git::GitError),
     /// The system gives no watch.
     #[error("cannot watch {}{}", path.display(), remedy.map(|r| format!("; {r}")).unwrap_or_default())]
     Watch {

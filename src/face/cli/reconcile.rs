@@ -140,7 +140,7 @@ async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Resu
         if let Some(failure) = &beside.aborted {
             out.fail(failure);
         } else {
-            let manifest_of = |name: &InstanceName| site::manifest_of(site, name);
+            let manifest_of = |name: &InstanceName| site.manifest_of(name);
             let view = PlanView {
                 manifest_of: &manifest_of,
                 whole: view.whole,

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::Globals;
 use crate::daemon::ops::Site;
 use crate::decisions::report::Failure;
-use crate::doors::files::{load_config, read_text, shown};
+use crate::doors::files::{load_config, read_text};
 use crate::face::diagnostics::{self, github, junit, sarif};
 use crate::face::output::{Format, Output};
+use crate::words::config::Source;
 use crate::words::diagnostic::Diagnostic;
 use crate::words::name::InstanceName;
 
@@ -24,7 +25,10 @@ pub(super) fn find(globals: &Globals, out: &mut Output) -> Result<Option<Site>, 
     };
     let mut config = loaded.config;
     if let Some(dir) = &globals.instances {
-        config.source.dir = cwd.join(dir);
+        config.source = Source {
+            dir: cwd.join(dir),
+            git: None,
+        };
     }
     let state = globals
         .state
@@ -60,19 +64,6 @@ pub(super) fn report(diagnostics: &[Diagnostic], sound: &[String], out: &mut Out
         Format::Github => out.result(github::render(diagnostics)),
         Format::Human | Format::Json | Format::Markdown => {}
     }
-}
-
-/// What a person here calls an instance's manifest.
-pub(super) fn manifest_of(site: &Site, name: &InstanceName) -> String {
-    let dir = &site.config.source.dir;
-    let long = dir.join(format!("{name}.yaml"));
-    let short = dir.join(format!("{name}.yml"));
-    let path = if !long.exists() && short.exists() {
-        short
-    } else {
-        long
-    };
-    working_directory().map_or_else(|_| path.display().to_string(), |cwd| shown(&path, &cwd))
 }
 
 /// A path as a shell takes it.

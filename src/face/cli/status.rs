@@ -28,8 +28,15 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     let all = ops::status(site).await?;
     let now = Timestamp::now();
     match &args.name {
-        None if out.is_json() => out.json(&all),
-        None => out.result(view::draw(&all, now)),
+        None => {
+            let source = ops::source_status(site).await?;
+            if out.is_json() {
+                out.json(&serde_json::json!({ "source": source, "instances": all }));
+            } else {
+                let drawn = view::draw_source(&source, now);
+                out.result(drawn + "\n" + &view::draw(&all, now));
+            }
+        }
         Some(name) => {
             let one = all.iter().find(|one| one.name == *name);
             let one = one.ok_or_else(|| site::unknown(name))?;

@@ -15,6 +15,7 @@ fn file(path: &str, text: &str) -> SourceFile {
 fn source(fleet: Option<&str>, manifests: &[(&str, &str)]) -> Snapshot {
     Snapshot {
         revision: "r".to_owned(),
+        commit: None,
         fleet: fleet.map(|text| file("fleet.yaml", text)),
         manifests: manifests
             .iter()

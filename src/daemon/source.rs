@@ -1,0 +1,100 @@
+//! The source as the daemon follows it: a directory that is watched, or a repository that is fetched.
+
+use super::follow::{Follower, Syncer};
+use super::site::Site;
+use crate::decisions::report::Report;
+use crate::doors::source::git::checkout::Teller;
+use crate::doors::source::{SourceError, Watch};
+use crate::words::desired::Snapshot;
+
+/// A source that is followed.
+pub enum Source {
+    /// A directory; perhaps a checkout.
+    Directory {
+        /// Says when it has changed.
+        watch: Box<Watch>,
+        /// Says at which commit it stands.
+        teller: Teller,
+    },
+    /// A repository.
+    Repository(Box<Follower>),
+}
+
+impl Source {
+    /// Begins to follow the source of a site.
+    ///
+    /// # Errors
+    /// When a directory cannot be watched, or git not be run.
+    pub fn follow(site: &Site) -> Result<Self, SourceError> {
+        Ok(match site.mirror() {
+            Some(mirror) => Self::Repository(Box::new(Follower::new(mirror)?)),
+            None => Self::Directory {
+                watch: Box::new(Watch::new(site.source_dir())?),
+                teller: Teller::default(),
+            },
+        })
+    }
+
+    /// Who has a repository asked.
+    pub fn syncer(&self) -> Option<Syncer> {
+        match self {
+            Self::Directory { .. } => None,
+            Self::Repository(follower) => Some(follower.syncer()),
+        }
+    }
+
+    /// Returns once a first round has something to read, or will tell why it has not.
+    pub async fn ready(&self) {
+        if let Self::Repository(follower) = self {
+            follower.ready().await;
+        }
+    }
+
+    /// Has a repository asked for news, for somebody who waits. Returns what they should know.
+    pub async fn sync(&self) -> Option<String> {
+        let syncer = self.syncer()?;
+        let error = syncer.sync().await.err()?;
+        Some(format!("{error}; what was known stays"))
+    }
+
+    /// Returns when a round is due because of it. Nothing is lost when it is dropped before that.
+    pub async fn changed(&mut self) {
+        match self {
+            Self::Directory { watch, .. } => watch.changed().await,
+            Self::Repository(follower) => follower.changed().await,
+        }
+    }
+
+    /// Reads it. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// When nothing is known of what is desired.
+    pub fn read(&mut self, site: &Site) -> Result<Snapshot, SourceError> {
+        match self {
+            Self::Directory { watch, teller } => {
+                let snapshot = watch.read(&site.source_shown())?;
+                let commit = teller.tell(site.source_dir(), &snapshot.revision);
+                Ok(Snapshot { commit, ..snapshot })
+            }
+            Self::Repository(follower) => Ok(follower.read()?),
+        }
+    }
+
+    /// To be called now and then: a mount changes without an event.
+    ///
+    /// # Errors
+    /// When a directory cannot be watched any more.
+    pub fn rearm(&mut self) -> Result<(), SourceError> {
+        match self {
+            Self::Directory { watch, .. } => watch.rearm(),
+            Self::Repository(_) => Ok(()),
+        }
+    }
+
+    /// Takes note of what a round over the whole fleet came to.
+    pub fn note(&self, report: &Report) {
+        if let Self::Repository(follower) = self {
+            follower.note(report);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A commit of a git repository, as people know it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How much of a commit's id names it to people, in hexadecimal digits.
+pub const SHORT: usize = 12;
+
+/// The commit that a source was read at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Its whole id.
+    pub id: String,
+    /// Who wrote it: `Ada Lovelace <ada@example.com>`.
+    pub author: String,
+    /// When it was made.
+    pub committed: jiff::Timestamp,
+    /// The first line of its message.
+    pub subject: String,
+    /// The files that were read differ from it: a checkout with changes of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changed_since: bool,
+}
+
+impl Commit {
+    /// The id as people write it.
+    pub fn short(&self) -> &str {
+        short(&self.id)
+    }
+}
+
+/// The beginning of a commit's id, as people write it.
+pub fn short(id: &str) -> &str {
+    id.get(..SHORT).unwrap_or(id)
+}
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "commit {}", self.short())?;
+        if self.changed_since {
+            f.write_str(" with changes since")?;
+        }
+        write!(f, " by {}: {}", self.author, self.subject)
+    }
+}
