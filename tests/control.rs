@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used)] // Clippy knows test functions, not the helpers beside them.
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use instanced::daemon::control::{ControlError, ControlSocket, Operations, Outcome};
+use instanced::daemon::events::Events;
+use instanced::decisions::event::Event;
 use instanced::doors::control_client::{ControlClient, ControlClientError};
+use instanced::words::commit::Commit;
 use instanced::words::control::{AskReconcile, IssueToken, Problem, SOCKET};
 use instanced::words::name::InstanceName;
 use instanced::words::overrides::Order;
@@ -19,7 +22,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Says what it was asked.
-struct Echo;
+struct Echo {
+    events: Events,
+}
 
 fn echo(asked: impl std::fmt::Display) -> Value {
     json!({ "asked": asked.to_string() })
@@ -57,6 +62,12 @@ impl Operations for Echo {
     async fn plan(&self) -> Outcome {
         Ok(json!({ "steps": vec!["x".repeat(1000); 500] }))
     }
+    async fn metrics(&self) -> Result<String, Problem> {
+        Ok("# EOF\n".to_owned())
+    }
+    fn events(&self) -> Events {
+        self.events.clone()
+    }
     async fn source(&self) -> Outcome {
         Ok(echo("source"))
     }
@@ -78,6 +89,7 @@ struct Daemon {
     state: TempDir,
     shutdown: CancellationToken,
     served: JoinHandle<()>,
+    events: Events,
 }
 
 impl Daemon {
@@ -85,11 +97,16 @@ impl Daemon {
         let state = TempDir::new().unwrap();
         let socket = ControlSocket::bind(state.path()).await.unwrap();
         let shutdown = CancellationToken::new();
-        let served = tokio::spawn(socket.serve(Arc::new(Echo), shutdown.clone()));
+        let events = Events::new(shutdown.clone());
+        let echo = Echo {
+            events: events.clone(),
+        };
+        let served = tokio::spawn(socket.serve(Arc::new(echo), shutdown.clone()));
         Self {
             state,
             shutdown,
             served,
+            events,
         }
     }
 
@@ -127,6 +144,72 @@ fn refused<T: std::fmt::Debug>(result: Result<T, ControlClientError>) -> Problem
         Err(ControlClientError::Refused(problem)) => problem,
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_told_as_they_happen_and_the_stream_ends_with_the_daemon() {
+    let daemon = Daemon::start().await;
+    let path = daemon.state.path().join(SOCKET);
+    let (heard, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut stream = UnixStream::connect(path).unwrap();
+        let patience = Some(Duration::from_secs(60));
+        stream.set_read_timeout(patience).unwrap();
+        stream
+            .write_all(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        let mut all = String::new();
+        for line in BufReader::new(stream).lines() {
+            let line = line.unwrap();
+            all += &line;
+            all.push('\n');
+            heard.send(line).unwrap();
+        }
+        all
+    });
+    let mut until = async |word: &str| {
+        loop {
+            let line = lines.recv().await.expect("the stream ended");
+            if line.contains(word) {
+                return line;
+            }
+        }
+    };
+    until("events from now on").await;
+    for subject in ["one", "two\nlines"] {
+        daemon.events.tell(Event::Fetched {
+            at: "2026-11-27T12:00:00Z".parse().unwrap(),
+            commit: Commit {
+                id: "5b3e".repeat(10),
+                author: "Ada <ada@example.com>".to_owned(),
+                committed: "2026-11-27T11:00:00Z".parse().unwrap(),
+                subject: subject.to_owned(),
+                changed_since: false,
+            },
+        });
+        assert_eq!(until("event: ").await, "event: fetched");
+        let data = until("data: ").await;
+        let told: Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
+        assert_eq!(told["commit"]["subject"], subject);
+    }
+    daemon.shutdown.cancel();
+    daemon.served.await.unwrap();
+    let all = reading.await.unwrap();
+    assert!(all.contains("content-type: text/event-stream"), "{all}");
+    assert!(all.ends_with("\n0\n\n"), "the last chunk is sent: {all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_text() {
+    let daemon = Daemon::start().await;
+    let answer = daemon
+        .raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        answer.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("# EOF\n"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

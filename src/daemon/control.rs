@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::events::Events;
 use crate::words::control::{AskReconcile, IssueToken, Problem, SOCKET};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
@@ -73,6 +74,12 @@ pub trait Operations: Send + Sync + 'static {
 
     /// `POST /v1/sync`: has a repository asked for news, and tells how the fleet stands to it then.
     fn sync(&self) -> impl Future<Output = Outcome> + Send;
+
+    /// `GET /metrics`: figures for Prometheus.
+    fn metrics(&self) -> impl Future<Output = Result<String, Problem>> + Send;
+
+    /// `GET /v1/events`: what happens from now on, as server-sent events.
+    fn events(&self) -> Events;
 
     /// `GET /v1/instances`: all of them, in short.
     fn instances(&self) -> impl Future<Output = Outcome> + Send;

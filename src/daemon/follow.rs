@@ -8,6 +8,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::events::Events;
+use crate::decisions::event::Event;
 use crate::decisions::report::Report;
 use crate::decisions::source::{Behind, SourceStatus, unfinished};
 use crate::doors::source::git::{GitError, Head, Mirror};
@@ -27,6 +29,7 @@ pub struct Follower {
     mirror: Mirror,
     shared: Arc<Shared>,
     requests: mpsc::Sender<Asked>,
+    events: Events,
     /// What was read last.
     known: Option<Head>,
     _fetching: AbortOnDropHandle<()>,
@@ -76,15 +79,21 @@ impl Follower {
     ///
     /// # Errors
     /// When git cannot be run.
-    pub fn new(mirror: Mirror) -> Result<Self, GitError> {
+    pub fn new(mirror: Mirror, events: Events) -> Result<Self, GitError> {
         let shared = Arc::new(Shared::default());
         shared.state().applied = mirror.applied()?;
         let (requests, asked) = mpsc::channel(ASKED_MAX);
-        let fetching = tokio::spawn(fetch_on(mirror.clone(), Arc::clone(&shared), asked));
+        let fetching = tokio::spawn(fetch_on(
+            mirror.clone(),
+            Arc::clone(&shared),
+            events.clone(),
+            asked,
+        ));
         Ok(Self {
             mirror,
             shared,
             requests,
+            events,
             known: None,
             _fetching: AbortOnDropHandle::new(fetching),
         })
@@ -181,6 +190,10 @@ impl Follower {
         drop(state);
         let (revision, author) = (&report.revision, &commit.author);
         tracing::info!(revision, author, "the whole fleet is at this commit");
+        self.events.tell(Event::Applied {
+            at: jiff::Timestamp::now(),
+            commit: commit.clone(),
+        });
         if let Err(error) = self.mirror.set_applied(&commit.id) {
             tracing::warn!(%error, "the commit that the fleet is at could not be noted");
         }
@@ -280,7 +293,12 @@ fn status(mirror: &Mirror, state: State) -> Result<SourceStatus, GitError> {
 }
 
 /// Fetches for as long as somebody follows.
-async fn fetch_on(mirror: Mirror, shared: Arc<Shared>, mut asked: mpsc::Receiver<Asked>) {
+async fn fetch_on(
+    mirror: Mirror,
+    shared: Arc<Shared>,
+    events: Events,
+    mut asked: mpsc::Receiver<Asked>,
+) {
     let interval = Duration::from(mirror.source().interval);
     let mut waiting: Vec<Asked> = Vec::new();
     loop {
@@ -289,7 +307,7 @@ async fn fetch_on(mirror: Mirror, shared: Arc<Shared>, mut asked: mpsc::Receiver
         }
         let began = Instant::now();
         let fetched = Box::pin(mirror.fetch()).await;
-        note(&mirror, &shared, &fetched);
+        note(&mirror, &shared, &events, &fetched);
         for reply in waiting.drain(..).flatten() {
             // Whoever asked may be gone.
             let _ = reply.send(fetched.clone());
@@ -308,7 +326,7 @@ async fn fetch_on(mirror: Mirror, shared: Arc<Shared>, mut asked: mpsc::Receiver
     }
 }
 
-fn note(mirror: &Mirror, shared: &Shared, fetched: &Result<(), GitError>) {
+fn note(mirror: &Mirror, shared: &Shared, events: &Events, fetched: &Result<(), GitError>) {
     let head = match fetched {
         Ok(()) => mirror.head(),
         Err(error) => Err(error.clone()),
@@ -323,7 +341,7 @@ fn note(mirror: &Mirror, shared: &Shared, fetched: &Result<(), GitError>) {
             if state.head != head {
                 state.head.clone_from(&head);
                 drop(state);
-                tell(mirror, head.as_deref());
+                tell(mirror, events, head.as_deref());
                 shared.news.notify_one();
             }
         }
@@ -336,10 +354,14 @@ fn note(mirror: &Mirror, shared: &Shared, fetched: &Result<(), GitError>) {
     }
 }
 
-fn tell(mirror: &Mirror, head: Option<&str>) {
+fn tell(mirror: &Mirror, events: &Events, head: Option<&str>) {
     if let Some(Ok(commit)) = head.map(|id| mirror.facts(id)) {
         let revision = format!("git:{}", commit.short());
         let (author, subject) = (&commit.author, &commit.subject);
         tracing::info!(revision, author, subject, "fetched");
+        events.tell(Event::Fetched {
+            at: jiff::Timestamp::now(),
+            commit,
+        });
     }
 }

@@ -10,8 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::attended::Attended;
 use super::chain::chain;
 use super::control::{Operations, Outcome};
+use super::events::Events;
 use super::follow::Syncer;
 use super::memory::{Memory, blocking};
+use super::metrics::Metrics;
 use super::notebook::Notebook as _;
 use super::orders::{self, OrderError};
 use super::probes::Verdicts;
@@ -66,6 +68,10 @@ pub struct Operator {
     pub verdicts: Verdicts,
     /// To whoever follows the repository, where the source is one.
     pub syncer: Option<Syncer>,
+    /// What happens.
+    pub events: Events,
+    /// Figures of it.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Operator {
@@ -182,6 +188,16 @@ impl Operations for Operator {
         let ask = ask.map_err(|error| order_problem(&error))?;
         tracing::info!(instance = %name, ?order, "an operator's order");
         value(&self.round(ask).await?)
+    }
+
+    async fn metrics(&self) -> Result<String, Problem> {
+        let source = self.source_status().await?;
+        let text = self.metrics.encode(&source);
+        text.map_err(|error| Problem::internal(error.to_string()))
+    }
+
+    fn events(&self) -> Events {
+        self.events.clone()
     }
 
     async fn source(&self) -> Outcome {

@@ -12,7 +12,8 @@ use super::notebook::{Acts, Notebook};
 use super::seal::{Sealed, seal};
 use super::site::Site;
 use crate::decisions::check;
-use crate::decisions::plan::{Action, History, Plan, plan};
+use crate::decisions::event::{action_name, generation};
+use crate::decisions::plan::{History, Plan, plan};
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::doors::engine::{EngineError, Observe};
@@ -253,32 +254,6 @@ pub fn log(report: &Report) {
                 tracing::debug!(%instance, action, %until, "waiting after: {}", last.message);
             }
         }
-    }
-}
-
-/// An action's name, as plans and logs say it.
-pub fn action_name(action: &Action) -> &'static str {
-    match action {
-        Action::Create { .. } => "create",
-        Action::Start { .. } => "start",
-        Action::Stop { .. } => "stop",
-        Action::Update { .. } => "update",
-        Action::Restart { .. } => "restart",
-        Action::Replace { .. } => "replace",
-        Action::Remove { .. } => "remove",
-        Action::Held => "held",
-    }
-}
-
-fn generation(action: &Action) -> Option<u64> {
-    match action {
-        Action::Create { generation, .. } | Action::Replace { generation, .. } => Some(*generation),
-        Action::Start { target, .. }
-        | Action::Update { target, .. }
-        | Action::Restart { target }
-        | Action::Stop { target } => Some(target.number),
-        Action::Remove { targets } => targets.last().map(|target| target.number),
-        Action::Held => None,
     }
 }
 

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attended::Attended;
@@ -18,10 +19,12 @@ use super::chain::failure;
 use super::clock::Clock;
 use super::control::ControlSocket;
 use super::converge::{Converger, ENGINE_RETRY};
+use super::events::Events;
 use super::follow::Syncer;
 use super::forward_auth::{self, ForwardAuth};
 use super::guards::Guards;
 use super::memory::blocking;
+use super::metrics::Metrics;
 use super::operate::{AskedRound, Operator};
 use super::ops::open_store;
 use super::probes::Probes;
@@ -32,6 +35,7 @@ use super::source::Source;
 use super::tokens::Tokens;
 use super::webhook::{self, Webhook};
 use crate::decisions::access::AccessPolicy;
+use crate::decisions::event;
 use crate::decisions::plan::Reason;
 use crate::decisions::report::{Failure, Outcome, Report};
 use crate::decisions::source::being_written;
@@ -66,7 +70,9 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
     let control = ControlSocket::bind(&site.state)
         .await
         .map_err(|error| failure(&error))?;
-    let source = Source::follow(&site).map_err(|error| failure(&error))?;
+    let events = Events::new(shutdown.clone());
+    let metrics = Arc::new(Metrics::default());
+    let source = Source::follow(&site, &events).map_err(|error| failure(&error))?;
     look_on_hangup(source.syncer(), &engine_due)?;
     let webhook = webhook(&site, &source).await?;
     let author = blocking(&store, Store::author).await;
@@ -97,6 +103,8 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         last: Arc::clone(&last),
         verdicts: probes.verdicts(),
         syncer: source.syncer(),
+        events: events.clone(),
+        metrics: Arc::clone(&metrics),
     });
 
     let config = &site.config;
@@ -132,7 +140,9 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         sole: None,
         converger: None,
         engine_due,
-        events: JoinSet::new(),
+        listening: JoinSet::new(),
+        events,
+        metrics,
         told: BTreeSet::new(),
         shutdown,
     };
@@ -217,7 +227,11 @@ struct Rounds {
     probes: Probes,
     /// Where files carry them.
     routes: Option<Routes>,
-    events: JoinSet<()>,
+    /// To the engine's events.
+    listening: JoinSet<()>,
+    /// What happens here, for whoever listens to us.
+    events: Events,
+    metrics: Arc<Metrics>,
     /// What was said already and still holds: it is not said again every round.
     told: BTreeSet<String>,
     shutdown: CancellationToken,
@@ -233,6 +247,7 @@ impl Rounds {
         while !self.shutdown.is_cancelled() {
             let ask = asked.as_ref().map(|asked| asked.ask.clone());
             let shutdown = self.shutdown.clone();
+            let began = Instant::now();
             let report = tokio::select! {
                 report = self.round(ask) => report,
                 // Calls in flight may finish, a pull of minutes may not: what it left, the next start mends.
@@ -251,6 +266,7 @@ impl Rounds {
                 self.source.note(&report);
             }
             let next = self.next_due(&report);
+            self.metrics.count(&report, began.elapsed());
             self.tell(&report);
             self.last.store(Arc::new(report.clone()));
             if let Some(AskedRound { reply, .. }) = asked.take() {
@@ -369,7 +385,7 @@ impl Rounds {
 
     fn act_on(&mut self, Acting { fleet, sole }: Acting) {
         let (listening, due) = (fleet.clone(), Arc::clone(&self.engine_due));
-        self.events
+        self.listening
             .spawn(async move { listen(listening, due).await });
         self.sole = Some(sole);
         self.converger = Some(Converger::new(
@@ -427,6 +443,9 @@ impl Rounds {
         }
         self.told = now_told;
         round::log(&news);
+        for event in event::of_round(report, &news, jiff::Timestamp::now()) {
+            self.events.tell(event);
+        }
     }
 }
 

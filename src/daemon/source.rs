@@ -1,5 +1,6 @@
 //! The source as the daemon follows it: a directory that is watched, or a repository that is fetched.
 
+use super::events::Events;
 use super::follow::{Follower, Syncer};
 use super::site::Site;
 use crate::decisions::report::Report;
@@ -25,9 +26,9 @@ impl Source {
     ///
     /// # Errors
     /// When a directory cannot be watched, or git not be run.
-    pub fn follow(site: &Site) -> Result<Self, SourceError> {
+    pub fn follow(site: &Site, events: &Events) -> Result<Self, SourceError> {
         Ok(match site.mirror() {
-            Some(mirror) => Self::Repository(Box::new(Follower::new(mirror)?)),
+            Some(mirror) => Self::Repository(Box::new(Follower::new(mirror, events.clone())?)),
             None => Self::Directory {
                 watch: Box::new(Watch::new(site.source_dir())?),
                 teller: Teller::default(),

@@ -4,6 +4,7 @@ pub mod access;
 pub mod change;
 pub mod check;
 pub mod compare;
+pub mod event;
 pub mod guard;
 pub mod pace;
 pub mod plan;

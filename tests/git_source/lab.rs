@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use instanced::daemon::clock::Clock;
 use instanced::daemon::converge::Converger;
+use instanced::daemon::events::Events;
 use instanced::daemon::follow::Follower;
 use instanced::daemon::round::{self, Ask};
 use instanced::daemon::site::Site;
@@ -180,8 +181,9 @@ impl Lab {
 
     fn follower(&mut self) -> &mut Follower {
         let mirror = self.mirror();
-        self.follower
-            .get_or_insert_with(|| Follower::new(mirror).expect("git is there"))
+        self.follower.get_or_insert_with(|| {
+            Follower::new(mirror, Events::new(CancellationToken::new())).expect("git is there")
+        })
     }
 
     /// Has the repository asked.

@@ -459,7 +459,7 @@ fn told(report: &Report) -> String {
     });
     let mut lines = vec![format!("  report:{aborted}")];
     for step in &report.steps {
-        let action = round::action_name(&step.step.action);
+        let action = instanced::decisions::event::action_name(&step.step.action);
         let outcome = match &step.outcome {
             Outcome::Done => "done".to_owned(),
             Outcome::Held => "held".to_owned(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use instanced::daemon::round::action_name;
+use instanced::decisions::event::action_name;
 use instanced::decisions::plan::{Reason, Step};
 use instanced::decisions::report::Outcome;
 use instanced::words::label;

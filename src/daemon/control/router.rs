@@ -1,17 +1,23 @@
 //! From a request to an operation, and from its outcome to a response.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Body, Bytes};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::{Operations, Outcome};
+use crate::daemon::metrics;
 use crate::words::control::{PROBLEM_TYPE, Problem};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
+
+/// What is answered: a text, or a stream.
+pub(super) type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The largest body, in bytes.
 const BODY_MAX: usize = 64 << 10;
@@ -27,6 +33,8 @@ enum Route<'p> {
     Token(&'p str),
     Reconcile,
     Plan,
+    Metrics,
+    Events,
     Source,
     Sync,
     Instances,
@@ -44,6 +52,8 @@ impl<'p> Route<'p> {
             ["v1", "tokens", id] => Self::Token(id),
             ["v1", "reconcile"] => Self::Reconcile,
             ["v1", "plan"] => Self::Plan,
+            ["metrics"] => Self::Metrics,
+            ["v1", "events"] => Self::Events,
             ["v1", "source"] => Self::Source,
             ["v1", "sync"] => Self::Sync,
             ["v1", "instances"] => Self::Instances,
@@ -71,7 +81,7 @@ impl<'p> Route<'p> {
 pub(super) async fn respond<O: Operations, B>(
     operations: &O,
     request: Request<B>,
-) -> Response<Full<Bytes>>
+) -> Response<Answer>
 where
     B: Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -94,9 +104,19 @@ where
             .insert(ALLOW, HeaderValue::from_static(methods));
         return response;
     }
-    match perform(operations, route, request).await {
-        Ok(value) => json(StatusCode::OK, "application/json", value.to_string()),
-        Err(problem) => refusal(&problem),
+    match route {
+        Route::Metrics => match operations.metrics().await {
+            Ok(text) => answer(StatusCode::OK, metrics::MEDIA_TYPE, whole(text)),
+            Err(problem) => refusal(&problem),
+        },
+        Route::Events => {
+            let stream = StreamBody::new(operations.events().listen());
+            answer(StatusCode::OK, "text/event-stream", Answer::new(stream))
+        }
+        route => match perform(operations, route, request).await {
+            Ok(value) => answer(StatusCode::OK, "application/json", whole(value.to_string())),
+            Err(problem) => refusal(&problem),
+        },
     }
 }
 
@@ -113,6 +133,7 @@ where
         Route::Tokens => operations.tokens(instance_of(request.uri().query())?).await,
         Route::Token(id) => operations.revoke_token(id.to_owned()).await,
         Route::Reconcile => operations.reconcile(body(request, PLAN_MAX).await?).await,
+        Route::Metrics | Route::Events => unreachable!("they are no JSON, and are answered before"),
         Route::Plan => operations.plan().await,
         Route::Source => operations.source().await,
         Route::Sync => operations.sync().await,
@@ -124,14 +145,18 @@ where
 }
 
 /// A refusal as a response.
-pub(super) fn refusal(problem: &Problem) -> Response<Full<Bytes>> {
+pub(super) fn refusal(problem: &Problem) -> Response<Answer> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let text = serde_json::to_string(problem).unwrap_or_default();
-    json(status, PROBLEM_TYPE, text)
+    answer(status, PROBLEM_TYPE, whole(text))
 }
 
-fn json(status: StatusCode, media_type: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+fn whole(text: String) -> Answer {
+    Answer::new(Full::new(Bytes::from(text)))
+}
+
+fn answer(status: StatusCode, media_type: &'static str, body: Answer) -> Response<Answer> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
