@@ -57,6 +57,9 @@ impl Operations for Echo {
     async fn plan(&self) -> Outcome {
         Ok(json!({ "steps": vec!["x".repeat(1000); 500] }))
     }
+    async fn snapshot(&self) -> Outcome {
+        Ok(echo("snapshot"))
+    }
     async fn instances(&self) -> Outcome {
         Ok(echo("instances"))
     }
@@ -134,6 +137,7 @@ async fn every_path_leads_to_its_operation() {
         "tokens Some(InstanceName(\"alice\"))"
     );
     assert_eq!(asked(&client, "/v1/instances").await, "instances");
+    assert_eq!(asked(&client, "/v1/snapshot").await, "snapshot");
     assert_eq!(
         asked(&client, "/v1/instances/alice").await,
         "instance alice"

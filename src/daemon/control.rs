@@ -68,6 +68,9 @@ pub trait Operations: Send + Sync + 'static {
     /// `GET /v1/plan`: what the next round would do.
     fn plan(&self) -> impl Future<Output = Outcome> + Send;
 
+    /// `GET /v1/snapshot`: what a dry run elsewhere must know.
+    fn snapshot(&self) -> impl Future<Output = Outcome> + Send;
+
     /// `GET /v1/instances`: all of them, in short.
     fn instances(&self) -> impl Future<Output = Outcome> + Send;
 

@@ -21,5 +21,6 @@ pub mod routes;
 pub mod seal;
 pub mod serve;
 pub mod site;
+pub mod snapshots;
 mod spells;
 pub mod tokens;
