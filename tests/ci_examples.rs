@@ -144,7 +144,9 @@ fn gitlab(lab: &Lab, more: &[(&str, &str)]) -> Said {
             .next()
             .unwrap_or_default()
             .replace('\'', "'\\''");
-        script += &format!("echo '$ {told}'\n{}\n", text(line));
+        script += ["echo '$ ", &told, "'\n", text(line), "\n"]
+            .concat()
+            .as_str();
     }
     let path = lab.path("temp/script.sh");
     std::fs::write(&path, script).expect("a file");

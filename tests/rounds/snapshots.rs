@@ -1,5 +1,6 @@
 //! Plans from a snapshot: the same as straight from engine and store, and without either.
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -245,7 +246,7 @@ fn lab() -> Lab {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
 
     #[test]
     fn a_plan_from_a_snapshot_is_the_plan_straight_from_the_engine(
@@ -547,4 +548,85 @@ async fn one_that_its_last_manifest_did_not_protect_is_removed() {
         matches!(plan.steps[0].action, Action::Remove { .. }),
         "{plan:?}"
     );
+}
+
+/// A daemon that knows two answers.
+fn daemon(socket: &Path, fingerprint: String, snapshot: String) {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut seen = [0; 4096];
+            let length = stream.read(&mut seen).unwrap_or_default();
+            let body = match &seen[..length] {
+                asked if asked.starts_with(b"GET /health ") => {
+                    serde_json::json!({ "fingerprint": fingerprint }).to_string()
+                }
+                asked if asked.starts_with(b"GET /v1/snapshot ") => snapshot.clone(),
+                _ => continue,
+            };
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream
+                .write_all((head + &body).as_bytes())
+                .expect("an answer");
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_running_daemon_takes_the_snapshot_unless_it_is_another_fleets() {
+    let lab = Lab::new(&[("a", "{}")]);
+    lab.round().await;
+    let snapshot = lab.snapshot().await;
+    let text = serde_json::to_string(&snapshot).expect("a snapshot");
+    let take = |state: &str, more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_instanced"))
+            .current_dir(lab.dir.path())
+            .env_remove("INSTANCED_CONFIG")
+            .args(["--instances", "instances.d", "--state", state, "snapshot"])
+            .args(more)
+            .output()
+            .expect("the binary runs");
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned());
+        (output.status.code(), stdout, stderr)
+    };
+    let read = |text: &str| serde_json::from_str::<FleetSnapshot>(text).expect("a snapshot");
+    for (state, fingerprint) in [("same", lab.site.fingerprint()), ("other", "0".repeat(16))] {
+        let state = lab.dir.path().join(state);
+        std::fs::create_dir(&state).expect("a directory");
+        daemon(&state.join("control.sock"), fingerprint, text.clone());
+    }
+    let (code, stdout, stderr) = take("same", &[]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(read(&stdout), snapshot);
+
+    // The file is replaced, and a link to it stays one.
+    let kept = lab.file("kept.json", "an older one");
+    std::os::unix::fs::symlink("kept.json", lab.dir.path().join("link.json")).expect("a link");
+    let before = std::fs::read_dir(lab.dir.path()).expect("ours").count();
+    let (code, stdout, stderr) = take("same", &["--out", "link.json"]);
+    assert_eq!((code, stdout.as_str()), (Some(0), ""), "{stderr}");
+    assert!(
+        stderr.contains("recorded 1 instance; plan from it with"),
+        "{stderr}"
+    );
+    assert_eq!(
+        read(&std::fs::read_to_string(kept).expect("it is there")),
+        snapshot
+    );
+    assert_eq!(
+        std::fs::read_dir(lab.dir.path()).expect("ours").count(),
+        before
+    );
+
+    let (code, stdout, stderr) = take("other", &[]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(
+        stderr.contains("another configuration or source"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = take("same", &["--out", "nowhere/x.json"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("cannot write nowhere/x.json"), "{stderr}");
 }
