@@ -16,6 +16,8 @@ use super::secret::{SecretName, SecretSource, SecretSpec};
 pub const FORMAT: u32 = 1;
 
 /// What stood on the engine and in the store at one moment. No secret's value is in it, only keyed hashes.
+///
+/// A new field, here or below, needs `#[serde(default)]` with the value that stood for its absence, or another format.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FleetSnapshot {
     /// The form of this record.

@@ -87,7 +87,8 @@ impl Lab {
     pub async fn with_snapshot(changes: &[(&str, &str)]) -> Self {
         let lab = Self::with(changes);
         let text = lab.snapshot().await;
-        let host = lab.path("host");
+        lab.write("snapshot.json", &text);
+        let (host, work) = (lab.path("host"), lab.path("work"));
         lab.git(
             Path::new("/"),
             &[
@@ -97,37 +98,23 @@ impl Lab {
                 &shown(&host),
             ],
         );
-        lab.git(
-            &host,
-            &["switch", "--quiet", "--orphan", "instanced-snapshot"],
-        );
-        lab.git(
-            &host,
-            &[
-                "commit",
-                "--quiet",
-                "--allow-empty",
-                "--message",
-                "the fleet",
-            ],
-        );
-        lab.write("host/observed.json", &text);
-        lab.git(&host, &["add", "observed.json"]);
-        lab.git(
-            &host,
-            &["commit", "--quiet", "--amend", "--message", "the fleet"],
-        );
-        lab.git(
-            &host,
-            &[
-                "push",
-                "--quiet",
-                "--force",
-                "origin",
-                "HEAD:instanced-snapshot",
-            ],
-        );
-        lab.git(&lab.path("work"), &["fetch", "--quiet"]);
+        lab.program("host-bin/instanced", "cp \"$LAB/snapshot.json\" \"$3\"");
+        for script in from_readme() {
+            let said = Self::run(
+                lab.command("sh")
+                    .current_dir(&host)
+                    .args(["-eu", "-c", &script])
+                    .env(
+                        "PATH",
+                        format!(
+                            "{}:/usr/local/bin:/usr/bin:/bin",
+                            lab.path("host-bin").display()
+                        ),
+                    ),
+            );
+            assert_eq!(said.code, Some(0), "{script}\n{}", said.all);
+        }
+        lab.git(&work, &["fetch", "--quiet"]);
         lab
     }
 
@@ -191,11 +178,14 @@ impl Lab {
 
     /// A program that notes how it was called, and then does this.
     fn stand_in(&self, name: &str, does: &str) {
-        let path = format!("bin/{name}");
-        let text = format!("#!/bin/sh\nset -eu\necho \"{name} $*\" >>\"$LAB/calls\"\n{does}\n");
-        self.write(&path, &text);
+        let does = format!("echo \"{name} $*\" >>\"$LAB/calls\"\n{does}");
+        self.program(&format!("bin/{name}"), &does);
+    }
+
+    fn program(&self, path: &str, does: &str) {
+        self.write(path, &format!("#!/bin/sh\nset -eu\n{does}\n"));
         let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(self.path(&path), mode).expect("a file of ours");
+        std::fs::set_permissions(self.path(path), mode).expect("a file of ours");
     }
 
     /// Puts the binary on PATH.
@@ -259,6 +249,20 @@ const IDENTITY: [(&str, &str); 6] = [
     ("GIT_CONFIG_SYSTEM", "/dev/null"),
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
 ];
+
+/// What the README has a person and a timer type on the host; twice for the timer.
+fn from_readme() -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci/README.md");
+    let readme = std::fs::read_to_string(path).expect("the README");
+    let blocks = readme.split("```sh\n").skip(1);
+    let script = |block: &str| block.split("```").next().unwrap_or_default().to_owned();
+    let scripts: Vec<String> = blocks.map(script).collect();
+    let [once, timer] = &scripts[..] else {
+        panic!("the README has {} scripts", scripts.len());
+    };
+    assert!(timer.contains("instanced snapshot"), "{timer}");
+    vec![once.clone(), timer.clone(), timer.clone()]
+}
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
