@@ -246,7 +246,7 @@ fn lab() -> Lab {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) })]
 
     #[test]
     fn a_plan_from_a_snapshot_is_the_plan_straight_from_the_engine(
