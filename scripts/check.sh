@@ -36,7 +36,7 @@ dependencies() {
 
 # Every shell script that is ours, by name or by its first line.
 shell_scripts() {
-  find .ci image scripts tests traefik -type f \
+  find .ci examples image scripts tests traefik -type f \
     \( -name '*.sh' -o -exec sh -c 'head -c 64 "$1" | grep -qE "^#!.*\<(bash|sh)$"' sh {} \; \) -print0
 }
 shell() { shell_scripts | xargs -0 shellcheck --external-sources; }

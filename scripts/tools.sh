@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# The real parts that tests and `make up` use, from PyPI, at the versions in tests/requirements.txt.
+# The real parts that tests and `make up` use, from PyPI, at the versions in tests/requirements.txt; and from npm, at
+# those in tests/consumers/package-lock.json.
 #
 #   scripts/tools.sh [DIR]                  all of them; prints DIR, whose bin/ has python and traefik
 #   scripts/tools.sh --only traefik [DIR]   prints the path of a traefik: one on PATH that is new enough,
 #                                           else the one in DIR, where it alone is installed
+#   scripts/tools.sh --only node [DIR]      the programs from npm; prints DIR/node, with its node_modules
+#   scripts/tools.sh --only junit [DIR]     a schema of JUnit's reports; prints DIR/junit.xsd. Needs all of them first
 #
 # DIR is $INSTANCED_TOOLS, or .tools in the repository. A second run with the same requirements does nothing.
 # The answer is the only line on stdout; everything else goes to stderr.
@@ -22,7 +25,7 @@ while (($#)); do
   case $1 in
     --only)
       only=${2-}
-      [[ $only == traefik ]] || die_usage "--only knows traefik, not '$only'"
+      [[ $only == @(traefik|node|junit) ]] || die_usage "--only knows traefik, node and junit, not '$only'"
       shift 2
       ;;
     -*) die_usage "unknown option '$1'" ;;
@@ -47,6 +50,42 @@ mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 exec 9>"$dir/.lock"
 flock 9 # tests in parallel may all ask
+
+if [[ $only == node ]]; then
+  answer=$dir/node stamp=$dir/.stamp-node
+  wanted=$(cat "$repo"/tests/consumers/package*.json)
+  if [[ ! -d $answer/node_modules || $(cat "$stamp" 2>/dev/null) != "$(sha256sum <<<"$wanted")" ]]; then
+    have npm || apt_install nodejs npm
+    say "installing programs of node's in $answer, from npm"
+    rm -rf "$answer" "$stamp"
+    mkdir "$answer"
+    cp "$repo"/tests/consumers/package*.json "$answer"
+    # No script of a package's runs.
+    npm ci --prefix "$answer" --ignore-scripts --no-audit --no-fund --silent >&2
+    sha256sum <<<"$wanted" >"$stamp"
+  fi
+  printf '%s\n' "$answer"
+  exit 0
+fi
+
+# Jenkins' own schema: no package has it but the source of pytest, which tests its reports by it.
+if [[ $only == junit ]]; then
+  answer=$dir/junit.xsd
+  digest=a1a816f58d1bf95ebabf371994df0b9246dee66ea9572fbec4f9296f1b2c0ff6
+  if ! sha256sum --check --status <<<"$digest  $answer" 2>/dev/null; then
+    [[ -x $dir/bin/python ]] || die "run scripts/tools.sh first"
+    say "taking the schema of JUnit's reports out of pytest's source, from PyPI"
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    "$dir/bin/python" -m pip download --quiet --disable-pip-version-check --no-input \
+      --no-deps --no-binary pytest --dest "$unpacked" pytest==8.4.2 >&2
+    tar --extract --gzip --file "$unpacked/pytest-8.4.2.tar.gz" --to-stdout \
+      pytest-8.4.2/testing/example_scripts/junit-10.xsd >"$answer"
+    sha256sum --check --status <<<"$digest  $answer" || die "$answer is not the schema that was expected"
+  fi
+  printf '%s\n' "$answer"
+  exit 0
+fi
 
 # A venv knows its own path, so that is part of what it was made from.
 digest_of() { printf '%s\n' "$1" "$dir" | sha256sum | cut -d ' ' -f 1; }

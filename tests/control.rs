@@ -74,6 +74,9 @@ impl Operations for Echo {
     async fn sync(&self) -> Outcome {
         Ok(echo("sync"))
     }
+    async fn snapshot(&self) -> Outcome {
+        Ok(echo("snapshot"))
+    }
     async fn instances(&self) -> Outcome {
         Ok(echo("instances"))
     }
@@ -223,6 +226,7 @@ async fn every_path_leads_to_its_operation() {
         "tokens Some(InstanceName(\"alice\"))"
     );
     assert_eq!(asked(&client, "/v1/instances").await, "instances");
+    assert_eq!(asked(&client, "/v1/snapshot").await, "snapshot");
     assert_eq!(
         asked(&client, "/v1/instances/alice").await,
         "instance alice"

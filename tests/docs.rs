@@ -33,6 +33,52 @@ fn snake(name: &str) -> String {
     snake
 }
 
+/// The fields of a struct of ours.
+fn fields(file: &str, name: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join(file)).expect("a source");
+    let start = text
+        .find(&format!("pub struct {name} {{"))
+        .unwrap_or_else(|| panic!("{file} has no {name}"));
+    let body = &text[start..];
+    let body = &body[..body.find("\n}").expect("the struct ends")];
+    let lines = body
+        .lines()
+        .filter_map(|line| line.strip_prefix("    pub "));
+    lines
+        .filter_map(|line| Some(line.split_once(':')?.0.to_owned()))
+        .collect()
+}
+
+#[test]
+fn every_key_of_a_snapshot_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/json.md")).expect("docs/json.md");
+    let (_, section) = docs.split_once("## A snapshot").expect("its section");
+    let section = &section[..section.find("\n## ").expect("the next section")];
+    let mut missing = Vec::new();
+    for (file, name, least) in [
+        ("src/words/snapshot.rs", "FleetSnapshot", 10),
+        ("src/words/snapshot.rs", "Remembered", 5),
+        ("src/words/observed.rs", "Observed", 5),
+        ("src/words/observed.rs", "Foreign", 2),
+        ("src/words/observed.rs", "Generation", 13),
+        ("src/words/observed.rs", "Limits", 5),
+        ("src/words/observed.rs", "Drift", 3),
+        ("src/words/overrides.rs", "Overrides", 4),
+        ("src/words/act.rs", "Act", 8),
+    ] {
+        let all = fields(file, name);
+        assert!(all.len() >= least, "only {all:?} of {name} were found");
+        for field in all {
+            if !section.contains(&format!("`{field}`")) {
+                missing.push(format!("{name}: {field}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/json.md lacks {missing:?}");
+}
+
 #[test]
 fn every_word_of_a_plan_is_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

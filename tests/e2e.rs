@@ -35,6 +35,8 @@ mod rounds;
 mod route_files;
 #[path = "e2e/said.rs"]
 mod said;
+#[path = "e2e/snapshots.rs"]
+mod snapshots;
 #[path = "e2e/swap.rs"]
 mod swap;
 #[path = "e2e/visitor.rs"]

@@ -1,6 +1,6 @@
 //! What we hand out as an example is valid: the starter fleet, and the examples.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Runs `validate` with a configuration of the repository, with the repository as working directory.
@@ -49,6 +49,65 @@ fn the_examples_are_all_told_in_their_readme() {
             "examples/README.md does not tell of {name}"
         );
     }
+}
+
+/// The files below a directory that a person writes, by path.
+fn written(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("a directory of ours") {
+        let path = entry.expect("an entry").path();
+        // Workflows are written for others to read.
+        if path.is_dir() && !path.ends_with("ci") {
+            written(&path, found);
+        } else if path.extension().is_some_and(|e| e == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every file names its schema in its first line, and the schema is there and the one of its kind.
+fn name_their_schemas(files: &[PathBuf]) {
+    for path in files {
+        let kind = match path.file_name().and_then(|name| name.to_str()) {
+            Some("instanced.yaml") => "config",
+            Some("fleet.yaml") => "fleet",
+            _ => "manifest",
+        };
+        let text = std::fs::read_to_string(path).expect("a file of ours");
+        let first = text.lines().next().unwrap_or_default();
+        let named = first.strip_prefix("# yaml-language-server: $schema=");
+        let named = named.unwrap_or_else(|| panic!("{} names no schema", path.display()));
+        let schema = path.parent().expect("a directory").join(named);
+        let shipped = std::fs::read_to_string(&schema);
+        let shipped = shipped.unwrap_or_else(|error| panic!("{}: {error}", schema.display()));
+        let (done, said) = instanced(Path::new("/"), &["schema", kind]);
+        assert!(done, "{said}");
+        assert!(
+            shipped == said,
+            "{} is not what `instanced schema {kind}` says: write it anew",
+            schema.display()
+        );
+    }
+}
+
+#[test]
+fn every_file_that_is_shipped_names_its_schema() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("instanced.yaml")];
+    for dir in ["examples", "instances.d"] {
+        written(&root.join(dir), &mut files);
+    }
+    assert!(files.len() >= 8, "only {files:?} were found");
+    name_their_schemas(&files);
+}
+
+#[test]
+fn every_file_that_init_writes_names_its_schema() {
+    let dir = tempfile::tempdir().expect("a directory");
+    assert!(instanced(dir.path(), &["init"]).0);
+    let mut files = Vec::new();
+    written(dir.path(), &mut files);
+    assert_eq!(files.len(), 3, "{files:?}");
+    name_their_schemas(&files);
 }
 
 fn instanced(dir: &Path, arguments: &[&str]) -> (bool, String) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instanced::decisions::check;
-use instanced::decisions::plan::{History, plan};
+use instanced::decisions::plan::{History, Plan, plan};
 use instanced::face::plan::PlanView;
 use instanced::words::act::{Act, Cause, Deed};
 use instanced::words::config::Config;
@@ -22,6 +22,7 @@ use instanced::words::observed::{
 use instanced::words::overrides::{Frozen, Order, Overrides, Stopped};
 use instanced::words::quantity::{Bytes, Cpus};
 use instanced::words::resolve::resolve;
+use instanced::words::snapshot::{FORMAT, FleetSnapshot, Remembered};
 use instanced::words::spec::Spec;
 use serde::Deserialize;
 use serde_json::Value;
@@ -335,6 +336,11 @@ fn drawn(case: &Case) -> String {
         check::violations(&plan, &desired, &observed, &history),
         Vec::<String>::new()
     );
+    assert_eq!(
+        plan,
+        plan_from_snapshot(&desired, observed, history),
+        "from a snapshot it is another"
+    );
     let manifest_of = |name: &InstanceName| format!("instances.d/{name}.yaml");
     let view = PlanView {
         manifest_of: &manifest_of,
@@ -343,6 +349,40 @@ fn drawn(case: &Case) -> String {
     let text = anstream::adapter::strip_str(&view.draw(&plan)).to_string();
     let lines: Vec<_> = text.trim().lines().map(str::trim_end).collect();
     lines.join("\n") + "\n"
+}
+
+/// The same by way of a snapshot's JSON, which carries all that lasts.
+fn plan_from_snapshot(desired: &Desired, observed: Observed, history: History) -> Plan {
+    let snapshot = FleetSnapshot {
+        format: FORMAT,
+        version: String::new(),
+        taken: history.now,
+        manager: Config::default().manager,
+        rules: String::new(),
+        notes: Vec::new(),
+        observed,
+        remembered: Remembered {
+            overrides: history.overrides.clone(),
+            acts: (*history.acts).clone(),
+            removals: history.removals.clone(),
+            protected: history.protected.clone(),
+            ..Remembered::default()
+        },
+        secrets: BTreeMap::new(),
+        secrets_unreadable: BTreeMap::new(),
+    };
+    let text = serde_json::to_string(&snapshot).expect("a snapshot");
+    let read: FleetSnapshot = serde_json::from_str(&text).expect("a snapshot");
+    let history = History {
+        now: read.taken,
+        overrides: read.remembered.overrides.clone(),
+        acts: Arc::new(read.remembered.acts.clone()),
+        removals: read.remembered.removals.clone(),
+        protected: read.remembered.protected.clone(),
+        ..history
+    };
+    let observed = read.observed_for(desired);
+    plan(desired, &observed, &history, &Config::default().reconcile)
 }
 
 #[test]

@@ -81,6 +81,9 @@ pub trait Operations: Send + Sync + 'static {
     /// `GET /v1/events`: what happens from now on, as server-sent events.
     fn events(&self) -> Events;
 
+    /// `GET /v1/snapshot`: what a dry run elsewhere must know.
+    fn snapshot(&self) -> impl Future<Output = Outcome> + Send;
+
     /// `GET /v1/instances`: all of them, in short.
     fn instances(&self) -> impl Future<Output = Outcome> + Send;
 

@@ -24,6 +24,7 @@ pub mod routes;
 pub mod seal;
 pub mod serve;
 pub mod site;
+pub mod snapshots;
 pub mod source;
 mod spells;
 pub mod tokens;

@@ -14,18 +14,21 @@ use super::events::Events;
 use super::follow::Syncer;
 use super::memory::{Memory, blocking};
 use super::metrics::Metrics;
-use super::notebook::Notebook as _;
+use super::notebook::{Acts, Notebook as _};
 use super::orders::{self, OrderError};
 use super::probes::Verdicts;
 use super::round::{self, Ask, Known};
 use super::site::Site;
+use super::snapshots;
 use super::tokens::{Tokens, TokensError};
 use crate::decisions::report::{Failure, Report};
 use crate::decisions::saved::SavedPlan;
 use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{InstanceStatus, status, status_without_engine};
+use crate::doors::engine::docker::DockerReader;
+use crate::doors::engine::fleet::Fleet;
 use crate::doors::engine::{EngineError, ErrorClass, Observe};
-use crate::doors::store::Store;
+use crate::doors::store::{Store, StoreError};
 use crate::words::control::{AskReconcile, IssueToken, Problem};
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
@@ -103,6 +106,20 @@ impl Operator {
         let status = tokio::task::spawn_blocking(move || syncer.status()).await;
         let status = status.map_err(|_| Problem::internal("git was broken off"))?;
         status.map_err(|error| Problem::unavailable(error.to_string()))
+    }
+
+    /// The engine's fleet, as the daemon sees it.
+    fn observer(&self) -> Result<Attended<Fleet<DockerReader>>, Problem> {
+        let engine = self.site.observer();
+        let engine = engine.map_err(|error| Problem::unavailable(error.to_string()))?;
+        Ok(Attended::new(engine, self.verdicts.clone()))
+    }
+
+    /// What the store knows.
+    async fn recall(&self, now: jiff::Timestamp) -> Result<(Memory, Acts), Problem> {
+        let failed = |error: StoreError| Problem::internal(chain(&error));
+        let memory = self.store.read(now).await.map_err(failed)?;
+        Ok((memory, self.store.acts().await.map_err(failed)?))
     }
 
     /// How all instances stand, as far as the engine can tell now.
@@ -223,24 +240,15 @@ impl Operations for Operator {
         let not_fetched = fetched
             .err()
             .map(|error| format!("{error}; what was known stays"));
-        let engine = self
-            .site
-            .observer()
-            .map_err(|error| Problem::unavailable(error.to_string()))?;
-        let engine = Attended::new(engine, self.verdicts.clone());
-        let memory = blocking(&self.store, |store| {
-            Memory::read(store, jiff::Timestamp::now())
-        })
-        .await
-        .map_err(|error| Problem::internal(chain(&error)))?;
-        let acts = self.store.acts().await;
-        let acts = Arc::new(acts.map_err(|error| Problem::internal(chain(&error)))?);
+        let engine = self.observer()?;
+        let now = jiff::Timestamp::now();
+        let (memory, acts) = self.recall(now).await?;
         let known = Known {
             policy: &self.site.config.reconcile,
             memory: &memory,
-            acts: &acts,
+            acts: &Arc::new(acts),
             keep: None::<&Arc<Store>>,
-            now: jiff::Timestamp::now(),
+            now,
         };
         let desired = round::read_source(&self.site)
             .and_then(|snapshot| round::desired(&snapshot, &self.site))
@@ -261,6 +269,14 @@ impl Operations for Operator {
             ..Report::default()
         };
         value(&PlanAnswer { saved, report })
+    }
+
+    async fn snapshot(&self) -> Outcome {
+        let engine = self.observer()?;
+        let now = jiff::Timestamp::now();
+        let (memory, acts) = self.recall(now).await?;
+        let taken = snapshots::record(&engine, &self.site, &memory, acts, now).await;
+        value(&taken.map_err(|failure| failure_problem(&failure))?)
     }
 
     async fn instances(&self) -> Outcome {
@@ -385,10 +401,15 @@ fn unknown(name: &InstanceName) -> Problem {
 }
 
 fn aborted_problem(report: &Report) -> Problem {
-    let told = report.aborted.as_ref();
-    let problem =
-        Problem::unavailable(told.map_or("the round was aborted", |f| f.message.as_str()));
-    match told.and_then(|failure| failure.help.as_deref()) {
+    match &report.aborted {
+        Some(failure) => failure_problem(failure),
+        None => Problem::unavailable("the round was aborted"),
+    }
+}
+
+fn failure_problem(failure: &Failure) -> Problem {
+    let problem = Problem::unavailable(&failure.message);
+    match &failure.help {
         Some(help) => problem.with_help(help),
         None => problem,
     }

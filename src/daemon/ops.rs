@@ -396,13 +396,15 @@ pub async fn source_status(site: &Site) -> Result<SourceStatus, Failure> {
     Ok(operate::of_directory(site, &read))
 }
 
-async fn daemon(site: &Site) -> Result<Option<ControlClient>, Failure> {
+pub(super) async fn daemon(site: &Site) -> Result<Option<ControlClient>, Failure> {
     ControlClient::connect(&site.state)
         .await
         .map_err(|error| failure(&error))
 }
 
-fn read<T: DeserializeOwned>(answer: Result<Value, ControlClientError>) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(
+    answer: Result<Value, ControlClientError>,
+) -> Result<T, Failure> {
     match answer {
         Ok(value) => serde_json::from_value(value).map_err(|error| Failure {
             message: format!("the daemon's answer is not understood: {error}"),

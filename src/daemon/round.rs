@@ -172,6 +172,21 @@ pub async fn decide<O: Observe, N: Notebook>(
         Ok(sealed) => sealed,
         Err(error) => return Err(aborted(&desired, failure(&error))),
     };
+    settle(desired, observed, sealed, known, ask)
+}
+
+/// Plans, now that the secrets are known, too. Reaches nothing outside.
+///
+/// # Errors
+/// A report that says why the round was aborted.
+pub fn settle<N>(
+    desired: Desired,
+    observed: Observed,
+    sealed: Sealed,
+    known: &Known<'_, N>,
+    ask: &Ask,
+) -> Result<View, Box<Report>> {
+    let memory = known.memory;
     let history = History {
         now: known.now,
         acts: Arc::clone(known.acts),

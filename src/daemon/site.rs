@@ -139,7 +139,24 @@ impl Site {
         }
         // Where the state is was decided when the socket was found.
         config.state = None;
-        let text = serde_json::to_string(&config).expect("a configuration has string keys only");
-        blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
+        digest(&config)
     }
+
+    /// Names what the configuration says of instances and plans, wherever the fleet, its source and its store are.
+    pub fn rules(&self) -> String {
+        let same = Config::default();
+        let config = Config {
+            source: same.source,
+            engine: same.engine,
+            listen: same.listen,
+            state: None,
+            ..self.config.clone()
+        };
+        digest(&config)
+    }
+}
+
+fn digest(config: &Config) -> String {
+    let text = serde_json::to_string(config).expect("a configuration has string keys only");
+    blake3::hash(text.as_bytes()).to_hex()[..16].to_owned()
 }

@@ -1,13 +1,15 @@
 //! A plan that was saved to be performed later, or not at all: it names the ground that it stands on.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Plan;
+use super::plan::{Action, Plan, Step};
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Generation, Observed};
+use crate::words::secret::SecretSource;
 
 /// The form of saved plan that this version writes.
 const FORMAT: u32 = 1;
@@ -90,7 +92,7 @@ impl SavedPlan {
         if self.observed != observed_digest(observed) {
             return Err(Moved::Observed);
         }
-        if self.plan.steps != plan.steps {
+        if as_said(&self.plan) != as_said(plan) {
             return Err(Moved::Steps);
         }
         Ok(())
@@ -122,6 +124,27 @@ impl fmt::Display for Moved {
 }
 
 impl std::error::Error for Moved {}
+
+/// The steps without what only a round that acts knows: the values that it generates.
+fn as_said(plan: &Plan) -> Vec<Step> {
+    let mut steps = plan.steps.clone();
+    for step in &mut steps {
+        let (Action::Create { spec, .. }
+        | Action::Start { spec, .. }
+        | Action::Update { spec, .. }
+        | Action::Replace { spec, .. }) = &mut step.action
+        else {
+            continue;
+        };
+        let secrets = &mut Arc::make_mut(spec).secrets;
+        for secret in secrets.values_mut() {
+            if secret.from == SecretSource::Generated {
+                secret.print = None;
+            }
+        }
+    }
+    steps
+}
 
 fn desired_digest(desired: &Desired) -> String {
     let mut hasher = blake3::Hasher::new();

@@ -43,6 +43,9 @@ pub enum FileProblem {
     /// It is longer than any file of ours.
     #[error("longer than {LENGTH_MAX} bytes; is it the right file? Split it if it is")]
     TooLong,
+    /// It is longer than one of its kind may be.
+    #[error("longer than {0} bytes; is it the right file?")]
+    TooLarge(usize),
     /// It is text in another encoding.
     #[error("UTF-16 text; save it as UTF-8")]
     Utf16,
@@ -84,17 +87,40 @@ pub fn create_text(path: &Path, text: &str) -> io::Result<bool> {
     }
 }
 
+/// Writes a text file in place of what is there, at once: whoever reads sees the old one or the new one. A pipe or a
+/// device is written to.
+pub fn replace_text(path: &Path, text: &str) -> io::Result<()> {
+    // Through a link, so that it stays one.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let found = target.metadata();
+    if found.is_ok_and(|found| !found.is_file()) {
+        return fs::write(target, text);
+    }
+    let mut beside = target.clone().into_os_string();
+    beside.push(format!(".{}.new", std::process::id()));
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &target));
+    written.inspect_err(|_| {
+        // It may never have been there.
+        let _ = fs::remove_file(&beside);
+    })
+}
+
 /// Reads a text file: at most [`LENGTH_MAX`] bytes of UTF-8, a byte order mark left out.
 pub fn read_text(path: &Path) -> Result<String, FileError> {
+    read_text_within(path, LENGTH_MAX)
+}
+
+/// Reads a text file of at most so many bytes.
+pub fn read_text_within(path: &Path, length_max: usize) -> Result<String, FileError> {
     let failed = |problem| FileError {
         path: path.to_owned(),
         problem,
     };
-    let bytes = read_bytes(path).map_err(failed)?;
+    let bytes = read_bytes(path, length_max).map_err(failed)?;
     decode(bytes).map_err(failed)
 }
 
-fn read_bytes(path: &Path) -> Result<Vec<u8>, FileProblem> {
+fn read_bytes(path: &Path, length_max: usize) -> Result<Vec<u8>, FileProblem> {
     let failed = |error| FileProblem::of(path, error);
     let file = open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
@@ -104,17 +130,20 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, FileProblem> {
     if !found.is_file() {
         return Err(FileProblem::Irregular);
     }
-    let length_max = LENGTH_MAX as u64;
-    if found.len() > length_max {
-        return Err(FileProblem::TooLong);
+    let too_long = || match length_max {
+        LENGTH_MAX => FileProblem::TooLong,
+        most => FileProblem::TooLarge(most),
+    };
+    if found.len() > length_max as u64 {
+        return Err(too_long());
     }
     let mut bytes = Vec::new();
     // It may grow while it is read.
-    file.take(length_max + 1)
+    file.take(length_max as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
-    if bytes.len() > LENGTH_MAX {
-        return Err(FileProblem::TooLong);
+    if bytes.len() > length_max {
+        return Err(too_long());
     }
     Ok(bytes)
 }

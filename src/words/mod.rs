@@ -20,6 +20,7 @@ pub mod route;
 pub mod router;
 pub mod schema;
 pub mod secret;
+pub mod snapshot;
 pub mod spec;
 pub mod template;
 pub mod token;

@@ -49,7 +49,9 @@ struct TemplateForm {
 
 /// The schema of a kind of file, in the dialect of draft 7: the one that editors' YAML servers know best.
 pub fn schema(kind: Kind) -> Schema {
-    let settings = SchemaSettings::draft07().with_transform(RecursiveTransform(close));
+    let settings = SchemaSettings::draft07()
+        .with_transform(RecursiveTransform(close))
+        .with_transform(RecursiveTransform(say_no_null));
     let layered = settings.clone().with_transform(RecursiveTransform(let_go));
     match kind {
         Kind::Manifest => layered.into_generator().into_root_schema_for::<Manifest>(),
@@ -65,6 +67,14 @@ fn close(schema: &mut Schema) {
     };
     if object.contains_key("properties") && !object.contains_key("additionalProperties") {
         object.insert("additionalProperties".to_owned(), Value::Bool(false));
+    }
+}
+
+/// A default of `null` tells nobody anything, and the YAML server that most editors use breaks off the list of keys at
+/// the first list whose items have one.
+fn say_no_null(schema: &mut Schema) {
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
     }
 }
 

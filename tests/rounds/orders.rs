@@ -11,7 +11,7 @@ use super::{Arc, Duration, Lab, Store, outcome};
 
 impl Lab {
     /// As `instanced stop alice` and its like.
-    async fn order(&self, name: &str, order: Order) -> Report {
+    pub(super) async fn order(&self, name: &str, order: Order) -> Report {
         let name: InstanceName = name.parse().expect("a name");
         let ask = {
             let store = Store::open(&self.site.state, Duration::from_secs(5)).expect("the store");
@@ -34,7 +34,7 @@ impl Lab {
     }
 
     /// As `instanced reconcile --plan FILE`: by way of the file's text.
-    async fn perform(&self, plan: &SavedPlan) -> Report {
+    pub(super) async fn perform(&self, plan: &SavedPlan) -> Report {
         let text = serde_json::to_string(plan).expect("a plan");
         let ask = Ask {
             expect: serde_json::from_str(&text).expect("a plan"),

@@ -25,6 +25,7 @@ mod reconcile;
 mod schema;
 mod serve;
 mod site;
+mod snapshot;
 mod status;
 mod template;
 mod token;
@@ -111,6 +112,7 @@ enum Command {
     Reconcile(reconcile::Args),
     Serve(serve::Args),
     Diff(diff::Args),
+    Snapshot(snapshot::Args),
     Status(status::Args),
     /// Restart an instance: the same container, down and up; sessions end
     #[command(after_help = "Example:\n  instanced restart alice")]
@@ -237,6 +239,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
             reconcile::View::new(globals.verbose),
             out,
         )),
+        Command::Snapshot(args) => short(snapshot::run(&args, &site, out)),
         Command::Status(args) => short(status::run(&args, &site, out)),
         Command::Restart(args) => short(order::run(args, Order::Restart, &site, out)),
         Command::Recreate(args) => short(order::run(args, Order::Recreate, &site, out)),

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::site;
 use crate::daemon::ops::{self, Site};
+use crate::daemon::snapshots;
 use crate::decisions::plan::{Action, Plan};
 use crate::decisions::report::{Failure, Report};
 use crate::decisions::saved::SavedPlan;
@@ -13,6 +15,7 @@ use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::plan::PlanView;
 use crate::face::report;
+use crate::face::words::{age, moment};
 use crate::words::control::AskReconcile;
 use crate::words::name::InstanceName;
 
@@ -26,6 +29,7 @@ Examples:
   instanced reconcile --confirm-prune 4f1c09a2        let exactly these removals happen
   instanced reconcile --dry-run --out plan.json       keep the plan, for somebody to look at
   instanced reconcile --plan plan.json                perform it, unless something has moved since
+  instanced reconcile --dry-run --observed observed.json   plan from a snapshot; no engine, no store
 
 Where a daemon runs, it is the daemon that does it, and its report that is shown.
 Exits with 1 when something failed, and with 3 when something is held or blocked.")]
@@ -42,8 +46,11 @@ pub(super) struct Args {
     /// Save the plan, to be performed later with --plan
     #[arg(long, value_name = "FILE", requires = "dry_run")]
     out: Option<PathBuf>,
+    /// Plan from a snapshot of `instanced snapshot`, and touch neither engine nor store
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    observed: Option<PathBuf>,
     /// Perform this saved plan, or nothing when the ground that it stands on has moved
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "confirm_prune", "names"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "confirm_prune", "names", "out", "observed"])]
     plan: Option<PathBuf>,
     /// These instances alone
     #[arg(value_name = "NAME")]
@@ -123,7 +130,10 @@ fn save_plan(path: &Path, saved: &SavedPlan) -> Result<(), Failure> {
 }
 
 async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Result<Exit, Failure> {
-    let (saved, beside) = ops::dry_run(site, &args.names).await;
+    let (saved, beside) = match &args.observed {
+        Some(path) => plan_from(path, &args.names, site)?,
+        None => ops::dry_run(site, &args.names).await,
+    };
     if let (Some(path), Some(saved)) = (&args.out, &saved) {
         save_plan(path, saved)?;
     }
@@ -155,6 +165,26 @@ async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Resu
         ));
     }
     Ok(exit_of(&plan, &beside, args.detailed_exitcode))
+}
+
+/// The plan of the moment at which a snapshot was taken, with how long ago that was.
+fn plan_from(
+    path: &Path,
+    names: &[InstanceName],
+    site: &Site,
+) -> Result<(Option<SavedPlan>, Report), Failure> {
+    let snapshot = snapshots::read(path, site)?;
+    let (saved, mut beside) = snapshots::dry_run(site, &snapshot, names);
+    let (taken, ago) = (
+        moment(snapshot.taken),
+        age(snapshot.taken, Timestamp::now()),
+    );
+    let note = format!(
+        "as of {taken}, {ago} ago: from the snapshot {}",
+        path.display()
+    );
+    beside.notes.insert(0, note);
+    Ok((saved, beside))
 }
 
 fn exit_of(plan: &Plan, beside: &Report, detailed: bool) -> Exit {

@@ -40,6 +40,9 @@ fn a_wrong_command_line_is_usage_and_help_is_an_answer() {
         "instanced status Alice",
         "instanced reconcile --detailed-exitcode",
         "instanced reconcile --dry-run --confirm-prune x",
+        "instanced reconcile --observed x.json",
+        "instanced reconcile --observed x.json --plan y.json",
+        "instanced reconcile --out x.json --plan y.json",
         "instanced token issue alice",
         "instanced token issue alice --label x --expires soon",
         "instanced token revoke",
@@ -69,6 +72,8 @@ fn global_options_may_stand_anywhere() {
         "instanced token list --state /tmp/x -vv",
         "instanced validate --format junit --strict",
         "instanced diff --base x --format markdown",
+        "instanced reconcile --dry-run --observed x.json --detailed-exitcode --out y.json alice",
+        "instanced snapshot --out x.json",
     ] {
         assert!(parse(line).is_ok(), "{line}");
     }
