@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::{FLEET_NAMES, beside, is_manifest};
 use crate::doors::files::{FileProblem, decode};
-use crate::words::desired::{Content, Snapshot, SourceFile};
+use crate::words::desired::{Content, Snapshot, SourceFile, Unreadable};
 use crate::words::document::LENGTH_MAX;
 
 /// How much of a commit's id names a revision.
@@ -263,16 +263,18 @@ fn blob(answer: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn content(mode: &str, blob: &[u8]) -> Content {
     if mode == LINK {
-        let why =
-            "a symbolic link; of a revision, links are not followed: put the file itself there";
-        return Content::Unreadable(why.to_owned());
+        return Content::Unreadable(Unreadable {
+            why: "a symbolic link, which is not followed in a revision".to_owned(),
+            help: Some("put the file itself there".to_owned()),
+            at: (1, 1),
+        });
     }
     if blob.len() > LENGTH_MAX {
-        return Content::Unreadable(FileProblem::TooLong.to_string());
+        return Content::Unreadable(FileProblem::TooLong.unreadable());
     }
     match decode(blob.to_vec()) {
         Ok(text) => Content::Text(text),
-        Err(problem) => Content::Unreadable(problem.to_string()),
+        Err(problem) => Content::Unreadable(problem.unreadable()),
     }
 }
 
