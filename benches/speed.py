@@ -3,7 +3,7 @@
 figures.py adds these rows to its table; alone, this measures nothing else:
 
     speed.py --program target/release/deps/speed-… --binary target/release/instanced --engine /var/run/docker.sock
-             --image TAG --manager NAME --work DIR [plan rounds creates peer]
+             --image TAG --manager NAME --work DIR [plan manifests rounds creates peer]
 
 What it makes on the engine has a name that begins with NAME or `instanced-NAME-`; it removes that again, and who
 called does, should this be killed. Standard library only.
@@ -105,7 +105,8 @@ def from_within(stand: Stand, which: str) -> list[Row]:
     if which != "plan":
         work = stand.work / which
         work.mkdir()
-        arguments = [str(stand.engine), stand.image, f"{stand.manager}-{which}", stand.manager, str(work)]
+        engine = [str(stand.engine), stand.image, f"{stand.manager}-{which}", stand.manager]
+        arguments = [*([] if which == "manifests" else engine), str(work)]
     try:
         done = subprocess.run([stand.program, which, *arguments], stdout=subprocess.PIPE, check=False)
     finally:
@@ -297,13 +298,15 @@ Speed: the figure is the median of the ratios of pairs, the one taken right afte
                   for a first round one list and 16 inspects at a time, for a later one one list
   fresh instances a round with an empty state directory, against the same containers by the bare client at the
                   parallelism that is fastest here; the network is there
+  manifests       what `instanced validate` does, in one process: a directory read, every file parsed, resolved and
+                  checked against policy and against each other
   plan            by `plan` alone, in memory; the instances run and have a history of two acts each
   docker-compose  whole processes on the same machine in turns; the compose file says what inspect said of ours.
                   Each `instanced reconcile` that brings up has an empty state directory. The engine alone: 8 clients that
                   create and start the same containers. Three times as fast as docker-compose is asked for, or, where
                   the engine allows nobody that, {ABOVE_BARE} of the engine's own time at most"""
 
-WHICH = ("plan", "rounds", "creates", "peer")
+WHICH = ("plan", "manifests", "rounds", "creates", "peer")
 
 
 def parts(stand: Stand, which: tuple[str, ...] = WHICH) -> list[Callable[[], list[Row]]]:

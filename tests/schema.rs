@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use instanced::words::config::Config;
 use instanced::words::desired::{Content, Snapshot, SourceFile};
+use instanced::words::document::Document;
 use instanced::words::resolve::resolve;
 use instanced::words::schema::{Kind, schema};
 use serde_json::Value;
@@ -38,7 +39,10 @@ const GOOD: [&str; 24] = [
 ];
 
 /// Manifests that break the form; what breaks a policy or another file, no schema can know.
-const BAD: [&str; 30] = [
+const BAD: [&str; 33] = [
+    "[mcp-http]",
+    "screen: [800, 600]",
+    "volumes: [[profile]]",
     "colour: red",
     "- a",
     "owner: [a]",
@@ -171,5 +175,32 @@ fn every_key_of_a_manifest_is_described() {
     let properties = schema.as_value()["properties"].as_object().expect("keys");
     for (key, of) in properties {
         assert!(of["description"].is_string(), "{key} has no description");
+    }
+}
+
+#[test]
+fn schema_and_parser_agree_on_the_limits_of_policy() {
+    let validator = validator(Kind::Config);
+    let parsed = |text: &str| {
+        let document = Document::parse("instanced.yaml", text).expect("YAML of our own");
+        document.decode::<Config>()
+    };
+    let good = "policy: { resources: { memory: 8GiB, cpus: 4, pids: 4096, shm: 1GiB } }\n";
+    let (config, told) = parsed(good);
+    assert_eq!(told, []);
+    let limits = config.expect("a configuration").policy.resources;
+    assert_eq!(
+        (limits.memory.map(|m| m.0), limits.pids),
+        (Some(8 << 30), Some(4096))
+    );
+    assert!(validator.is_valid(&value(good)));
+    for bad in [
+        "policy: { resources: { memroy: 8GiB } }\n",
+        "policy: { resources: { memory: lots } }\n",
+        "policy: { resources: { pids: -1 } }\n",
+        "policy: { resources: [8GiB] }\n",
+    ] {
+        assert_ne!(parsed(bad).1, [], "the parser takes {bad}");
+        assert!(!validator.is_valid(&value(bad)), "the schema takes {bad}");
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! speed plan
+//! speed manifests DIR
 //! speed rounds|creates SOCKET IMAGE MANAGER NETWORK DIR
 //! ```
 //!
@@ -12,6 +13,7 @@
 mod bare;
 mod creates;
 mod lab;
+mod manifests;
 mod plans;
 mod report;
 mod rounds;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let rows = match words[..] {
         ["plan"] => plans::measure(),
+        ["manifests", dir] => manifests::measure(dir.as_ref()),
         ["rounds", socket, image, manager, network, dir] => on_engine(
             Lab::new(socket, image, manager, network, dir),
             rounds::measure,
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
         // Also what `cargo bench` does by itself: it knows of no engine.
         _ => {
             tell(
-                "usage: speed plan | speed rounds|creates SOCKET IMAGE MANAGER NETWORK DIR; `make bench` runs it",
+                "usage: speed plan | speed manifests DIR | speed rounds|creates SOCKET IMAGE MANAGER NETWORK DIR; `make bench` runs it",
             );
             return ExitCode::SUCCESS;
         }

@@ -38,6 +38,7 @@ use crate::words::control::AskReconcile;
 use crate::words::desired::{Desired, Snapshot};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
+use crate::words::resolve::resolve_on;
 
 mod tokens;
 
@@ -56,11 +57,17 @@ pub struct Checked {
 }
 
 /// Reads and resolves manifests; no engine, no store. `paths` name files or directories, the configured
-/// source when empty. A file is read with the `fleet.yaml` that stands beside its directory.
+/// source when empty. A file is read with the `fleet.yaml` that stands beside its directory. Tokens that are over
+/// by `now` are told.
 ///
 /// # Errors
 /// When there is nothing to read. What is wrong with a file is among the diagnostics.
-pub fn validate(site: &Site, paths: &[PathBuf]) -> Result<Checked, Failure> {
+pub fn validate(site: &Site, paths: &[PathBuf], now: jiff::Timestamp) -> Result<Checked, Failure> {
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let resolved = |snapshot: &Snapshot| {
+        let resolved = resolve_on(snapshot, &site.config, Some(today));
+        resolved.map_err(|diagnostics| round::unusable(snapshot, diagnostics))
+    };
     let (mut all, mut files) = (Desired::default(), Vec::new());
     let snapshots = if paths.is_empty() {
         vec![round::read_source(site)]
@@ -72,7 +79,7 @@ pub fn validate(site: &Site, paths: &[PathBuf]) -> Result<Checked, Failure> {
             let read = snapshot.fleet.iter().chain(&snapshot.manifests);
             files.extend(read.map(|file| file.path.clone()));
         }
-        match snapshot.and_then(|snapshot| round::desired(&snapshot, site)) {
+        match snapshot.and_then(|snapshot| resolved(&snapshot)) {
             Ok(desired) => {
                 all.revision = desired.revision;
                 all.specs.extend(desired.specs);

@@ -21,6 +21,7 @@ use crate::doors::source::git::checkout::Teller;
 use crate::doors::source::{self, SourceError};
 use crate::words::config::Reconcile;
 use crate::words::desired::{Desired, Snapshot};
+use crate::words::diagnostic::Diagnostic;
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::overrides::Order;
@@ -79,22 +80,24 @@ pub struct Known<'a, N> {
 /// # Errors
 /// A report that says why nothing can be said of any instance.
 pub fn desired(snapshot: &Snapshot, site: &Site) -> Result<Desired, Box<Report>> {
-    resolve(snapshot, &site.config).map_err(|diagnostics| {
-        let message = "fleet.yaml cannot be used, so nothing can be said of any instance";
-        let help =
-            Some("nothing was changed; mend the file, and see `instanced validate`".to_owned());
-        let aborted = Some(Failure {
-            message: message.to_owned(),
-            help,
-        });
-        let revision = snapshot.revision.clone();
-        Box::new(Report {
-            revision,
-            commit: snapshot.commit.clone(),
-            diagnostics,
-            aborted,
-            ..Report::default()
-        })
+    resolve(snapshot, &site.config).map_err(|diagnostics| unusable(snapshot, diagnostics))
+}
+
+/// A source whose `fleet.yaml` cannot be used, as a report.
+pub fn unusable(snapshot: &Snapshot, diagnostics: Vec<Diagnostic>) -> Box<Report> {
+    let message = "fleet.yaml cannot be used, so nothing can be said of any instance";
+    let help = "nothing was changed; mend the file, and see `instanced validate`";
+    let aborted = Some(Failure {
+        message: message.to_owned(),
+        help: Some(help.to_owned()),
+    });
+    let revision = snapshot.revision.clone();
+    Box::new(Report {
+        revision,
+        commit: snapshot.commit.clone(),
+        diagnostics,
+        aborted,
+        ..Report::default()
     })
 }
 

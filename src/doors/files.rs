@@ -5,7 +5,9 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::words::desired::Unreadable;
 use crate::words::document::LENGTH_MAX;
+use crate::words::lines;
 
 pub use configuration::{ConfigError, LoadedConfig, load_config};
 
@@ -49,6 +51,9 @@ pub enum FileProblem {
     /// It is text in another encoding.
     #[error("UTF-16 text; save it as UTF-8")]
     Utf16,
+    /// It is text in another encoding, of four bytes a character.
+    #[error("UTF-32 text; save it as UTF-8")]
+    Utf32,
     /// It is no text, or text in another encoding.
     #[error("not UTF-8 at byte {offset} (line {line}); save it as UTF-8")]
     NotUtf8 {
@@ -56,6 +61,8 @@ pub enum FileProblem {
         offset: usize,
         /// The line, from 1.
         line: usize,
+        /// The column, from 1, in characters.
+        column: usize,
     },
     /// The system failed.
     #[error("cannot be read: {0}; check the disk, or the server it is mounted from")]
@@ -70,6 +77,22 @@ impl FileProblem {
             io::ErrorKind::PermissionDenied => Self::Denied(rustix::process::geteuid().as_raw()),
             io::ErrorKind::IsADirectory => Self::Directory,
             _ => Self::Failed(error),
+        }
+    }
+}
+
+impl FileProblem {
+    /// The same, as what a manifest holds. Every text here is what is wrong, a semicolon, the way out.
+    pub fn unreadable(&self) -> Unreadable {
+        let told = self.to_string();
+        let (why, help) = told.rsplit_once("; ").unwrap_or((&told, ""));
+        Unreadable {
+            why: why.to_owned(),
+            help: Some(help.to_owned()).filter(|help| !help.is_empty()),
+            at: match self {
+                Self::NotUtf8 { line, column, .. } => (*line, *column),
+                _ => (1, 1),
+            },
         }
     }
 }
@@ -158,7 +181,16 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Text out of bytes: UTF-8, a byte order mark left out.
-pub(super) fn decode(mut bytes: Vec<u8>) -> Result<String, FileProblem> {
+///
+/// # Errors
+/// Which encoding it has, or where it has none.
+pub fn decode(mut bytes: Vec<u8>) -> Result<String, FileProblem> {
+    if [&b"\xff\xfe\0\0"[..], b"\0\0\xfe\xff"]
+        .iter()
+        .any(|mark| bytes.starts_with(mark))
+    {
+        return Err(FileProblem::Utf32);
+    }
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(FileProblem::Utf16);
     }
@@ -167,9 +199,15 @@ pub(super) fn decode(mut bytes: Vec<u8>) -> Result<String, FileProblem> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
-        let before = error.as_bytes().iter().take(offset);
-        let line = 1 + before.filter(|byte| **byte == b'\n').count();
-        FileProblem::NotUtf8 { offset, line }
+        let sound = String::from_utf8_lossy(&error.as_bytes()[..offset]);
+        // As if the first byte that is no text were a character.
+        let with_it = format!("{sound}?");
+        let (line, column) = lines::place_of(&with_it, sound.chars().count());
+        FileProblem::NotUtf8 {
+            offset,
+            line,
+            column,
+        }
     })
 }
 

@@ -10,10 +10,14 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use super::style::{Label, paint};
 use super::words::count;
 use crate::words::diagnostic::{Diagnostic, Place};
+use crate::words::lines;
 
 pub mod github;
 pub mod junit;
 pub mod sarif;
+
+/// A longer line is not shown: it fits no screen, and to draw it once for each mistake on it takes its time.
+const SHOWN_MAX: usize = 1000;
 
 /// Draws all of them, and a line that counts them. `read` gives the text of a file, where it can.
 pub fn draw(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<String>) -> String {
@@ -115,13 +119,13 @@ fn one_line(diagnostic: &Diagnostic) -> String {
 /// The line of a place, and where on it the place is, in bytes. `None` when the text has no such line: it
 /// is empty, or has changed since it was read.
 fn excerpt<'t>(place: &Place, text: &'t str) -> Option<(&'t str, Range<usize>)> {
-    let line = text.lines().nth(place.line.checked_sub(1)?)?;
+    let line = lines::of(text).nth(place.line.checked_sub(1)?)?;
     let line = if place.line == 1 {
         line.trim_start_matches('\u{feff}')
     } else {
         line
     };
-    if line.trim().is_empty() {
+    if line.trim().is_empty() || line.len() > SHOWN_MAX {
         return None;
     }
     let byte_of = |column: usize| {
@@ -143,7 +147,9 @@ fn excerpt<'t>(place: &Place, text: &'t str) -> Option<(&'t str, Range<usize>)> 
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| {
-            if c.is_control() && c != '\n' {
+            // Nor what no report in XML may hold.
+            let outside = matches!(c, '\u{fffe}' | '\u{ffff}');
+            if outside || c.is_control() && c != '\n' {
                 '\u{fffd}'
             } else {
                 c

@@ -10,7 +10,7 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::name::{HostName, ManagerName};
-use super::quantity::{Share, Span};
+use super::quantity::{Bytes, Cpus, Share, Span};
 
 pub use source::{Follow, GitSource, Signers, Source, Webhook};
 
@@ -361,6 +361,8 @@ pub struct Policy {
     pub auth_none: Verdict,
     /// Capabilities that may be added.
     pub cap_add: Allowed,
+    /// What one instance may use at most.
+    pub resources: ResourcePolicy,
     /// How many instances at most.
     pub max_instances: usize,
 }
@@ -375,9 +377,28 @@ impl Default for Policy {
             },
             auth_none: Verdict::Warn,
             cap_add: Allowed::default(),
+            resources: ResourcePolicy::default(),
             max_instances: 200,
         }
     }
+}
+
+/// What one instance may use at most; what is absent is not limited.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct ResourcePolicy {
+    /// Memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    /// Processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Cpus>,
+    /// Processes and threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
+    /// Shared memory (`/dev/shm`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shm: Option<Bytes>,
 }
 
 /// Which images manifests may name.

@@ -39,9 +39,20 @@ pub enum Content {
     /// Text.
     Text(String),
     /// It could not be read; why.
-    Unreadable(String),
+    Unreadable(Unreadable),
     /// Somebody is still writing it.
     BeingWritten,
+}
+
+/// Why a file is no text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What is wrong.
+    pub why: String,
+    /// The way out.
+    pub help: Option<String>,
+    /// Line and column, from 1, of what is no text; the first ones where nothing was read.
+    pub at: (usize, usize),
 }
 
 /// The fleet as it shall be.

@@ -1,28 +1,42 @@
 //! A YAML document with places: text in, typed value and diagnostics out.
 //!
-//! `serde_yaml` decodes to the JSON data model (anchors and merge keys resolved), a second, position-keeping
-//! parser is asked only when something must be placed. Decoding goes on past an error: the offending node
-//! is put aside and the rest decoded again, so that one pass tells every problem of a file.
+//! `serde_yaml` decodes to the JSON data model ([`yaml`]: anchors and merge keys resolved, bounded), a second,
+//! position-keeping parser is asked only when something must be placed. Decoding goes on past an error: the
+//! offending node is put aside and the rest decoded again, so that one pass tells every problem of a file.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment as ErrorSegment;
 
 use super::diagnostic::{Diagnostic, Place, Problem, Severity};
-use outline::Outline;
+use super::lines;
+use outline::{Brackets, Outline};
+use strict::Strict;
+pub use suggest::nearest;
+use yaml::{Failure, Misfit, Part};
 
 mod outline;
+mod strict;
 mod suggest;
+mod syntax;
+mod yaml;
 
 /// No file of ours is longer; a longer one is not parsed.
 pub const LENGTH_MAX: usize = 1 << 20;
 /// A file with more mistakes than this is told so.
-const PROBLEMS_MAX: usize = 200;
+const PROBLEMS_MAX: usize = 100;
+/// A file with more directives is not parsed; ours have none.
+const DIRECTIVES_MAX: usize = 8;
+/// A file with more brackets must be sound to both parsers.
+const BRACKETS_MAX: usize = 1000;
+/// What is repeated of a person's text, in characters.
+const SAID_MAX: usize = 240;
+/// Levels of a field that are said: none of ours has more.
+const SAID_DEPTH: usize = 8;
 
 /// A step from a node to one below it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,17 +66,23 @@ impl Document {
             let message = format!("{} bytes long, more than {LENGTH_MAX}", text.len());
             return Err(Diagnostic::of_file(path, message, None));
         }
-        let yaml = parse_one(path, text)?;
-        let document = Self {
+        if let Some(diagnostic) = syntax::forbidden(path, text) {
+            return Err(diagnostic);
+        }
+        if let Some(diagnostic) = too_costly(path, text) {
+            return Err(diagnostic);
+        }
+        let document = |value| Self {
             path: path.to_owned(),
             text: text.to_owned(),
-            value: Value::Null,
+            value,
             outline: OnceCell::new(),
         };
-        let mut at = Vec::new();
-        match to_json(yaml, &mut at) {
-            Ok(value) => Ok(Self { value, ..document }),
-            Err((message, help)) => Err(document.diagnostic_at(&at, false, message, Some(help))),
+        match yaml::load(text) {
+            Ok(value) => Ok(document(value)),
+            Err(Failure::Syntax(error)) => Err(syntax::diagnostic(path, text, &error)),
+            Err(Failure::Misfit(misfit)) => Err(document(Value::Null).misfit(misfit)),
+            Err(Failure::Several(error)) => Err(several(path, text, error.as_ref())),
         }
     }
 
@@ -97,7 +117,7 @@ impl Document {
             let mut ignored = Vec::new();
             let mut note = |path: serde_ignored::Path<'_>| ignored.push(segments_of(&path));
             let result: Result<T, _> = serde_path_to_error::deserialize(
-                serde_ignored::Deserializer::new(&value, &mut note),
+                serde_ignored::Deserializer::new(Strict(&value), &mut note),
             );
             unknown.extend(ignored.into_iter().map(|path| set_aside.original(&path)));
             let error = match result {
@@ -112,10 +132,19 @@ impl Document {
                 .map(|key| [original.as_slice(), &[Segment::Key(key.to_owned())]].concat());
             if missing.is_none_or(|path| !told.contains(&path)) {
                 let (message, help) = suggest::reword(&words);
-                diagnostics.push(self.diagnostic_at(&placed(&original), false, message, help));
+                diagnostics.push(self.diagnostic_at(
+                    &placed(&original),
+                    Part::Value,
+                    message,
+                    help,
+                ));
             }
             told.insert(original);
-            if at.is_empty() || told.len() >= PROBLEMS_MAX || !remove(&mut value, &at) {
+            if told.len() >= PROBLEMS_MAX {
+                diagnostics.push(self.too_many());
+                break None;
+            }
+            if at.is_empty() || !remove(&mut value, &at) {
                 break None;
             }
             set_aside.note(&at);
@@ -124,7 +153,10 @@ impl Document {
             let schema = schemars::schema_for!(T);
             for path in unknown.iter().take(PROBLEMS_MAX) {
                 let (message, help) = suggest::unknown_key(schema.as_value(), path);
-                diagnostics.push(self.diagnostic_at(&placed(path), true, message, help));
+                diagnostics.push(self.diagnostic_at(&placed(path), Part::Key, message, help));
+            }
+            if unknown.len() > PROBLEMS_MAX {
+                diagnostics.push(self.too_many());
             }
         }
         diagnostics.sort();
@@ -140,34 +172,86 @@ impl Document {
             Err(_) => Segment::Key(text),
         };
         let path: Vec<_> = problem.path.into_iter().map(segment).collect();
-        let diagnostic = self.diagnostic_at(&path, false, problem.message, problem.help);
+        let diagnostic = self.diagnostic_at(&path, Part::Value, problem.message, problem.help);
         Diagnostic {
             severity: problem.severity,
             ..diagnostic
         }
     }
 
+    /// The same for all that was found, as far as anybody reads on.
+    pub fn place_all(&self, problems: Vec<Problem>) -> Vec<Diagnostic> {
+        let mut told = Vec::new();
+        for problem in problems {
+            if self.is_enough(&mut told) {
+                break;
+            }
+            told.push(self.place(problem));
+        }
+        told
+    }
+
+    /// Whether so much is told that the rest need not be, which is then told instead.
+    pub fn is_enough(&self, told: &mut Vec<Diagnostic>) -> bool {
+        let enough = told.len() >= PROBLEMS_MAX;
+        if enough {
+            told.push(self.too_many());
+        }
+        enough
+    }
+
+    fn misfit(&self, misfit: Misfit) -> Diagnostic {
+        let Misfit {
+            path,
+            part,
+            mut message,
+            help,
+        } = misfit;
+        if part == Part::SecondKey
+            && let Some((line, ..)) = self.outline().find(&path, Part::Key)
+        {
+            message = format!("{message}, first on line {line}");
+        }
+        self.diagnostic_at(&path, part, message, Some(help))
+    }
+
+    fn too_many(&self) -> Diagnostic {
+        let message = format!("more than {PROBLEMS_MAX} mistakes; the others are not told");
+        let help = "is it the right file? Mend those that are told, and ask again";
+        Diagnostic::of_file(&self.path, message, Some(help))
+    }
+
+    fn outline(&self) -> &Outline {
+        self.outline.get_or_init(|| Outline::of(&self.text))
+    }
+
     fn diagnostic_at(
         &self,
         path: &[Segment],
-        at_key: bool,
+        part: Part,
         message: String,
         help: Option<String>,
     ) -> Diagnostic {
-        let outline = self.outline.get_or_init(|| Outline::of(&self.text));
-        let (line, column, width) = outline.find(path, at_key).unwrap_or((1, 1, 1));
+        let position = self.outline().find(path, part).unwrap_or((1, 1, 1));
         Diagnostic {
-            place: Place {
-                path: self.path.clone(),
-                line,
-                column,
-                width,
-            },
+            place: placed(&self.path, &self.text, position),
             severity: Severity::Error,
-            field: dotted(path),
-            message,
-            help,
+            field: if path.len() > SAID_DEPTH {
+                shortened(dotted(&path[..SAID_DEPTH])) + "…"
+            } else {
+                shortened(dotted(path))
+            },
+            message: shortened(message),
+            help: help.map(shortened),
         }
+    }
+}
+
+/// A person's text may be a megabyte long, and stands in its file anyway.
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(SAID_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -192,109 +276,72 @@ pub fn dotted(path: &[Segment]) -> String {
     text
 }
 
-/// The one document of a text. Several, or a broken one, are a diagnostic.
-fn parse_one(path: &str, text: &str) -> Result<serde_yaml::Value, Diagnostic> {
-    let mut documents = serde_yaml::Deserializer::from_str(text);
-    let Some(first) = documents.next() else {
-        return Ok(serde_yaml::Value::Null);
+/// What `serde_yaml` would take more than linear time for: it walks through all open brackets at each word, and
+/// through all directives at each directive.
+fn too_costly(path: &str, text: &str) -> Option<Diagnostic> {
+    let told = |position, message: String, help| {
+        let mut told = Diagnostic::of_file(path, message, Some(help));
+        told.place = placed(path, text, position);
+        Some(told)
     };
-    let mut value =
-        serde_yaml::Value::deserialize(first).map_err(|e| syntax_error(path, text, &e))?;
-    if documents.next().is_some() {
-        let line = text
-            .lines()
-            .skip(1)
-            .position(|l| l.starts_with("---"))
-            .map_or(1, |n| n + 2);
-        let mut diagnostic = Diagnostic::of_file(
-            path,
-            "more than one YAML document in one file",
-            Some("one file describes one instance: put each document into a file of its own"),
+    let mut directives = lines::of(text)
+        .enumerate()
+        .filter(|(_, l)| l.starts_with('%'));
+    if let Some((at, _)) = directives.nth(DIRECTIVES_MAX) {
+        let message = format!("more than {DIRECTIVES_MAX} directives");
+        return told(
+            (at + 1, 1, 1),
+            message,
+            "remove the lines that begin with `%`; quote a text that does",
         );
-        diagnostic.place.line = line;
-        return Err(diagnostic);
     }
-    value
-        .apply_merge()
-        .map_err(|e| syntax_error(path, text, &e))?;
-    Ok(value)
+    let brackets = text.bytes().filter(|b| matches!(b, b'[' | b'{')).count();
+    if brackets <= yaml::DEPTH_MAX {
+        return None;
+    }
+    match outline::brackets(text) {
+        Brackets::Deep(position) => {
+            let message = format!("nested more than {} levels deep", yaml::DEPTH_MAX);
+            told(position, message, yaml::DEEP_HELP)
+        }
+        // Nobody knows how deep it goes on.
+        Brackets::Broken(position, why) if brackets > BRACKETS_MAX => told(
+            position,
+            why,
+            "look at the lines above, too; and is it the right file?",
+        ),
+        Brackets::Broken(..) | Brackets::Fine => None,
+    }
 }
 
-fn syntax_error(path: &str, text: &str, error: &serde_yaml::Error) -> Diagnostic {
-    let mut diagnostic =
-        Diagnostic::of_file(path, suggest::reword_syntax(&error.to_string()), None);
-    if let Some(location) = error.location() {
-        // Past the end of the text: the last line, which a person can look at.
-        let lines = text.lines().count().max(1);
-        diagnostic.place.line = location.line().clamp(1, lines);
-        diagnostic.place.column = location.column().max(1);
+fn placed(path: &str, text: &str, (line, column, width): outline::Position) -> Place {
+    let (line, column) = lines::within(text, line, column);
+    Place {
+        path: path.to_owned(),
+        line,
+        column,
+        width,
     }
-    if text
-        .lines()
-        .nth(diagnostic.place.line - 1)
-        .is_some_and(|l| {
-            l.chars()
-                .take_while(|c| c.is_whitespace())
-                .any(|c| c == '\t')
-        })
-    {
-        diagnostic.help = Some("YAML indents with spaces, not with tabs".to_owned());
-    }
+}
+
+/// A file with a second document, told where that begins, or what keeps the first from its end.
+fn several(path: &str, text: &str, error: Option<&serde_yaml::Error>) -> Diagnostic {
+    let marker = |(at, line): (usize, &str)| line.starts_with("---").then_some((at + 1, 1, 3));
+    let by_line = || lines::of(text).enumerate().skip(1).find_map(marker);
+    let position = match (outline::second_document(text), error) {
+        (Some(position), _) => position,
+        (None, Some(error)) => return syntax::diagnostic(path, text, error),
+        (None, None) => by_line().unwrap_or((1, 1, 1)),
+    };
+    let mut diagnostic = Diagnostic::of_file(
+        path,
+        "more than one YAML document in one file",
+        Some(
+            "one file describes one instance: cut here, and save what follows as a file of its own",
+        ),
+    );
+    diagnostic.place = placed(path, text, position);
     diagnostic
-}
-
-/// To the JSON data model. On failure `at` is the path of the node that does not fit it.
-fn to_json(yaml: serde_yaml::Value, at: &mut Vec<Segment>) -> Result<Value, (String, String)> {
-    use serde_yaml::Value as Yaml;
-    Ok(match yaml {
-        Yaml::Null => Value::Null,
-        Yaml::Bool(flag) => Value::Bool(flag),
-        Yaml::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
-            (Some(n), _, _) => n.into(),
-            (_, Some(n), _) => n.into(),
-            (_, _, Some(n)) if n.is_finite() => n.into(),
-            _ => {
-                return Err((
-                    "not a finite number".into(),
-                    "write a number or quote it".into(),
-                ));
-            }
-        },
-        Yaml::String(text) => Value::String(text),
-        Yaml::Sequence(items) => {
-            let mut list = Vec::with_capacity(items.len());
-            for (index, item) in items.into_iter().enumerate() {
-                at.push(Segment::Index(index));
-                list.push(to_json(item, at)?);
-                at.pop();
-            }
-            Value::Array(list)
-        }
-        Yaml::Mapping(mapping) => {
-            let mut map = serde_json::Map::with_capacity(mapping.len());
-            for (key, item) in mapping {
-                let Yaml::String(key) = key else {
-                    let text = serde_yaml::to_string(&key).unwrap_or_default();
-                    let text = text.trim();
-                    return Err((
-                        format!("the key `{text}` is no string"),
-                        format!("quote it: \"{text}\""),
-                    ));
-                };
-                at.push(Segment::Key(key.clone()));
-                let item = to_json(item, at)?;
-                at.pop();
-                map.insert(key, item);
-            }
-            Value::Object(map)
-        }
-        Yaml::Tagged(tagged) => {
-            return Err((
-                format!("the tag `{}` means nothing here", tagged.tag),
-                "remove it".to_owned(),
-            ));
-        }
-    })
 }
 
 fn segments_of(path: &serde_ignored::Path<'_>) -> Vec<Segment> {

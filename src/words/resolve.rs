@@ -5,21 +5,21 @@
 //! Later layers win: built-in template, the fleet's defaults, the fleet's own template, manifest. Maps
 //! merge deeply, lists are replaced whole, `null` takes away what a layer below says.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::civil::Date;
 use serde_json::{Map, Value};
 
 use super::config::Config;
-use super::desired::{Content, Desired, Snapshot, SourceFile};
+use super::desired::{Content, Desired, Snapshot, SourceFile, Unreadable};
 use super::diagnostic::{Diagnostic, Problem, Severity};
-use super::document::{Document, Segment};
-use super::manifest::{Manifest, TemplateHead};
-use super::name::InstanceName;
+use super::document::{self, Document, Segment};
+use super::manifest::{Manifest, TemplateHead, TokenPart};
+use super::name::{InstanceName, NameError};
 use super::origin::{Origin, Origins};
 use super::spec::Spec;
+use super::spread::spread;
 use super::template;
 
 mod across;
@@ -33,6 +33,18 @@ mod tests;
 /// # Errors
 /// The diagnostics of `fleet.yaml`, when it cannot be used: then nothing can be said of any instance.
 pub fn resolve(snapshot: &Snapshot, config: &Config) -> Result<Desired, Vec<Diagnostic>> {
+    resolve_on(snapshot, config, None)
+}
+
+/// The same, on a day (UTC): tokens of manifests that are over by then are told, too.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_on(
+    snapshot: &Snapshot,
+    config: &Config,
+    today: Option<Date>,
+) -> Result<Desired, Vec<Diagnostic>> {
     let (fleet, warnings) = Fleet::read(snapshot.fleet.as_ref())?;
     let mut desired = Desired {
         revision: snapshot.revision.clone(),
@@ -40,10 +52,21 @@ pub fn resolve(snapshot: &Snapshot, config: &Config) -> Result<Desired, Vec<Diag
         diagnostics: warnings,
         ..Desired::default()
     };
-    let mut documents: BTreeMap<InstanceName, Document> = BTreeMap::new();
-    for file in &snapshot.manifests {
-        let name = match file.stem.parse::<InstanceName>() {
-            Ok(name) => name,
+    let ground = Ground {
+        fleet,
+        config,
+        allowed: policy::Allowed::by(&config.policy),
+        today,
+    };
+    let resolved = spread(&snapshot.manifests, |file| {
+        let name = file.stem.parse::<InstanceName>()?;
+        let resolved = resolve_one(&name, file, &ground);
+        Ok::<_, NameError>((name, resolved))
+    });
+    let mut files: BTreeMap<InstanceName, &SourceFile> = BTreeMap::new();
+    for (file, resolved) in snapshot.manifests.iter().zip(resolved) {
+        let (name, resolved) = match resolved {
+            Ok(resolved) => resolved,
             Err(error) => {
                 desired.diagnostics.push(Diagnostic::of_file(
                     &file.path,
@@ -62,25 +85,39 @@ pub fn resolve(snapshot: &Snapshot, config: &Config) -> Result<Desired, Vec<Diag
             hold(&mut desired, &name, vec![diagnostic]);
             continue;
         }
-        match resolve_one(&name, file, &fleet, config) {
-            Ok((spec, origins, document, warnings)) => {
+        match resolved {
+            Ok((spec, origins, warnings)) => {
                 desired.diagnostics.extend(warnings);
                 desired.specs.insert(name.clone(), Arc::new(spec));
                 desired.origins.insert(name.clone(), origins);
-                documents.insert(name, document);
+                files.insert(name, file);
             }
             Err(diagnostics) => hold(&mut desired, &name, diagnostics),
         }
     }
     for (name, problem) in across::problems(&desired.specs, config) {
-        let Some(document) = documents.get(&name) else {
+        // Few have such a problem: their documents are read again rather than all kept.
+        let Some(Ok(document)) = files.get(&name).map(|file| parse(file)) else {
             continue;
         };
-        hold(&mut desired, &name, vec![document.place(problem)]);
+        let diagnostic = document.place(problem);
+        if diagnostic.is_error() {
+            hold(&mut desired, &name, vec![diagnostic]);
+        } else {
+            desired.diagnostics.push(diagnostic);
+        }
     }
     desired.diagnostics.sort();
     desired.diagnostics.dedup();
     Ok(desired)
+}
+
+/// What all manifests of a source stand on.
+struct Ground<'a> {
+    fleet: Fleet,
+    config: &'a Config,
+    allowed: policy::Allowed,
+    today: Option<Date>,
 }
 
 fn hold(desired: &mut Desired, name: &InstanceName, diagnostics: Vec<Diagnostic>) {
@@ -94,13 +131,12 @@ fn hold(desired: &mut Desired, name: &InstanceName, diagnostics: Vec<Diagnostic>
         .extend(diagnostics);
 }
 
-type Resolved = (Spec, Origins, Document, Vec<Diagnostic>);
+type Resolved = (Spec, Origins, Vec<Diagnostic>);
 
 fn resolve_one(
     name: &InstanceName,
     file: &SourceFile,
-    fleet: &Fleet,
-    config: &Config,
+    ground: &Ground<'_>,
 ) -> Result<Resolved, Vec<Diagnostic>> {
     let document = parse(file).map_err(|diagnostic| vec![diagnostic])?;
     let (manifest, mut diagnostics) =
@@ -109,27 +145,50 @@ fn resolve_one(
         Some(manifest) if !diagnostics.iter().any(Diagnostic::is_error) => manifest,
         _ => return Err(diagnostics),
     };
-    let layered = fleet
+    let layered = ground
+        .fleet
         .lay_over(&document, manifest.template.as_deref())
         .map_err(|problem| vec![document.place(problem)])?;
-    let (spec, mut problems) = normalise::normalise(name, &layered, config);
+    let (spec, mut problems) = normalise::normalise(name, &layered, ground.config);
     if let Some(spec) = &spec {
-        problems.extend(policy::problems(spec, &layered.merged, config));
+        let broken = policy::problems(spec, &layered.merged, ground.config, &ground.allowed);
+        problems.extend(broken);
+        problems.extend(ground.today.iter().flat_map(|today| expired(spec, *today)));
     }
-    diagnostics.extend(problems.into_iter().map(|problem| document.place(problem)));
+    diagnostics.extend(document.place_all(problems));
     match spec {
         Some(spec) if !diagnostics.iter().any(Diagnostic::is_error) => {
-            Ok((spec, layered.origins, document, diagnostics))
+            Ok((spec, layered.origins, diagnostics))
         }
         _ => Err(diagnostics),
     }
 }
 
+/// Tokens that a manifest still grants, and that open nothing any more.
+fn expired(spec: &Spec, today: Date) -> Vec<Problem> {
+    let over = |(index, token): (usize, &TokenPart)| {
+        let expires = token.expires.filter(|day| *day <= today)?;
+        let message = format!(
+            "the token `{}` has opened nothing since {expires}",
+            token.label
+        );
+        let problem = Problem::error(&["tokens", &index.to_string(), "expires"], message);
+        Some(
+            problem
+                .as_warning()
+                .with_help("remove it, or grant another one in its place"),
+        )
+    };
+    spec.tokens.iter().enumerate().filter_map(over).collect()
+}
+
 fn parse(file: &SourceFile) -> Result<Document, Diagnostic> {
     let text = match &file.content {
         Content::Text(text) => text,
-        Content::Unreadable(why) => {
-            return Err(Diagnostic::of_file(&file.path, why.as_str(), None));
+        Content::Unreadable(Unreadable { why, help, at }) => {
+            let mut told = Diagnostic::of_file(&file.path, why.as_str(), help.as_deref());
+            (told.place.line, told.place.column) = *at;
+            return Err(told);
         }
         Content::BeingWritten => {
             let waits = Diagnostic::of_file(&file.path, "still being written", None);
@@ -187,7 +246,7 @@ struct Fleet {
     default_template: Option<String>,
     templates: BTreeMap<String, (TemplateHead, Value)>,
     /// Bases that manifests asked for: most share one.
-    bases: RefCell<BTreeMap<String, Rc<Base>>>,
+    bases: Mutex<BTreeMap<String, Arc<Base>>>,
 }
 
 impl Fleet {
@@ -211,6 +270,9 @@ impl Fleet {
             }
         };
         for (key, value) in top {
+            if document.is_enough(&mut diagnostics) {
+                break;
+            }
             let at = [Segment::Key(key.clone())];
             match key.as_str() {
                 "defaults" => {
@@ -250,6 +312,9 @@ impl Fleet {
             return told.push(document.place(problem));
         };
         for (name, value) in templates {
+            if document.is_enough(told) {
+                break;
+            }
             let path = ["templates", name];
             if template::is_reserved(name) || name.contains('@') {
                 told.push(
@@ -292,9 +357,11 @@ impl Fleet {
     }
 
     /// What stands under every manifest of a template.
-    fn base(&self, reference: &str) -> Result<Rc<Base>, Problem> {
-        if let Some(known) = self.bases.borrow().get(reference) {
-            return Ok(Rc::clone(known));
+    fn base(&self, reference: &str) -> Result<Arc<Base>, Problem> {
+        // Whoever panicked while holding it had not begun to change it.
+        let known = || self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(reference) {
+            return Ok(Arc::clone(known));
         }
         let (template, layers, required_env) = self.template(reference)?;
         let mut merged = Value::Object(Map::new());
@@ -304,14 +371,13 @@ impl Fleet {
             merge(&mut merged, layer);
         }
         says.reverse();
-        let base = Rc::new(Base {
+        let base = Arc::new(Base {
             template,
             merged,
             required_env,
             says,
         });
-        let mut bases = self.bases.borrow_mut();
-        bases.insert(reference.to_owned(), Rc::clone(&base));
+        known().insert(reference.to_owned(), Arc::clone(&base));
         Ok(base)
     }
 
@@ -333,10 +399,11 @@ impl Fleet {
             .map(|t| t.name)
             .chain(self.templates.keys().map(String::as_str))
             .collect();
-        Err(
-            Problem::error(&["template"], format!("no template `{reference}`"))
-                .with_help(format!("known: {}", known.join(", "))),
-        )
+        let help = match document::nearest(reference, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known: {}", known.join(", ")),
+        };
+        Err(Problem::error(&["template"], format!("no template `{reference}`")).with_help(help))
     }
 
     fn lay_over(&self, manifest: &Document, reference: Option<&str>) -> Result<Layered, Problem> {

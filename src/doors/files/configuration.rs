@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{FileError, FileProblem, check, read_text, shown};
 use crate::words::config::{Config, ProviderConfig};
+use crate::words::desired::Unreadable;
 use crate::words::diagnostic::Diagnostic;
 use crate::words::document::Document;
 
@@ -51,8 +52,11 @@ impl ConfigError {
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         match self {
             Self::Unreadable(FileError { path, problem }) => {
+                let Unreadable { why, help, at } = problem.unreadable();
                 let path = path.display().to_string();
-                vec![Diagnostic::of_file(&path, problem.to_string(), None)]
+                let mut told = Diagnostic::of_file(&path, why, help.as_deref());
+                (told.place.line, told.place.column) = at;
+                vec![told]
             }
             Self::Invalid { diagnostics, .. } => diagnostics.clone(),
         }

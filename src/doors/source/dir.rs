@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::{FLEET_NAMES, SourceError, beside, is_manifest};
 use crate::doors::files::read_text;
 use crate::words::desired::{Content, Snapshot, SourceFile};
+use crate::words::spread::spread;
 
 /// How often a directory is read that changes meanwhile.
 const TRIES: u32 = 3;
@@ -109,10 +110,11 @@ impl Listing {
         }
         names.retain(|name| is_manifest(name));
         names.sort();
-        let files = names.into_iter().map(|name| dir.join(name));
-        let manifests = files
-            .filter_map(|path| identify(&path, unsettled).map(|identity| (path, identity)))
-            .collect();
+        let identified = spread(&names, |name| {
+            let path = dir.join(name);
+            identify(&path, unsettled).map(|identity| (path, identity))
+        });
+        let manifests = identified.into_iter().flatten().collect();
         Ok(Self {
             dir: Identity::of_directory(&found),
             fleet: find_fleet(&beside(dir), unsettled)?,
@@ -143,11 +145,7 @@ impl Listing {
             .fleet
             .as_ref()
             .map(|(path, _)| source_file(path, &shown_beside));
-        let manifests: Vec<_> = self
-            .manifests
-            .iter()
-            .map(|(path, _)| source_file(path, shown_as))
-            .collect();
+        let manifests = spread(&self.manifests, |(path, _)| source_file(path, shown_as));
         Snapshot {
             revision: revision(fleet.as_ref(), &manifests),
             commit: None,
@@ -211,7 +209,7 @@ fn content(path: &Path, unsettled: &BTreeSet<PathBuf>) -> Content {
     }
     match read_text(path) {
         Ok(text) => Content::Text(text),
-        Err(error) => Content::Unreadable(error.problem.to_string()),
+        Err(error) => Content::Unreadable(error.problem.unreadable()),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct Args {
 
 /// Runs it.
 pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Failure> {
-    let Checked { desired, files } = ops::validate(site, &args.paths)?;
+    let Checked { desired, files } = ops::validate(site, &args.paths, jiff::Timestamp::now())?;
     let mut diagnostics = site.warnings.clone();
     diagnostics.extend(desired.diagnostics);
     if args.strict {

@@ -5,9 +5,13 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, Span};
 
 use super::Segment;
+use super::yaml::{DEPTH_MAX, Part};
 
 /// Line, column and width, from 1, in characters.
 pub(super) type Position = (usize, usize, usize);
+
+/// How many mappings that one merges from another are looked through.
+const MERGES_MAX: usize = 8;
 
 /// The shape of a document without its values.
 #[derive(Debug, Default)]
@@ -71,6 +75,9 @@ impl Outline {
             if let Some(parent) = open.last_mut() {
                 parent.children.push(node);
             }
+            if collection && open.len() > DEPTH_MAX {
+                break;
+            }
             if collection {
                 open.push(Open {
                     node,
@@ -98,17 +105,22 @@ impl Outline {
         }
     }
 
-    /// The node at `path`, or the deepest one on the way to it. `at_key` points at the last key instead of
-    /// its value.
-    pub(super) fn find(&self, path: &[Segment], at_key: bool) -> Option<Position> {
+    /// The node at `path`, or the deepest one on the way to it; or a key of it that is written there.
+    pub(super) fn find(&self, path: &[Segment], part: Part) -> Option<Position> {
         let mut node = 0;
         let mut position = self.nodes.first()?.position;
         for (depth, segment) in path.iter().enumerate() {
-            let Some((key, value)) = self.below(self.resolve(node), segment) else {
+            let last = depth + 1 == path.len();
+            let nth = usize::from(last && part == Part::SecondKey);
+            let Some((key, value)) = self.below(self.resolve(node), segment, nth, MERGES_MAX)
+            else {
                 break;
             };
-            let last = depth + 1 == path.len();
-            let shown = if last && at_key { key } else { value };
+            let shown = if last && part != Part::Value {
+                key
+            } else {
+                value
+            };
             // A block collection begins at its first child: its own key is what a person looks for.
             let block = matches!(self.nodes[shown].kind, Kind::Map(_) | Kind::List(_));
             position = self.nodes[if block { key } else { shown }].position;
@@ -124,29 +136,88 @@ impl Outline {
         }
     }
 
-    /// Key node and value node one level below, merge keys looked through.
-    fn below(&self, node: usize, segment: &Segment) -> Option<(usize, usize)> {
+    /// Key node and value node one level below, the `nth` of one name, merge keys looked through: so many of them
+    /// one in another, as anchors may go round in a circle.
+    fn below(
+        &self,
+        node: usize,
+        segment: &Segment,
+        nth: usize,
+        left: usize,
+    ) -> Option<(usize, usize)> {
         match (&self.nodes[node].kind, segment) {
             (Kind::List(items), Segment::Index(index)) => {
                 items.get(*index).map(|item| (*item, *item))
             }
             (Kind::Map(pairs), Segment::Key(wanted)) => {
-                let named = |name: &str| {
-                    pairs.iter().copied().find(
-                        |(key, _)| matches!(&self.nodes[*key].kind, Kind::Scalar(k) if k == name),
-                    )
+                let named = |name: &str, nth: usize| {
+                    let is_named = |(key, _): &(usize, usize)| matches!(&self.nodes[*key].kind, Kind::Scalar(k) if k == name);
+                    pairs.iter().copied().filter(is_named).nth(nth)
                 };
-                named(wanted).or_else(|| {
-                    let (_, merged) = named("<<")?;
+                named(wanted, nth).or_else(|| {
+                    let left = left.checked_sub(1)?;
+                    let (_, merged) = named("<<", 0)?;
                     let merged = self.resolve(merged);
-                    (merged < node)
-                        .then(|| self.below(merged, segment))
-                        .flatten()
+                    let layers = match &self.nodes[merged].kind {
+                        Kind::List(layers) => layers.as_slice(),
+                        _ => &[merged],
+                    };
+                    layers.iter().find_map(|layer| {
+                        let layer = self.resolve(*layer);
+                        let is_map = matches!(self.nodes[layer].kind, Kind::Map(_));
+                        is_map
+                            .then(|| self.below(layer, segment, 0, left))
+                            .flatten()
+                    })
                 })
             }
             _ => None,
         }
     }
+}
+
+/// How deep the brackets of a text go.
+pub(super) enum Brackets {
+    /// Not deeper than may be.
+    Fine,
+    /// Deeper, from here on.
+    Deep(Position),
+    /// They cannot be followed beyond this place, and why.
+    Broken(Position, String),
+}
+
+/// Follows the brackets of a text as far as they may go.
+pub(super) fn brackets(text: &str) -> Brackets {
+    let mut depth = 0_usize;
+    for event in Parser::new_from_str(text) {
+        match event {
+            Ok((Event::SequenceStart(..) | Event::MappingStart(..), span)) => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Brackets::Deep(position(span));
+                }
+            }
+            Ok((Event::SequenceEnd | Event::MappingEnd, _)) => depth = depth.saturating_sub(1),
+            Ok(_) => {}
+            Err(error) => {
+                let at = error.marker();
+                // The parser has a bound of its own, and looks ahead.
+                if error.info().contains("recursion limit") {
+                    return Brackets::Deep((at.line(), at.col() + 1, 1));
+                }
+                let place = (at.line(), at.col() + 1, 1);
+                return Brackets::Broken(place, error.info().to_owned());
+            }
+        }
+    }
+    Brackets::Fine
+}
+
+/// Where the second document of a text begins, or what begins it.
+pub(super) fn second_document(text: &str) -> Option<Position> {
+    let events = Parser::new_from_str(text).map_while(Result::ok);
+    let mut starts = events.filter(|(event, _)| matches!(event, Event::DocumentStart(_)));
+    starts.nth(1).map(|(_, span)| position(span))
 }
 
 fn position(span: Span) -> Position {

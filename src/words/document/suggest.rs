@@ -60,16 +60,6 @@ pub(super) fn missing_key(message: &str) -> Option<&str> {
     message.strip_prefix("missing field `")?.split('`').next()
 }
 
-/// A syntax error without the place, which the diagnostic already has.
-pub(super) fn reword_syntax(message: &str) -> String {
-    let message = message.split(" at line ").next().unwrap_or(message);
-    match message {
-        "recursion limit exceeded" => "nested more than 128 levels deep".to_owned(),
-        "repetition limit exceeded" => "its aliases unfold to too much".to_owned(),
-        other => other.to_owned(),
-    }
-}
-
 /// Message and way out for a key that the schema does not know.
 pub(super) fn unknown_key(schema: &Value, path: &[Segment]) -> (String, Option<String>) {
     let Some((Segment::Key(key), parents)) = path.split_last() else {
@@ -86,10 +76,7 @@ pub(super) fn unknown_key(schema: &Value, path: &[Segment]) -> (String, Option<S
 }
 
 /// The candidate that was most likely meant.
-pub(super) fn nearest<'a>(
-    given: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(given, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1.max(candidate.len() / 3))

@@ -1,3 +1,5 @@
+use serde::Deserialize;
+
 use super::*;
 
 #[derive(Debug, Deserialize, JsonSchema, PartialEq, Default)]
@@ -94,7 +96,7 @@ fn broken_yaml_is_one_clear_error() {
         ),
         (
             "memory: 1\nmemory: 2\n",
-            "duplicate entry with key \"memory\"",
+            "a.yaml:2:1: memory: `memory` is written twice here, first on line 1",
         ),
         ("1: x\n", "the key `1` is no string (quote it: \"1\")"),
         ("memory: !x 1\n", "the tag `!x` means nothing here"),

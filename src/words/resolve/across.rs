@@ -1,51 +1,188 @@
 //! What is wrong between instances, though each is right by itself.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::words::config::Config;
 use crate::words::diagnostic::Problem;
 use crate::words::name::{HostName, InstanceName};
-use crate::words::spec::Spec;
+use crate::words::spec::{Spec, VolumeSource};
+use crate::words::token::TokenHash;
+
+/// How many others are named.
+const NAMED_MAX: usize = 3;
+
+type Specs = BTreeMap<InstanceName, Arc<Spec>>;
+type Told = Vec<(InstanceName, Problem)>;
 
 /// Problems by instance. Both sides of a conflict have one: neither was there first.
-pub(super) fn problems(
-    specs: &BTreeMap<InstanceName, Arc<Spec>>,
-    config: &Config,
-) -> Vec<(InstanceName, Problem)> {
-    let mut problems = Vec::new();
-    let mut hosts: BTreeMap<&HostName, Vec<(&InstanceName, &str)>> = BTreeMap::new();
-    for (name, spec) in specs {
-        for (endpoint, route) in &spec.endpoints {
-            hosts
-                .entry(&route.host)
-                .or_default()
-                .push((name, endpoint.as_str()));
-        }
-    }
-    for (host, users) in hosts.iter().filter(|(_, users)| users.len() > 1) {
-        for (name, endpoint) in users {
-            let others: Vec<_> = users
-                .iter()
-                .filter(|(n, _)| n != name)
-                .map(|(n, e)| format!("{e} of {n}"))
-                .collect();
-            let message = format!(
-                "the host name {host} is also that of {}",
-                others.join(" and ")
-            );
-            let problem = Problem::error(&["endpoints", endpoint], message)
-                .with_help("rename the endpoint or the instance");
-            problems.push(((*name).clone(), problem));
-        }
-    }
+pub(super) fn problems(specs: &Specs, config: &Config) -> Told {
+    let mut told = Vec::new();
+    hosts(specs, &mut told);
+    named_volumes(specs, &mut told);
+    host_paths(specs, &mut told);
+    tokens(specs, &mut told);
     // Those that come last by name are over the limit: adding one never takes away an earlier one's place
     // unless it sorts before, and what runs already is only held.
     for name in specs.keys().skip(config.policy.max_instances) {
         let message = format!("more than {} instances", config.policy.max_instances);
         let problem = Problem::error(&[], message)
             .with_help("policy.max_instances in instanced.yaml sets the limit");
-        problems.push((name.clone(), problem));
+        told.push((name.clone(), problem));
     }
-    problems
+    told
+}
+
+/// `x of a, x of b and 5 more`
+fn listed(others: impl Iterator<Item = String>) -> String {
+    let mut others = others.peekable();
+    let named: Vec<_> = others.by_ref().take(NAMED_MAX).collect();
+    match others.count() {
+        0 => match named.split_last() {
+            Some((last, before)) if !before.is_empty() => {
+                format!("{} and {last}", before.join(", "))
+            }
+            _ => named.concat(),
+        },
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+fn hosts(specs: &Specs, told: &mut Told) {
+    let mut hosts: BTreeMap<&HostName, Vec<(&InstanceName, &str)>> = BTreeMap::new();
+    for (name, spec) in specs {
+        for (endpoint, route) in &spec.endpoints {
+            let users = hosts.entry(&route.host).or_default();
+            users.push((name, endpoint.as_str()));
+        }
+    }
+    for (host, users) in hosts.iter().filter(|(_, users)| users.len() > 1) {
+        for (name, endpoint) in users {
+            let others = users.iter().filter(|(n, _)| n != name);
+            let others = listed(others.map(|(n, e)| format!("{e} of {n}")));
+            let message = format!("the host name {host} is also that of {others}");
+            let problem = Problem::error(&["endpoints", endpoint], message)
+                .with_help("rename the endpoint or the instance");
+            told.push(((*name).clone(), problem));
+        }
+    }
+}
+
+/// A volume's name holds that of its instance, so that two instances never share one, but where both names play with
+/// what stands between them: `b-vol-c` of `a`, and `c` of `a-vol-b`.
+fn named_volumes(specs: &Specs, told: &mut Told) {
+    const BETWEEN: &str = "-vol-";
+    let mut names: BTreeMap<String, Vec<(&InstanceName, usize, &str)>> = BTreeMap::new();
+    for (name, spec) in specs {
+        for (index, volume) in spec.volumes.iter().enumerate() {
+            if let VolumeSource::Name(volume) = &volume.source
+                && (volume.contains(BETWEEN) || name.as_str().contains(BETWEEN))
+            {
+                let users = names.entry(format!("{name}{BETWEEN}{volume}")).or_default();
+                users.push((name, index, volume));
+            }
+        }
+    }
+    for users in names.values().filter(|users| users.len() > 1) {
+        for (name, index, _) in users {
+            let others = users.iter().filter(|(n, ..)| n != name);
+            let others = listed(others.map(|(n, _, volume)| format!("`{volume}` of {n}")));
+            if others.is_empty() {
+                continue;
+            }
+            let message = format!("the engine would take it for the volume {others}");
+            let at = ["volumes", &index.to_string(), "name"];
+            let problem = Problem::error(&at, message)
+                .with_help(format!("choose a name without `{BETWEEN}`"));
+            told.push(((*name).clone(), problem));
+        }
+    }
+}
+
+/// Directories of the host that several instances write to. A warning: a shared directory of downloads is what
+/// somebody may want, a browser's profile that two write to is lost, and only a person knows which it is.
+fn host_paths(specs: &Specs, told: &mut Told) {
+    let mut writers: BTreeMap<String, Vec<(&InstanceName, usize)>> = BTreeMap::new();
+    for (name, spec) in specs {
+        for (index, volume) in spec.volumes.iter().enumerate() {
+            if let VolumeSource::Host(path) = &volume.source
+                && !volume.read_only
+            {
+                writers.entry(plain(path)).or_default().push((name, index));
+            }
+        }
+    }
+    for (path, users) in &writers {
+        let within = if path == "/" {
+            "/".to_owned()
+        } else {
+            format!("{path}/")
+        };
+        let below = writers
+            .range(within.clone()..)
+            .filter(|(other, _)| *other != path);
+        let below = below.take_while(|(other, _)| other.starts_with(&within));
+        let above = Path::new(path).ancestors().skip(1);
+        let above = above.filter_map(|dir| writers.get_key_value(dir.to_str()?));
+        let related: Vec<_> = above.chain(below.take(NAMED_MAX + 1)).collect();
+        for (name, index) in users {
+            let same = users.iter().map(|(other, _)| (other, path));
+            let related = related
+                .iter()
+                .flat_map(|(path, users)| users.iter().map(move |(other, _)| (other, *path)));
+            let mut others = same.chain(related).filter(|(other, _)| other != &name);
+            let named = listed(
+                others
+                    .by_ref()
+                    .map(|(other, path)| format!("{other} ({path})")),
+            );
+            if named.is_empty() {
+                continue;
+            }
+            let message = format!("`{path}` is also written to by {named}");
+            let at = ["volumes", &index.to_string(), "host"];
+            let problem = Problem::error(&at, message).as_warning().with_help(
+                "two browsers on one profile destroy it: give each a directory of its own, or `read_only: true`",
+            );
+            told.push(((*name).clone(), problem));
+        }
+    }
+}
+
+/// A path without what does not change where it leads.
+fn plain(path: &str) -> String {
+    let parts = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".");
+    format!("/{}", parts.collect::<Vec<_>>().join("/"))
+}
+
+/// A token opens one instance. One hash in two manifests is mostly a copied line.
+fn tokens(specs: &Specs, told: &mut Told) {
+    let mut hashes: BTreeMap<TokenHash, Vec<(&InstanceName, usize)>> = BTreeMap::new();
+    for (name, spec) in specs {
+        for (index, token) in spec.tokens.iter().enumerate() {
+            hashes.entry(token.hash).or_default().push((name, index));
+        }
+    }
+    for users in hashes.values().filter(|users| users.len() > 1) {
+        for (name, index) in users {
+            let others = users.iter().filter(|user| *user != &(*name, *index));
+            let others = listed(others.map(|(other, index)| {
+                if other == name {
+                    format!("tokens[{index}] here")
+                } else {
+                    format!("{other}")
+                }
+            }));
+            let message = format!("the same token as {others}");
+            let problem = Problem::error(&["tokens", &index.to_string(), "hash"], message)
+                .as_warning()
+                .with_help(
+                    "who has it opens all of them, and losing it loses all: grant each its own",
+                );
+            told.push(((*name).clone(), problem));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A layered manifest as a spec: every field with its value, every value in its one form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Layered;
 use crate::words::config::{Config, ProviderConfig, TlsConfig};
@@ -271,6 +271,7 @@ fn health(
 
 fn volumes(parts: &[VolumePart], told: &mut Vec<Problem>) -> Vec<Volume> {
     let mut volumes: Vec<Volume> = Vec::new();
+    let mut targets = BTreeSet::new();
     for (index, part) in parts.iter().enumerate() {
         let at = index.to_string();
         let path = ["volumes", &at];
@@ -308,7 +309,7 @@ fn volumes(parts: &[VolumePart], told: &mut Vec<Problem>) -> Vec<Volume> {
                 )
                 .with_help("write an absolute path, not below /run/secrets"),
             );
-        } else if volumes.iter().any(|volume| volume.target == target) {
+        } else if !targets.insert(target.clone()) {
             let message = format!("a second volume at {target}");
             told.push(Problem::error(&["volumes", &at, "target"], message));
         }
@@ -409,10 +410,10 @@ const OURS: [&str; 5] = [
 fn check_env(manifest: &Manifest, told: &mut Vec<Problem>) {
     for (key, value) in &manifest.env {
         if key.is_empty() || key.contains(['=', '\0']) || value.0.contains('\0') {
-            told.push(Problem::error(
-                &["env", key],
-                "no name or value of a variable",
-            ));
+            told.push(
+                Problem::error(&["env", key], "no name or value of a variable")
+                    .with_help("a NUL, a `=` in a name, or no name at all"),
+            );
         } else if OURS.contains(&key.as_str()) {
             told.push(
                 Problem::error(&["env", key], format!("{key} is set by the daemon"))

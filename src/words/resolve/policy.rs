@@ -1,21 +1,57 @@
 //! What the operator's policy says of a spec.
 
-use globset::Glob;
+use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::words::config::{Config, Verdict};
+use crate::words::config::{Config, Policy, ResourcePolicy, Verdict};
 use crate::words::diagnostic::Problem;
 use crate::words::manifest::{Auth, Manifest};
 use crate::words::secret::SecretSource;
-use crate::words::spec::{Spec, VolumeSource};
+use crate::words::spec::{Resources, Spec, VolumeSource};
+
+/// What the policy allows, its globs compiled: that takes longer than a manifest.
+pub(super) struct Allowed {
+    images: GlobSet,
+    host_paths: GlobSet,
+    secrets: GlobSet,
+    cap_add: GlobSet,
+}
+
+impl Allowed {
+    /// What a policy allows. A glob that is none allows nothing; reading the configuration told it.
+    pub(super) fn by(policy: &Policy) -> Self {
+        let compiled = |globs: &[String]| {
+            let mut set = GlobSetBuilder::new();
+            globs
+                .iter()
+                .flat_map(|glob| Glob::new(glob))
+                .for_each(|glob| {
+                    set.add(glob);
+                });
+            set.build().unwrap_or_default()
+        };
+        Self {
+            images: compiled(&policy.images.allow),
+            host_paths: compiled(&policy.host_paths.allow),
+            secrets: compiled(&policy.secrets.allow),
+            cap_add: compiled(&policy.cap_add.allow),
+        }
+    }
+}
 
 /// Every way in which `spec` breaks policy.
-pub(super) fn problems(spec: &Spec, merged: &Manifest, config: &Config) -> Vec<Problem> {
+pub(super) fn problems(
+    spec: &Spec,
+    merged: &Manifest,
+    config: &Config,
+    allowed: &Allowed,
+) -> Vec<Problem> {
     let policy = &config.policy;
     let mut problems = Vec::new();
-    image(&spec.image, config, &mut problems);
+    image(&spec.image, policy, allowed, &mut problems);
+    resources(&spec.resources, &policy.resources, &mut problems);
     for (index, volume) in spec.volumes.iter().enumerate() {
         if let VolumeSource::Host(path) = &volume.source
-            && !allowed(&policy.host_paths.allow, path)
+            && !matches(&allowed.host_paths, path)
         {
             let at = index.to_string();
             problems.push(denied(
@@ -31,7 +67,7 @@ pub(super) fn problems(spec: &Spec, merged: &Manifest, config: &Config) -> Vec<P
             SecretSource::Env(variable) => (format!("env:{variable}"), "from_env"),
             SecretSource::Generated => continue,
         };
-        if !allowed(&policy.secrets.allow, &subject) {
+        if !matches(&allowed.secrets, &subject) {
             let written = merged.secrets.contains_key(name);
             let base: &[&str] = if written {
                 &["secrets", name.as_str()]
@@ -43,7 +79,7 @@ pub(super) fn problems(spec: &Spec, merged: &Manifest, config: &Config) -> Vec<P
         }
     }
     for capability in &spec.security.cap_add {
-        if !allowed(&policy.cap_add.allow, capability) {
+        if !matches(&allowed.cap_add, capability) {
             problems.push(denied(
                 &["security", "cap_add"],
                 capability,
@@ -64,9 +100,9 @@ pub(super) fn problems(spec: &Spec, merged: &Manifest, config: &Config) -> Vec<P
     problems
 }
 
-fn image(image: &str, config: &Config, problems: &mut Vec<Problem>) {
-    let policy = &config.policy.images;
-    if !allowed(&policy.allow, image) {
+fn image(image: &str, policy: &Policy, allowed: &Allowed, problems: &mut Vec<Problem>) {
+    let policy = &policy.images;
+    if !matches(&allowed.images, image) {
         problems.push(denied(&["image"], image, "policy.images.allow"));
     }
     if image.contains('@') {
@@ -90,6 +126,27 @@ fn image(image: &str, config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
+fn resources(asked: &Resources, most: &ResourcePolicy, problems: &mut Vec<Problem>) {
+    let mut check = |field: &str, over: Option<(String, String)>| {
+        if let Some((asked, most)) = over {
+            let message = format!("{asked} is more than the {most} that are allowed here");
+            problems.push(Problem::error(&["resources", field], message).with_help(format!(
+                "the host's operator sets the limit under policy.resources.{field} in instanced.yaml"
+            )));
+        }
+    };
+    check("memory", over(&asked.memory, most.memory.as_ref()));
+    check("cpus", over(&asked.cpus, most.cpus.as_ref()));
+    check("pids", over(&asked.pids, most.pids.as_ref()));
+    check("shm", over(&asked.shm, most.shm.as_ref()));
+}
+
+/// Both in words, where the one is more than the other.
+fn over<T: PartialOrd + ToString>(asked: &T, most: Option<&T>) -> Option<(String, String)> {
+    let most = most.filter(|most| asked > *most)?;
+    Some((asked.to_string(), most.to_string()))
+}
+
 fn judged(verdict: Verdict, problem: Problem, problems: &mut Vec<Problem>) {
     match verdict {
         Verdict::Allow => {}
@@ -105,10 +162,7 @@ fn denied(path: &[&str], subject: &str, key: &str) -> Problem {
 }
 
 /// A path with `..` matches nothing: it does not lead where it seems to.
-fn allowed(globs: &[String], subject: &str) -> bool {
+fn matches(globs: &GlobSet, subject: &str) -> bool {
     let climbs = subject.split('/').any(|part| part == "..");
-    !climbs
-        && globs
-            .iter()
-            .any(|glob| Glob::new(glob).is_ok_and(|glob| glob.compile_matcher().is_match(subject)))
+    !climbs && globs.is_match(subject)
 }

@@ -87,8 +87,8 @@ fn a_file_that_cannot_be_read_is_still_a_manifest() {
     fs::write(dir.join("carol.yaml"), "").unwrap();
     let snapshot = read_all(&dir).unwrap();
     let found = manifests(&snapshot);
-    assert!(matches!(found[0], ("alice", Content::Unreadable(why)) if why.contains("nowhere")));
-    assert!(matches!(found[1], ("bob", Content::Unreadable(why)) if why.contains("byte 0")));
+    assert!(matches!(found[0], ("alice", Content::Unreadable(why)) if why.why.contains("nowhere")));
+    assert!(matches!(found[1], ("bob", Content::Unreadable(why)) if why.why.contains("byte 0")));
     assert_eq!(found[2], ("carol", &text("")));
 }
 

@@ -8,7 +8,7 @@ use super::super::{FLEET_NAMES, beside, is_manifest};
 use super::{At, GitError, no_program, text};
 use crate::doors::files::{FileProblem, decode};
 use crate::words::commit;
-use crate::words::desired::{Content, Snapshot, SourceFile};
+use crate::words::desired::{Content, Snapshot, SourceFile, Unreadable};
 use crate::words::document::LENGTH_MAX;
 
 /// The mode of a file that is a symbolic link.
@@ -233,7 +233,7 @@ impl Repository {
             })?;
             contents.push(match decode(blob.to_vec()) {
                 Ok(text) => Content::Text(text),
-                Err(problem) => Content::Unreadable(problem.to_string()),
+                Err(problem) => Content::Unreadable(problem.unreadable()),
             });
             rest = behind;
         }
@@ -271,19 +271,23 @@ impl Repository {
 }
 
 /// Why something is not to be read as a file.
-fn unusable(entry: &Entry) -> Option<String> {
+fn unusable(entry: &Entry) -> Option<Unreadable> {
+    let in_its_place = |why: &str| Unreadable {
+        why: why.to_owned(),
+        help: Some("put the file itself there".to_owned()),
+        at: (1, 1),
+    };
     if entry.kind != "blob" {
-        let why =
-            "a submodule, whose files are not part of this repository: put the file itself there";
-        return Some(why.to_owned());
+        let why = "a submodule, whose files are not part of this repository";
+        return Some(in_its_place(why));
     }
     if entry.mode == LINK {
-        let why =
-            "a symbolic link; of a revision, links are not followed: put the file itself there";
-        return Some(why.to_owned());
+        return Some(in_its_place(
+            "a symbolic link, which is not followed in a revision",
+        ));
     }
     let too_long = entry.length.is_some_and(|length| length > LENGTH_MAX);
-    too_long.then(|| FileProblem::TooLong.to_string())
+    too_long.then(|| FileProblem::TooLong.unreadable())
 }
 
 /// The first object of an answer, and what is behind it: `<id> <kind> <length>`, a line; the object; a line's end.

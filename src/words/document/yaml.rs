@@ -1,0 +1,360 @@
+//! YAML text to the JSON data model: anchors and merge keys resolved, every key a string and written once.
+//!
+//! What a text unfolds to is bounded by construction: each node is counted when it is made, also one that an alias
+//! repeats, and a text without aliases never comes near the bound.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
+use serde::de::{
+    self, Deserialize as _, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess,
+    SeqAccess, Visitor,
+};
+use serde_json::{Map, Number, Value};
+
+use super::{LENGTH_MAX, Segment};
+
+/// Levels of a file that means something: ours have six at most.
+pub(super) const DEPTH_MAX: usize = 100;
+/// The way out of more.
+pub(super) const DEEP_HELP: &str =
+    "no key of ours is; look for a bracket that is not closed, or an alias within its own anchor";
+/// Nodes and bytes of text, aliases unfolded. No escape makes more than two bytes of one.
+const UNFOLDED_MAX: usize = 2 * LENGTH_MAX;
+/// The key that lays other mappings under its own.
+const MERGE: &str = "<<";
+
+/// A node that is no part of the JSON data model, or too much.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// The node.
+    pub path: Vec<Segment>,
+    /// Which part of it.
+    pub part: Part,
+    /// What is wrong.
+    pub message: String,
+    /// The way out.
+    pub help: String,
+}
+
+/// What of a node is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Its value.
+    Value,
+    /// The key that leads to it.
+    Key,
+    /// The same key, written once more.
+    SecondKey,
+}
+
+/// Why there is no value.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It is no YAML.
+    Syntax(serde_yaml::Error),
+    /// It is YAML, but cannot be meant.
+    Misfit(Misfit),
+    /// Something comes after the first document: a second one, or what cannot be read.
+    Several(Option<serde_yaml::Error>),
+}
+
+/// The value of the one document of a text; `Null` when there is none.
+pub(super) fn load(text: &str) -> Result<Value, Failure> {
+    let mut documents = serde_yaml::Deserializer::from_str(text);
+    let Some(first) = documents.next() else {
+        return Ok(Value::Null);
+    };
+    let state = State::default();
+    let value = Node(&state).deserialize(first);
+    if let Some(misfit) = state.misfit.take() {
+        return Err(Failure::Misfit(misfit));
+    }
+    let value = value.map_err(Failure::Syntax)?;
+    match documents.next() {
+        None => Ok(value),
+        Some(second) => Err(Failure::Several(IgnoredAny::deserialize(second).err())),
+    }
+}
+
+/// What is known on the way.
+#[derive(Default)]
+struct State {
+    path: RefCell<Vec<Segment>>,
+    /// Nodes and bytes so far.
+    unfolded: Cell<usize>,
+    /// What ended it. The error that serde carries up has no room for it.
+    misfit: RefCell<Option<Misfit>>,
+}
+
+impl State {
+    fn misfit<E: de::Error>(&self, part: Part, message: String, help: impl Into<String>) -> E {
+        let misfit = Misfit {
+            path: self.path.borrow().clone(),
+            part,
+            message,
+            help: help.into(),
+        };
+        self.misfit.borrow_mut().get_or_insert(misfit);
+        E::custom("a misfit")
+    }
+
+    fn tagged<E: de::Error>(&self, tag: &str) -> E {
+        let message = format!(
+            "the tag `!{}` means nothing here",
+            tag.trim_start_matches('!')
+        );
+        self.misfit(
+            Part::Value,
+            message,
+            "remove it, or quote a text that begins with `!`",
+        )
+    }
+
+    /// Counts a node with so many bytes of text.
+    fn count<E: de::Error>(&self, bytes: usize) -> Result<(), E> {
+        let unfolded = self.unfolded.get().saturating_add(bytes + 1);
+        self.unfolded.set(unfolded);
+        if unfolded > UNFOLDED_MAX {
+            return Err(self.misfit(
+                Part::Value,
+                "the file's aliases unfold to too much".to_owned(),
+                format!("write it with fewer aliases: together they may not make more than {UNFOLDED_MAX} bytes"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn within<T>(&self, segment: Segment, read: impl FnOnce() -> T) -> T {
+        self.path.borrow_mut().push(segment);
+        let value = read();
+        // After a misfit the path stays where it was found, in the misfit itself.
+        self.path.borrow_mut().pop();
+        value
+    }
+}
+
+/// Reads one node.
+#[derive(Clone, Copy)]
+struct Node<'a>(&'a State);
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if self.0.path.borrow().len() > DEPTH_MAX {
+            self.0.path.borrow_mut().truncate(DEPTH_MAX);
+            return Err(self.0.misfit(
+                Part::Value,
+                format!("nested more than {DEPTH_MAX} levels deep"),
+                DEEP_HELP,
+            ));
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        self.0.count(0).map(|()| Value::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        self.visit_unit()
+    }
+
+    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Value, E> {
+        self.0.count(0).map(|()| Value::Bool(flag))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
+        self.0.count(0).map(|()| number.into())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
+        self.0.count(0).map(|()| number.into())
+    }
+
+    fn visit_u128<E: de::Error>(self, number: u128) -> Result<Value, E> {
+        Err(self.too_long(&number.to_string()))
+    }
+
+    fn visit_i128<E: de::Error>(self, number: i128) -> Result<Value, E> {
+        Err(self.too_long(&number.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
+        self.0.count(0)?;
+        let Some(number) = Number::from_f64(number) else {
+            let message = "not a finite number".to_owned();
+            let help = "write a number, or quote it where a text is meant";
+            return Err(self.0.misfit(Part::Value, message, help));
+        };
+        Ok(Value::Number(number))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        self.0.count(text.len())?;
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        self.0.count(0)?;
+        let mut list = Vec::new();
+        loop {
+            let segment = Segment::Index(list.len());
+            let item = self.0.within(segment, || items.next_element_seed(self))?;
+            let Some(item) = item else {
+                return Ok(Value::Array(list));
+            };
+            list.push(item);
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Value, A::Error> {
+        self.0.count(0)?;
+        let mut map = Map::new();
+        while let Some(key) = pairs.next_key_seed(Key(self.0))? {
+            let segment = Segment::Key(key.clone());
+            let value = self.0.within(segment, || {
+                if map.contains_key(&key) {
+                    return Err(self.twice(&key));
+                }
+                pairs.next_value_seed(self)
+            })?;
+            map.insert(key, value);
+        }
+        if let Some(under) = map.remove(MERGE) {
+            let merge = Segment::Key(MERGE.to_owned());
+            self.0.within(merge, || self.lay_under(&mut map, under))?;
+        }
+        Ok(Value::Object(map))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
+        let (tag, _) = data.variant::<String>()?;
+        Err(self.0.tagged(&tag))
+    }
+}
+
+impl Node<'_> {
+    fn too_long<E: de::Error>(self, digits: &str) -> E {
+        let message = format!("{digits} is no number that fits 64 bits");
+        let help = "quote it where a text is meant";
+        self.0.misfit(Part::Value, message, help)
+    }
+
+    fn twice<E: de::Error>(self, key: &str) -> E {
+        let help = if key == MERGE {
+            "merge several mappings as a list: `<<: [*one, *other]`"
+        } else {
+            "keep one of the two, or put what both say under one"
+        };
+        let message = format!("`{key}` is written twice here");
+        self.0.misfit(Part::SecondKey, message, help)
+    }
+
+    /// Lays what a merge key names under the keys of its mapping. Of several, the first that says a key counts.
+    fn lay_under<E: de::Error>(self, map: &mut Map<String, Value>, under: Value) -> Result<(), E> {
+        let layers = match under {
+            Value::Array(layers) => layers,
+            layer => vec![layer],
+        };
+        for layer in layers {
+            let Value::Object(layer) = layer else {
+                let message = "a merge key takes a mapping, or a list of mappings".to_owned();
+                let help = "name the anchor of a mapping: `<<: *name`";
+                return Err(self.0.misfit(Part::Value, message, help));
+            };
+            for (key, value) in layer {
+                map.entry(key).or_insert(value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a mapping's key.
+struct Key<'a>(&'a State);
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = String;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Key<'_> {
+    fn no_string<E: de::Error>(&self, text: String) -> E {
+        let message = format!("the key `{text}` is no string");
+        let help = format!("quote it: \"{text}\"");
+        let segment = Segment::Key(text);
+        self.0
+            .within(segment, || self.0.misfit(Part::Key, message, help))
+    }
+
+    fn no_scalar<E: de::Error>(&self, what: &str) -> E {
+        let message = format!("a {what} as a key");
+        let help = "a key is a text; is there a `:` too many, or a `?` or a bracket before it?";
+        self.0.misfit(Part::Value, message, help)
+    }
+}
+
+impl<'de> Visitor<'de> for Key<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        self.0.count(text.len())?;
+        Ok(text.to_owned())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<String, E> {
+        Err(self.no_string("null".to_owned()))
+    }
+
+    fn visit_bool<E: de::Error>(self, flag: bool) -> Result<String, E> {
+        Err(self.no_string(flag.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
+        Err(self.no_string(number.to_string()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
+        Err(self.no_string(number.to_string()))
+    }
+
+    fn visit_u128<E: de::Error>(self, number: u128) -> Result<String, E> {
+        Err(self.no_string(number.to_string()))
+    }
+
+    fn visit_i128<E: de::Error>(self, number: i128) -> Result<String, E> {
+        Err(self.no_string(number.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<String, E> {
+        Err(self.no_string(number.to_string()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<String, A::Error> {
+        Err(self.no_scalar("list"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<String, A::Error> {
+        Err(self.no_scalar("mapping"))
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<String, A::Error> {
+        let (tag, _) = data.variant::<String>()?;
+        Err(self.0.tagged(&tag))
+    }
+}
