@@ -1,7 +1,9 @@
 //! What is merged is what runs: a repository, the daemon that follows it, and the real engine.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Lines};
 use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use super::daemon::Daemon;
@@ -75,14 +77,34 @@ impl<'l> Team<'l> {
         self.git(&["rev-parse", "HEAD"]).stdout.trim().to_owned()
     }
 
-    /// Has the daemon fetch, and tells what it answers.
-    fn sync(&self) -> Said {
+    /// Asks over the control socket.
+    fn ask(&self, method: &str, path: &str) -> Said {
         run("curl", |command| {
             command
                 .args(["--silent", "--show-error", "--unix-socket"])
                 .arg(self.0.path("state/control.sock"))
-                .args(["--request", "POST", "http://localhost/v1/sync"]);
+                .args(["--request", method, &format!("http://localhost{path}")]);
         })
+    }
+
+    /// Has the daemon fetch, and tells what it answers.
+    fn sync(&self) -> Said {
+        self.ask("POST", "/v1/sync")
+    }
+
+    /// Listens to events, from when it returns.
+    fn listen(&self) -> Events {
+        let mut child = Command::new("curl")
+            .args(["--silent", "--no-buffer", "--unix-socket"])
+            .arg(self.0.path("state/control.sock"))
+            .arg("http://localhost/v1/events")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("curl is there");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let first = lines.next().expect("a line").expect("text");
+        assert!(first.contains("from now on"), "{first}");
+        Events { child, lines }
     }
 
     fn source(&self) -> serde_json::Value {
@@ -100,6 +122,39 @@ impl<'l> Team<'l> {
                 Err(source.to_string())
             }
         });
+    }
+}
+
+/// A stream of events.
+struct Events {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Events {
+    /// What was told up to a commit that the whole fleet is at.
+    fn told(mut self) -> Vec<serde_json::Value> {
+        let mut told = Vec::new();
+        for line in &mut self.lines {
+            let line = line.expect("text");
+            let Some(data) = line.strip_prefix("data: ") else {
+                continue;
+            };
+            let event: serde_json::Value = serde_json::from_str(data).expect("JSON");
+            let last = event["event"] == "applied";
+            told.push(event);
+            if last {
+                break;
+            }
+        }
+        told
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -130,6 +185,7 @@ fn what_is_merged_is_what_runs() {
         "git",
         "a commit is made at once when somebody says so",
         || {
+            let events = team.listen();
             let second = team.merge(
                 &[("two", &tiny("env: { A: \"1\" }"))],
                 "Give two a variable",
@@ -140,6 +196,27 @@ fn what_is_merged_is_what_runs() {
                 "{said:#}"
             );
             team.until_at(&second);
+            let told = events.told();
+            let step = told.iter().find(|event| event["event"] == "step");
+            let step = step.unwrap_or_else(|| panic!("no step is told: {told:#?}"));
+            assert_eq!(
+                (&step["instance"], &step["action"]),
+                (&"two".into(), &"replace".into())
+            );
+            assert_eq!(step["outcome"], "done", "{step:#}");
+            assert_eq!(step["commit"]["id"], second, "{step:#}");
+            let names: Vec<_> = told
+                .iter()
+                .filter_map(|event| event["event"].as_str())
+                .collect();
+            assert_eq!(names, ["fetched", "step", "round", "applied"]);
+            let figures = team.ask("GET", "/metrics").stdout;
+            let author = "author=\"Ada Lovelace <ada@example.com>\"} 1";
+            let row = format!(
+                "instanced_source_revision{{revision=\"git:{}\",{author}",
+                &second[..12]
+            );
+            assert!(figures.contains(&row), "no {row} in\n{figures}");
             let two = lab.container("two").expect("it runs");
             assert!(two.name.ends_with("-g2"), "{}", two.name);
             let log = lab.log();
