@@ -131,7 +131,9 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, FileProblem> {
     if found.len() > length_max {
         return Err(FileProblem::TooLong);
     }
-    let mut bytes = Vec::new();
+    // With room for all of it, and for the read that finds the end, it takes two reads.
+    let room = usize::try_from(found.len()).unwrap_or_default() + 64;
+    let mut bytes = Vec::with_capacity(room);
     // It may grow while it is read.
     file.take(length_max + 1)
         .read_to_end(&mut bytes)
