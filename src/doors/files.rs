@@ -160,7 +160,9 @@ fn read_bytes(path: &Path, length_max: usize) -> Result<Vec<u8>, FileProblem> {
     if found.len() > length_max as u64 {
         return Err(too_long());
     }
-    let mut bytes = Vec::new();
+    // With room for all of it, and for the read that finds the end, it takes two reads.
+    let room = usize::try_from(found.len()).unwrap_or_default() + 64;
+    let mut bytes = Vec::with_capacity(room);
     // It may grow while it is read.
     file.take(length_max as u64 + 1)
         .read_to_end(&mut bytes)

@@ -4,7 +4,7 @@
 //! position-keeping parser is asked only when something must be placed. Decoding goes on past an error: the
 //! offending node is put aside and the rest decoded again, so that one pass tells every problem of a file.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
@@ -108,6 +108,17 @@ impl Document {
         base: &[Segment],
         mut value: Value,
     ) -> (Option<T>, Vec<Diagnostic>) {
+        let strange = Cell::new(false);
+        let whole = Strict {
+            value: &value,
+            strange: &strange,
+        };
+        // Nearly every document is sound: only one that is not is gone through with a note of each step.
+        if let Ok(decoded) = T::deserialize(whole)
+            && !strange.get()
+        {
+            return (Some(decoded), Vec::new());
+        }
         let placed = |path: &[Segment]| [base, path].concat();
         let mut set_aside = SetAside::default();
         let mut unknown: BTreeSet<Vec<Segment>> = BTreeSet::new();
@@ -116,9 +127,12 @@ impl Document {
         let decoded = loop {
             let mut ignored = Vec::new();
             let mut note = |path: serde_ignored::Path<'_>| ignored.push(segments_of(&path));
-            let result: Result<T, _> = serde_path_to_error::deserialize(
-                serde_ignored::Deserializer::new(Strict(&value), &mut note),
-            );
+            let whole = Strict {
+                value: &value,
+                strange: &strange,
+            };
+            let whole = serde_ignored::Deserializer::new(whole, &mut note);
+            let result: Result<T, _> = serde_path_to_error::deserialize(whole);
             unknown.extend(ignored.into_iter().map(|path| set_aside.original(&path)));
             let error = match result {
                 Ok(decoded) => break Some(decoded),

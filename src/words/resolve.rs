@@ -474,11 +474,13 @@ fn merge(base: &mut Value, over: Value) {
 
 /// `null` takes away what a layer below says; to the layer itself it is as if the key were not there.
 fn without_nulls(mut value: Value) -> Value {
-    if let Value::Object(map) = &mut value {
-        map.retain(|_, below| !below.is_null());
-        for below in map.values_mut() {
-            *below = without_nulls(below.take());
-        }
-    }
+    drop_nulls(&mut value);
     value
+}
+
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(map) = value {
+        map.retain(|_, below| !below.is_null());
+        map.values_mut().for_each(drop_nulls);
+    }
 }

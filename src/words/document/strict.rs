@@ -1,5 +1,8 @@
-//! JSON values as decoders ask for them, but for one thing: a list is no mapping. `serde_json` takes the items of
-//! a list for the fields of a struct, in the order in which our source happens to have them.
+//! JSON values as decoders ask for them, but for two things. A list is no mapping: `serde_json` takes the items of
+//! a list for the fields of a struct, in the order in which our source happens to have them. And it is noted when a
+//! mapping has a key that nobody asks for; which one, `serde_ignored` tells, at many times the cost.
+
+use std::cell::Cell;
 
 use serde::de::{
     self, Deserializer, EnumAccess, Error as _, IntoDeserializer, Unexpected, VariantAccess,
@@ -11,11 +14,20 @@ use serde_json::{Error, Value};
 
 /// A value to decode.
 #[derive(Clone, Copy)]
-pub(super) struct Strict<'v>(pub &'v Value);
+pub(super) struct Strict<'v> {
+    pub value: &'v Value,
+    /// Whether a key was met that no struct has.
+    pub strange: &'v Cell<bool>,
+}
 
 impl<'v> Strict<'v> {
+    /// Another value of the same document.
+    fn beside(self, value: &'v Value) -> Self {
+        Self { value, ..self }
+    }
+
     fn unexpected(self) -> Unexpected<'v> {
-        match self.0 {
+        match self.value {
             Value::Null => Unexpected::Unit,
             Value::Bool(flag) => Unexpected::Bool(*flag),
             Value::Number(number) => match (number.as_u64(), number.as_i64()) {
@@ -34,7 +46,7 @@ impl<'de> Deserializer<'de> for Strict<'de> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
+        match self.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(flag) => visitor.visit_bool(*flag),
             Value::Number(number) => match (number.as_u64(), number.as_i64()) {
@@ -44,12 +56,15 @@ impl<'de> Deserializer<'de> for Strict<'de> {
             },
             Value::String(text) => visitor.visit_borrowed_str(text),
             Value::Array(items) => {
-                let mut items = SeqDeserializer::new(items.iter().map(Strict));
+                let items = items.iter().map(|item| self.beside(item));
+                let mut items = SeqDeserializer::new(items);
                 let value = visitor.visit_seq(&mut items)?;
                 items.end().map(|()| value)
             }
             Value::Object(map) => {
-                let pairs = map.iter().map(|(key, value)| (key.as_str(), Strict(value)));
+                let pairs = map
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), self.beside(value)));
                 let mut pairs = MapDeserializer::new(pairs);
                 let value = visitor.visit_map(&mut pairs)?;
                 pairs.end().map(|()| value)
@@ -58,7 +73,7 @@ impl<'de> Deserializer<'de> for Strict<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
+        match self.value {
             Value::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
@@ -67,11 +82,16 @@ impl<'de> Deserializer<'de> for Strict<'de> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.0 {
-            Value::Object(_) => self.deserialize_any(visitor),
+        match self.value {
+            Value::Object(map) => {
+                if !map.keys().all(|key| fields.contains(&key.as_str())) {
+                    self.strange.set(true);
+                }
+                self.deserialize_any(visitor)
+            }
             _ => Err(Error::invalid_type(self.unexpected(), &visitor)),
         }
     }
@@ -90,12 +110,12 @@ impl<'de> Deserializer<'de> for Strict<'de> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.0 {
-            Value::String(name) => visitor.visit_enum(Choice { name, value: None }),
+        match self.value {
+            Value::String(name) => visitor.visit_enum(Choice { name, held: None }),
             Value::Object(map) => match map.iter().next() {
                 Some((name, value)) if map.len() == 1 => visitor.visit_enum(Choice {
                     name,
-                    value: Some(value),
+                    held: Some(self.beside(value)),
                 }),
                 _ => {
                     let expected = &"a mapping with a single key";
@@ -125,7 +145,7 @@ impl<'de> IntoDeserializer<'de, Error> for Strict<'de> {
 /// One of several: its name, and what it holds.
 struct Choice<'v> {
     name: &'v str,
-    value: Option<&'v Value>,
+    held: Option<Strict<'v>>,
 }
 
 impl<'de> EnumAccess<'de> for Choice<'de> {
@@ -139,32 +159,34 @@ impl<'de> EnumAccess<'de> for Choice<'de> {
 }
 
 impl<'de> Choice<'de> {
-    fn held(&self, expected: &str) -> Result<Strict<'de>, Error> {
+    fn required(&self, expected: &str) -> Result<Strict<'de>, Error> {
         let missing = || Error::invalid_type(Unexpected::UnitVariant, &expected);
-        self.value.map(Strict).ok_or_else(missing)
+        self.held.ok_or_else(missing)
     }
 }
 
 impl<'de> VariantAccess<'de> for Choice<'de> {
     type Error = Error;
     fn unit_variant(self) -> Result<(), Error> {
-        match self.value {
-            None | Some(Value::Null) => Ok(()),
-            Some(value) => Err(Error::invalid_type(Strict(value).unexpected(), &"nothing")),
+        match self.held {
+            Some(held) if !held.value.is_null() => {
+                Err(Error::invalid_type(held.unexpected(), &"nothing"))
+            }
+            _ => Ok(()),
         }
     }
     fn newtype_variant_seed<S: de::DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(self.held("newtype variant")?)
+        seed.deserialize(self.required("newtype variant")?)
     }
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.held("tuple variant")?.deserialize_any(visitor)
+        self.required("tuple variant")?.deserialize_any(visitor)
     }
     fn struct_variant<V: Visitor<'de>>(
         self,
         name: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.held("struct variant")?
+        self.required("struct variant")?
             .deserialize_struct("", name, visitor)
     }
 }

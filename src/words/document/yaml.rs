@@ -220,14 +220,19 @@ impl<'de> Visitor<'de> for Node<'_> {
         self.0.count(0)?;
         let mut map = Map::new();
         while let Some(key) = pairs.next_key_seed(Key(self.0))? {
-            let segment = Segment::Key(key.clone());
-            let value = self.0.within(segment, || {
-                if map.contains_key(&key) {
-                    return Err(self.twice(&key));
-                }
+            let is_new = !map.contains_key(&key);
+            // The path holds the key meanwhile: there is one for each line, and none is copied.
+            self.0.path.borrow_mut().push(Segment::Key(key));
+            let value = if is_new {
                 pairs.next_value_seed(self)
-            })?;
-            map.insert(key, value);
+            } else {
+                Err(self.twice())
+            };
+            let key = self.0.path.borrow_mut().pop();
+            let value = value?;
+            if let Some(Segment::Key(key)) = key {
+                map.insert(key, value);
+            }
         }
         if let Some(under) = map.remove(MERGE) {
             let merge = Segment::Key(MERGE.to_owned());
@@ -249,7 +254,12 @@ impl Node<'_> {
         self.0.misfit(Part::Value, message, help)
     }
 
-    fn twice<E: de::Error>(self, key: &str) -> E {
+    /// The key at which the path ends is there already.
+    fn twice<E: de::Error>(self) -> E {
+        let key = match self.0.path.borrow().last() {
+            Some(Segment::Key(key)) => key.clone(),
+            _ => String::new(),
+        };
         let help = if key == MERGE {
             "merge several mappings as a list: `<<: [*one, *other]`"
         } else {
