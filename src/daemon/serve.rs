@@ -262,12 +262,12 @@ impl Rounds {
             let whole = asked
                 .as_ref()
                 .is_none_or(|asked| asked.ask.names.is_empty());
-            if whole {
-                self.source.note(&report);
-            }
             let next = self.next_due(&report);
             self.metrics.count(&report, began.elapsed());
             self.tell(&report);
+            if whole {
+                self.source.note(&report);
+            }
             self.last.store(Arc::new(report.clone()));
             if let Some(AskedRound { reply, .. }) = asked.take() {
                 // Whoever asked may be gone; the round was run all the same.

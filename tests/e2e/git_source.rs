@@ -107,6 +107,31 @@ impl<'l> Team<'l> {
         Events { child, lines }
     }
 
+    /// The change is told with its commit, as it happens and in the figures.
+    fn assert_told(&self, events: Events, second: &str) {
+        let told = events.told();
+        let step = told.iter().find(|event| event["event"] == "step");
+        let step = step.unwrap_or_else(|| panic!("no step is told: {told:#?}"));
+        assert_eq!(
+            (&step["instance"], &step["action"]),
+            (&"two".into(), &"replace".into())
+        );
+        assert_eq!(step["outcome"], "done", "{step:#}");
+        assert_eq!(step["commit"]["id"], second, "{step:#}");
+        let names: Vec<_> = told
+            .iter()
+            .filter_map(|event| event["event"].as_str())
+            .collect();
+        assert_eq!(names, ["fetched", "step", "round", "applied"]);
+        let figures = self.ask("GET", "/metrics").stdout;
+        let author = "author=\"Ada Lovelace <ada@example.com>\"} 1";
+        let row = format!(
+            "instanced_source_revision{{revision=\"git:{}\",{author}",
+            &second[..12]
+        );
+        assert!(figures.contains(&row), "no {row} in\n{figures}");
+    }
+
     fn source(&self) -> serde_json::Value {
         let said = self.0.instanced(&["--format", "json", "status"]);
         said.json()["source"].clone()
@@ -196,27 +221,7 @@ fn what_is_merged_is_what_runs() {
                 "{said:#}"
             );
             team.until_at(&second);
-            let told = events.told();
-            let step = told.iter().find(|event| event["event"] == "step");
-            let step = step.unwrap_or_else(|| panic!("no step is told: {told:#?}"));
-            assert_eq!(
-                (&step["instance"], &step["action"]),
-                (&"two".into(), &"replace".into())
-            );
-            assert_eq!(step["outcome"], "done", "{step:#}");
-            assert_eq!(step["commit"]["id"], second, "{step:#}");
-            let names: Vec<_> = told
-                .iter()
-                .filter_map(|event| event["event"].as_str())
-                .collect();
-            assert_eq!(names, ["fetched", "step", "round", "applied"]);
-            let figures = team.ask("GET", "/metrics").stdout;
-            let author = "author=\"Ada Lovelace <ada@example.com>\"} 1";
-            let row = format!(
-                "instanced_source_revision{{revision=\"git:{}\",{author}",
-                &second[..12]
-            );
-            assert!(figures.contains(&row), "no {row} in\n{figures}");
+            team.assert_told(events, &second);
             let two = lab.container("two").expect("it runs");
             assert!(two.name.ends_with("-g2"), "{}", two.name);
             let log = lab.log();
