@@ -186,6 +186,8 @@ test_mcp() {
   check 'MCP refuses an allowed host with another port' contains 403 mcp main "$base" mcp-alice.example.com:1
   check 'a page opens in the browser' contains 'Page Title: hello' \
     mcp main "$base" mcp-alice.example.com 'data:text/html,<title>hello</title>'
+  check 'a client that is slow to answer a ping keeps its session' contains 'Waited for 9' \
+    mcp main "$base" mcp-alice.example.com 'data:text/html,<title>slow</title>' 9
   check 'the browser is as large as the screen' contains 1024x768 \
     inside main bash -c "xwininfo -root -tree | grep -m1 'hello' | tr -s ' '; xdpyinfo | grep dimensions"
 }

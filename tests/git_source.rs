@@ -57,6 +57,9 @@ async fn what_is_merged_is_what_runs_with_the_commit_to_prove_it() {
     lab.sync().await.expect("a fetch");
     let waiting = lab.status().behind.expect("its round is yet to come");
     assert_eq!(waiting.commits, Some(1), "{waiting:?}");
+    let differences = lab.diff("applied", "HEAD").comparison.differences;
+    let names: Vec<_> = differences.iter().map(|d| d.instance.as_str()).collect();
+    assert_eq!(names, ["bob"], "what is not made yet");
 
     let report = lab.round().await;
     assert_eq!(lab.running(), ["alice-g1", "bob-g2", "carol-g1"]);

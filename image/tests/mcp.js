@@ -1,8 +1,8 @@
-// An MCP client of one run, for test.sh: node - BASE_URL HOST_HEADER [PAGE]
+// An MCP client of one run, for test.sh: node - BASE_URL HOST_HEADER [PAGE [SECONDS]]
 // Prints the status of initialize; with PAGE it opens that page in the browser and
-// prints the tool's answer, too.
+// prints the tool's answer, too. With SECONDS it listens as clients do, answers no ping, and has the server wait that long.
 const http = require('http');
-const [base, host, page] = process.argv.slice(2);
+const [base, host, page, seconds] = process.argv.slice(2);
 
 function post(message, session) {
   const body = JSON.stringify({ jsonrpc: '2.0', ...message });
@@ -19,6 +19,11 @@ function post(message, session) {
   });
 }
 
+function listen(session) {
+  const headers = { host, accept: 'text/event-stream', 'mcp-session-id': session };
+  http.get(`${base}/mcp`, { headers }, response => response.resume());
+}
+
 (async () => {
   const clientInfo = { name: 'image-test', version: '1' };
   const first = await post({ id: 1, method: 'initialize', params: { protocolVersion: '2025-03-26', capabilities: {}, clientInfo } });
@@ -26,6 +31,11 @@ function post(message, session) {
   if (first.status !== 200 || !page) return;
   const session = first.headers['mcp-session-id'];
   await post({ method: 'notifications/initialized' }, session);
+  if (seconds) listen(session);
   const call = await post({ id: 2, method: 'tools/call', params: { name: 'browser_navigate', arguments: { url: page } } }, session);
   console.log(call.text);
+  if (!seconds) return;
+  const wait = { name: 'browser_wait_for', arguments: { time: Number(seconds) } };
+  console.log((await post({ id: 3, method: 'tools/call', params: wait }, session)).text);
+  process.exit();
 })();

@@ -254,6 +254,10 @@ impl Drop for Lab {
                 eprintln!("--- {log}\n{}", tail(&self.path(log)));
             }
             eprintln!("--- containers\n{containers}");
+            for container in engine::labelled(&format!("instanced.manager={}", self.manager)) {
+                let said = engine::docker(&["logs", "--tail", "25", &container.id]).all();
+                eprintln!("--- {}\n{said}", container.name);
+            }
             if std::env::var_os("INSTANCED_E2E_KEEP").is_some() {
                 self.directory.disable_cleanup(true);
                 eprintln!("--- kept: {}", self.directory.path().display());

@@ -9,6 +9,7 @@ use instanced::daemon::clock::Clock;
 use instanced::daemon::converge::Converger;
 use instanced::daemon::events::Events;
 use instanced::daemon::follow::Follower;
+use instanced::daemon::revisions::{self, Compared};
 use instanced::daemon::round::{self, Ask};
 use instanced::daemon::site::Site;
 use instanced::decisions::report::Report;
@@ -195,6 +196,11 @@ impl Lab {
 
     pub fn status(&mut self) -> SourceStatus {
         self.follower().syncer().status().expect("git works")
+    }
+
+    /// What `instanced diff` says on the host.
+    pub fn diff(&self, base: &str, head: &str) -> Compared {
+        revisions::compare(&self.site, base, head).expect("two commits of the mirror")
     }
 
     pub fn desired(&mut self) -> Result<Desired, Box<Report>> {

@@ -14,6 +14,7 @@ use crate::words::diagnostic::Diagnostic;
 Examples:
   instanced diff --base origin/main                     what HEAD would change
   instanced diff --base v1 --head v2                    between any two revisions
+  instanced diff --base applied                         where source.git is followed: what is fetched and not made yet
   instanced diff --base \"$(git merge-base origin/main HEAD)\" --format markdown
 
 The policy is that of the configuration file, never of the revision: give CI one of its own with --config.

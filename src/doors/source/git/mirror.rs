@@ -122,7 +122,7 @@ impl Mirror {
 
     /// Its commits, to read.
     pub fn repository(&self) -> Repository {
-        Repository::bare(self.at(), &self.source.path)
+        Repository::mirror(self.at(), &self.source.path, &self.refs)
     }
 
     /// Notes that a commit is in use.

@@ -36,6 +36,8 @@ pub struct Repository {
     name: String,
     /// The directory of manifests, as a person would name it.
     shown_as: PathBuf,
+    /// What the names of a mirror's own references begin with.
+    refs: Option<String>,
 }
 
 impl Repository {
@@ -56,11 +58,12 @@ impl Repository {
             prefix: prefix.trim_end_matches('\n').to_owned(),
             name: name.to_string_lossy().into_owned(),
             shown_as: shown_as.into(),
+            refs: None,
         })
     }
 
-    /// A bare repository whose manifests stand in `path`.
-    pub(super) fn bare(at: At, path: &str) -> Self {
+    /// A mirror whose manifests stand in `path`.
+    pub(super) fn mirror(at: At, path: &str, refs: &str) -> Self {
         let (prefix, name) = match path.rsplit_once('/') {
             Some((before, name)) => (format!("{before}/"), name),
             None => (String::new(), path),
@@ -70,6 +73,7 @@ impl Repository {
             prefix,
             name: name.to_owned(),
             shown_as: path.into(),
+            refs: Some(refs.to_owned()),
         }
     }
 
@@ -89,12 +93,18 @@ impl Repository {
         Ok(!self.list(commit, &[path])?.is_empty())
     }
 
-    /// The id of the commit that a revision names.
+    /// The id of the commit that a revision names. In a mirror, `HEAD` is what was fetched last, and `applied` what the
+    /// whole fleet was made.
     ///
     /// # Errors
     /// When it names none.
     pub fn commit(&self, revision: &str) -> Result<String, GitError> {
-        let found = self.at.commit_id(revision)?;
+        let own = match (&self.refs, revision) {
+            (Some(refs), "HEAD") => Some(format!("{refs}head")),
+            (Some(refs), "applied") => Some(format!("{refs}applied")),
+            _ => None,
+        };
+        let found = self.at.commit_id(own.as_deref().unwrap_or(revision))?;
         found.ok_or_else(|| GitError::NoRevision(revision.to_owned()))
     }
 
