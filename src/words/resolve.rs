@@ -120,6 +120,19 @@ struct Ground<'a> {
     today: Option<Date>,
 }
 
+impl Ground<'_> {
+    /// What can be told of a manifest that does not decode in whole: whoever mends it shall not find more only then.
+    fn beside_errors(&self, manifest: &Value) -> Vec<Problem> {
+        let text = |key: &str| manifest.get(key).and_then(Value::as_str);
+        let template = text("template").map(|name| self.fleet.template(name));
+        let mut problems: Vec<Problem> = template.and_then(Result::err).into_iter().collect();
+        if let Some(image) = text("image") {
+            policy::image(image, &self.config.policy, &self.allowed, &mut problems);
+        }
+        problems
+    }
+}
+
 fn hold(desired: &mut Desired, name: &InstanceName, diagnostics: Vec<Diagnostic>) {
     desired.specs.remove(name);
     desired.origins.remove(name);
@@ -143,7 +156,11 @@ fn resolve_one(
         document.decode_at::<Manifest>(&[], without_nulls(document.value().clone()));
     let manifest = match manifest {
         Some(manifest) if !diagnostics.iter().any(Diagnostic::is_error) => manifest,
-        _ => return Err(diagnostics),
+        _ => {
+            let more = ground.beside_errors(document.value());
+            diagnostics.extend(document.place_all(more));
+            return Err(diagnostics);
+        }
     };
     let layered = ground
         .fleet

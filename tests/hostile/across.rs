@@ -326,3 +326,19 @@ fn one_token_in_two_manifests_is_a_warning_at_both() {
     );
     assert_eq!(sound.len(), 3);
 }
+
+#[test]
+fn what_does_not_decode_is_told_with_what_is_wrong_beside_it() {
+    let text = "image: acme/x:latest\ntemplate: mcp-htp\nresources: { memory: lots }\n";
+    let (said, sound) = told(&Config::default(), &[("a", text)]);
+    let words = [
+        "i/a.yaml:1:8: image: `acme/x:latest` names no fixed version",
+        "i/a.yaml:2:11: template: no template `mcp-htp`",
+        "i/a.yaml:3:22: resources.memory: `lots` is no size",
+    ];
+    assert_eq!(said.len(), words.len(), "{said:#?}");
+    for (line, begin) in said.iter().zip(words) {
+        assert!(line.starts_with(begin), "{said:#?}");
+    }
+    assert_eq!(sound, [] as [String; 0]);
+}

@@ -100,7 +100,8 @@ pub(super) fn problems(
     problems
 }
 
-fn image(image: &str, policy: &Policy, allowed: &Allowed, problems: &mut Vec<Problem>) {
+/// What it says of an image.
+pub(super) fn image(image: &str, policy: &Policy, allowed: &Allowed, problems: &mut Vec<Problem>) {
     let policy = &policy.images;
     if !matches(&allowed.images, image) {
         problems.push(denied(&["image"], image, "policy.images.allow"));
