@@ -55,7 +55,7 @@ find_python() {
 built_speed() {
   cargo build --release --locked --quiet --bench speed --message-format=json \
     | "$python" -c 'import json, sys
-built = map(json.loads, sys.stdin)
+built = [json.loads(line) for line in sys.stdin]  # to the end: cargo has more to tell
 print(next(b["executable"] for b in built if b.get("executable") and b["target"]["name"] == "speed"))'
 }
 

@@ -16,6 +16,7 @@ use instanced::decisions::plan::Reason;
 use instanced::decisions::report::{Outcome, Report};
 use instanced::doors::source::git::checkout::Teller;
 use instanced::words::commit::Commit;
+use instanced::words::quantity::Span;
 use lab::Lab;
 
 const THREE: [&str; 3] = ["alice", "bob", "carol"];
@@ -77,6 +78,19 @@ async fn what_is_merged_is_what_runs_with_the_commit_to_prove_it() {
     assert_eq!(report.revision, format!("git:{}", &second[..12]));
     assert_eq!(lab.status().behind, None);
     assert_eq!(lab.mirror().applied().unwrap(), Some(second));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_are_fetched_at_an_interval() {
+    let mut lab = Lab::new();
+    lab.follow(|git| git.interval = Span(50));
+    lab.begin(&THREE).await;
+    lab.news().await;
+    lab.write("instances.d/bob.yaml", "env: { A: \"1\" }\n");
+    let second = lab.commit("nobody says so");
+    lab.news().await;
+    assert_eq!(lab.round().await.commit.map(|c| c.id), Some(second));
+    assert_eq!(lab.running(), ["alice-g1", "bob-g2", "carol-g1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,7 +151,11 @@ pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Option<SavedPlan>,
         Ok(None) => {}
         Err(failure) => return (None, Report::aborted(failure)),
     }
-    match look(site, names).await {
+    let snapshot = match fresh_snapshot(site).await {
+        Ok(snapshot) => snapshot,
+        Err(report) => return (None, *report),
+    };
+    match look(site, snapshot, names).await {
         Ok((view, note)) => {
             let now = jiff::Timestamp::now();
             let saved = SavedPlan::new(view.plan, &view.desired, &view.observed, now);
@@ -179,9 +183,12 @@ async fn plan_of_daemon(site: &Site) -> Result<Option<PlanAnswer>, Failure> {
     read(client.get("/v1/plan").await).map(Some)
 }
 
-/// What a round would find and do, with a note on what could not be taken into account.
-async fn look(site: &Site, names: &[InstanceName]) -> Result<(View, Option<String>), Box<Report>> {
-    let snapshot = fresh_snapshot(site).await?;
+/// What a round of this snapshot would find and do, with a note on what could not be taken into account.
+async fn look(
+    site: &Site,
+    snapshot: Snapshot,
+    names: &[InstanceName],
+) -> Result<(View, Option<String>), Box<Report>> {
     let desired = round::desired(&snapshot, site)?;
     let engine = site
         .observer()
@@ -360,9 +367,9 @@ pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
         message: "nothing was read".to_owned(),
         help: None,
     };
-    let (view, _) = look(site, &[])
-        .await
-        .map_err(|report| report.aborted.unwrap_or_else(nothing))?;
+    let failed = |report: Box<Report>| report.aborted.unwrap_or_else(nothing);
+    let snapshot = round::read_source(site).map_err(failed)?;
+    let (view, _) = look(site, snapshot, &[]).await.map_err(failed)?;
     let held = view
         .plan
         .steps

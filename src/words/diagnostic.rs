@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A place in a text file. Lines and columns count from 1, columns in characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// The file as the person named it.
     pub path: String,
@@ -36,7 +37,9 @@ impl fmt::Display for Place {
 }
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The file cannot be used as it is.
@@ -48,7 +51,7 @@ pub enum Severity {
 }
 
 /// One problem of one file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnostic {
     /// Where.
     pub place: Place,
@@ -60,6 +63,21 @@ pub struct Diagnostic {
     pub message: String,
     /// The way out, where one can be named.
     pub help: Option<String>,
+}
+
+/// What `validate` found, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Validation {
+    /// Whether nothing keeps any file from being used.
+    pub valid: bool,
+    /// How many manifests there are.
+    pub manifests: usize,
+    /// How many errors.
+    pub errors: usize,
+    /// How many warnings and notes.
+    pub warnings: usize,
+    /// All of them, sorted by place.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Diagnostic {

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
 use super::config::Config;
+use super::diagnostic::Validation;
 use super::manifest::{Manifest, TemplateHead};
 
 /// A file that has a schema.
@@ -19,6 +20,8 @@ pub enum Kind {
     Fleet,
     /// The daemon's configuration: `instanced.yaml`.
     Config,
+    /// What `validate --format json` says.
+    Validation,
 }
 
 /// What stands beside the manifests, in git: defaults of every instance, and the fleet's own templates.
@@ -57,6 +60,9 @@ pub fn schema(kind: Kind) -> Schema {
         Kind::Manifest => layered.into_generator().into_root_schema_for::<Manifest>(),
         Kind::Fleet => layered.into_generator().into_root_schema_for::<FleetForm>(),
         Kind::Config => settings.into_generator().into_root_schema_for::<Config>(),
+        Kind::Validation => settings
+            .into_generator()
+            .into_root_schema_for::<Validation>(),
     }
 }
 

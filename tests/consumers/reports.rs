@@ -20,6 +20,32 @@ fn sound_fleet() -> tempfile::TempDir {
 }
 
 #[test]
+fn json_is_as_its_schema_says() {
+    let sound = sound_fleet();
+    let schema = instanced(sound.path(), &["schema", "validation"]).stdout;
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let sound = instanced(sound.path(), &["validate", "--format", "json"]).stdout;
+    let broken = instanced(broken_fleet().path(), &["validate", "--format", "json"]).stdout;
+    let mut number = 0;
+    for text in [sound, broken] {
+        let mut report: Value = serde_json::from_str(&text).expect("JSON");
+        let wrong: Vec<_> = validator
+            .iter_errors(&report)
+            .map(|e| e.to_string())
+            .collect();
+        assert_eq!(wrong, [] as [String; 0], "{text}");
+        number += report["diagnostics"].as_array().expect("a list").len();
+        report["more"] = true.into();
+        assert!(!validator.is_valid(&report), "the schema is closed");
+    }
+    assert!(
+        number > 3,
+        "the broken fleet has more than {number} problems"
+    );
+}
+
+#[test]
 fn sarif_is_as_its_schema_says() {
     let schema = tool("node/node_modules/@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json");
     let mut schema: Value =

@@ -194,6 +194,11 @@ impl Lab {
         syncer.sync().await
     }
 
+    /// Waits until something else is fetched, by itself.
+    pub async fn news(&mut self) {
+        self.follower().changed().await;
+    }
+
     pub fn status(&mut self) -> SourceStatus {
         self.follower().syncer().status().expect("git works")
     }

@@ -4,7 +4,7 @@ use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::words::schema::{Kind, schema};
 
-/// Print the JSON Schema of a file that you write, for editors and for CI
+/// Print the JSON Schema of what you write and CI reads, for editors and programs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -14,7 +14,7 @@ Examples:
 An editor with a YAML language server completes keys and shows what they mean when a file begins with
   # yaml-language-server: $schema=manifest.schema.json")]
 pub(super) struct Args {
-    /// Of which file
+    /// Of what
     #[arg(value_enum, default_value_t)]
     of: Of,
 }
@@ -28,6 +28,8 @@ enum Of {
     Fleet,
     /// instanced.yaml
     Config,
+    /// What `validate --format json` says
+    Validation,
 }
 
 /// Runs it.
@@ -36,6 +38,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Exit {
         Of::Manifest => Kind::Manifest,
         Of::Fleet => Kind::Fleet,
         Of::Config => Kind::Config,
+        Of::Validation => Kind::Validation,
     };
     out.json(&schema(kind));
     Exit::Done

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
-
 use super::site;
 use crate::daemon::ops::{self, Checked, Site};
 use crate::decisions::report::Failure;
@@ -11,7 +9,7 @@ use crate::face::exit::Exit;
 use crate::face::output::{Format, Output};
 use crate::face::style::{Label, paint};
 use crate::face::words::count;
-use crate::words::diagnostic::{Diagnostic, Severity};
+use crate::words::diagnostic::{Diagnostic, Severity, Validation};
 
 /// Tell whether the manifests and the configuration are sound, and everything that is wrong with them
 #[derive(Debug, clap::Args)]
@@ -47,13 +45,13 @@ pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Fa
     let valid = desired.specs.len();
     match out.format() {
         Format::Human | Format::Markdown => tell(&diagnostics, valid, errors, out),
-        Format::Json => out.json(&json!({
-            "valid": errors == 0,
-            "manifests": valid + desired.unreadable.len(),
-            "errors": errors,
-            "warnings": diagnostics.len() - errors,
-            "diagnostics": diagnostics,
-        })),
+        Format::Json => out.json(&Validation {
+            valid: errors == 0,
+            manifests: valid + desired.unreadable.len(),
+            errors,
+            warnings: diagnostics.len() - errors,
+            diagnostics,
+        }),
         Format::Sarif | Format::Junit | Format::Github => site::report(&diagnostics, &files, out),
     }
     Ok(if errors == 0 {
