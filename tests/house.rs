@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&str; 5] = ["words", "decisions", "doors", "daemon", "face"];
 
 /// Crates of the outside, and the one room that may name each.
-const DOORS: [(&str, &str); 6] = [
+const DOORS: [(&str, &str); 9] = [
     ("bollard", "doors/engine/docker"),
     ("sled", "doors/store"),
     ("notify", "doors/source"),
+    ("hmac", "daemon/webhook"),
+    ("sha2", "daemon/webhook"),
+    ("prometheus_client", "daemon/metrics"),
     ("clap", "face/"),
     ("annotate_snippets", "face/diagnostics"),
     ("tracing_subscriber", "face/telemetry"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::super::containers::{Container, NetworkFacts, ReadContainers, Summary};
+use super::super::containers::{Container, Draft, NetworkFacts, ReadContainers, Summary};
 use super::super::settings::ImageConfig;
 use super::super::{EngineError, ErrorClass, Observe, draft, drift};
 use super::Fleet;
@@ -19,7 +19,17 @@ use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
 const LOOKS: usize = 16;
 
 /// Containers as they were looked at, by id; nothing for one that vanished.
-type Looked = BTreeMap<String, Option<Container>>;
+type Looked = BTreeMap<String, Option<Found>>;
+
+/// A container that was looked at, with what is said of it by its labels alone. That is most of the work of a
+/// comparison, and is done while the engine still answers for others.
+struct Found {
+    container: Container,
+    number: u64,
+    applied: Applied,
+    /// What it was created as, where its labels tell.
+    draft: Option<Draft>,
+}
 
 impl<C: ReadContainers> Observe for Fleet<C> {
     async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
@@ -116,7 +126,7 @@ impl<C: ReadContainers> Fleet<C> {
     async fn look(&self, ids: Vec<String>) -> Result<Looked, EngineError> {
         let look = |id: String| async move {
             let found = self.containers.inspect(&id).await?;
-            Ok((id, found))
+            Ok((id, found.map(|container| self.found(container))))
         };
         stream::iter(ids)
             .map(look)
@@ -142,13 +152,14 @@ impl<C: ReadContainers> Fleet<C> {
         let late = new.iter().filter(|new| !looked.contains_key(&new.id));
         let late = late.map(|new| new.id.clone()).collect();
         looked.append(&mut self.look(late).await?);
-        let configs = self.configs(looked.values().flatten()).await?;
+        let containers = looked.values().flatten().map(|found| &found.container);
+        let configs = self.configs(containers).await?;
         for summary in new {
-            let Some(container) = looked.remove(&summary.id).flatten() else {
+            let Some(found) = looked.remove(&summary.id).flatten() else {
                 continue;
             };
-            let image = configs.get(&container.image_id);
-            let generation = self.generation(&container, image.map(Arc::as_ref), networks);
+            let image = configs.get(&found.container.image_id);
+            let generation = self.generation(found, image.map(Arc::as_ref), networks);
             self.seen
                 .keep_generation(moment, summary, &generation, image.is_some());
             known.insert(summary.id.clone(), generation);
@@ -177,36 +188,59 @@ impl<C: ReadContainers> Fleet<C> {
         Ok(found.into_iter().flatten().collect())
     }
 
+    fn found(&self, container: Container) -> Found {
+        let number = generation_number(&container.labels);
+        let applied = applied(&container.labels);
+        let draft = match &applied {
+            Applied::Spec(spec) => {
+                let with_secrets = !spec.secrets.is_empty();
+                Some(draft::draft(&self.manager, spec, number, with_secrets))
+            }
+            Applied::Newer(_) | Applied::Unreadable(_) => None,
+        };
+        Found {
+            container,
+            number,
+            applied,
+            draft,
+        }
+    }
+
     fn generation(
         &self,
-        container: &Container,
+        found: Found,
         image: Option<&ImageConfig>,
         networks: &[NetworkFacts],
     ) -> Generation {
-        let number = generation_number(&container.labels);
-        let applied = applied(&container.labels);
-        let drift = match &applied {
-            Applied::Spec(spec) => {
-                let draft = draft::draft(&self.manager, spec, number, !spec.secrets.is_empty());
+        let Found {
+            container,
+            number,
+            applied,
+            draft,
+        } = found;
+        let drift = match (&applied, draft) {
+            (Applied::Spec(spec), Some(draft)) => {
                 let ids = networks.iter().map(|facts| facts.id.clone());
                 let ids = ids.filter(|_| spec.network == self.network.name);
-                drift::drift(&draft, image, &ids.collect(), container)
+                drift::drift(&draft, image, &ids.collect(), &container)
             }
-            Applied::Newer(_) | Applied::Unreadable(_) => Vec::new(),
+            _ => Vec::new(),
         };
+        let author = container.labels.get(label::AUTHOR).cloned();
+        let address = container.addresses.get(&self.network.name).copied();
         Generation {
-            id: container.id.clone(),
-            name: container.name.clone(),
+            id: container.id,
+            name: container.name,
             number,
             applied,
             phase: container.phase,
             health: container.health,
-            image_id: container.image_id.clone(),
-            address: container.addresses.get(&self.network.name).copied(),
+            image_id: container.image_id,
+            address,
             started: container.started,
             limits: container.limits,
             drift,
-            author: container.labels.get(label::AUTHOR).cloned(),
+            author,
             restarts: container.restarts,
         }
     }
