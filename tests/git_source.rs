@@ -511,3 +511,20 @@ fn a_checkout_tells_its_commit() {
     let outside = tempfile::tempdir().unwrap();
     assert_eq!(teller.tell(outside.path(), "dir:2"), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_noted_stops_no_round() {
+    let mut lab = Lab::new();
+    lab.write("instances.d/alice.yaml", "{}\n");
+    lab.commit("one");
+    lab.sync().await.expect("a fetch");
+    let head = lab.find("state/source.git/refs", "head");
+    // As on a full disk: git cannot write the reference.
+    let lock = head
+        .expect("a loose reference")
+        .with_file_name("current.lock");
+    fs::write(lock, "").unwrap();
+    let report = lab.round().await;
+    assert_eq!(report.aborted, None);
+    assert_eq!(lab.running(), ["alice-g1"]);
+}

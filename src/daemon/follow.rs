@@ -166,8 +166,11 @@ impl Follower {
         }
         state.in_use = in_use;
         drop(state);
-        if head.refused.is_none() {
-            self.mirror.set_current(&head.fetched)?;
+        // A full disk is no reason to leave the fleet alone: it is known here, and noted when there is room.
+        if head.refused.is_none()
+            && let Err(error) = self.mirror.set_current(&head.fetched)
+        {
+            tracing::warn!(%error, "the commit that is in use could not be noted");
         }
         let snapshot = head.snapshot.clone();
         self.known = Some(head);
