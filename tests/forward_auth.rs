@@ -15,7 +15,7 @@ use instanced::daemon::forward_auth::{
 };
 use instanced::decisions::access::{AccessPolicy, AccessTable, Guard, Reason};
 use instanced::words::manifest::Auth;
-use instanced::words::token::{TokenHash, TokenRecord};
+use instanced::words::token::{TokenHash, TokenKind, TokenRecord};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -107,6 +107,9 @@ fn access_table(with_tokens: bool) -> AccessTable {
         created: jiff::Timestamp::UNIX_EPOCH,
         expires: None,
         endpoints: Vec::new(),
+        kind: TokenKind::Bearer,
+        session_seconds: None,
+        successor: None,
     };
     let mut expired = record("alice", "alice-expired");
     expired.expires = Some(jiff::Timestamp::UNIX_EPOCH);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::doors::store::{Store, StoreError};
 use crate::words::control::IssueToken;
 use crate::words::name::InstanceName;
-use crate::words::token::{TOKEN_RANDOM_BYTES, Token, TokenRecord};
+use crate::words::token::{TOKEN_RANDOM_BYTES, Token, TokenKind, TokenRecord};
 
 /// The longest label, in characters.
 const LABEL_MAX: usize = 100;
@@ -158,6 +158,9 @@ impl Tokens {
                 created: now,
                 expires,
                 endpoints: endpoints.clone(),
+                kind: TokenKind::Bearer,
+                session_seconds: None,
+                successor: None,
             };
             draws -= 1;
             match self.store.insert_token(&record) {

@@ -74,7 +74,7 @@ impl Connection<'_> {
                 let url = shell_word(&endpoint.url);
                 let header = match endpoint.auth {
                     Auth::Bearer => format!(" --header \"Authorization: Bearer {bearer}\""),
-                    Auth::None => String::new(),
+                    Auth::Ticket | Auth::None => String::new(),
                 };
                 format!("claude mcp add --transport http {name} {url}{header}")
             })

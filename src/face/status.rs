@@ -148,6 +148,7 @@ fn guard(endpoint: &EndpointStatus) -> impl std::fmt::Display {
         Label::Faint,
         match endpoint.auth {
             Auth::Bearer => "(needs a token)",
+            Auth::Ticket => "(needs a link from `instanced connect`)",
             Auth::None => "(no token needed)",
         },
     )

@@ -22,7 +22,7 @@ use crate::words::origin::{Origin, Origins};
 use crate::words::resolve::resolve;
 use crate::words::secret::{FingerprintKey, SecretValue};
 use crate::words::spec::Spec;
-use crate::words::token::{TOKEN_RANDOM_BYTES, Token, TokenRecord};
+use crate::words::token::{TOKEN_RANDOM_BYTES, Token, TokenKind, TokenRecord};
 
 mod source;
 
@@ -425,6 +425,9 @@ fn the_token_list() {
             created: "2026-11-01T08:00:00Z".parse().unwrap(),
             expires: expires.map(|at| at.parse().unwrap()),
             endpoints: vec![],
+            kind: TokenKind::Bearer,
+            session_seconds: None,
+            successor: None,
         }
     };
     let all = [

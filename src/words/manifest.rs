@@ -132,6 +132,8 @@ pub enum Auth {
     /// Whoever shows a bearer token of this instance.
     #[default]
     Bearer,
+    /// A person whose browser came by a link with a one-time ticket, which `instanced connect` prints.
+    Ticket,
     /// Everyone whom the network lets through.
     None,
 }

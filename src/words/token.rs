@@ -217,6 +217,26 @@ impl JsonSchema for TokenHash {
     }
 }
 
+/// What a token is shown as, and so what it opens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// In `Authorization`, by an MCP client: opens bearer endpoints.
+    #[default]
+    Bearer,
+    /// Once, in a link: becomes a session.
+    Ticket,
+    /// In a browser's cookie: opens one endpoint that is guarded by tickets.
+    Session,
+}
+
+impl TokenKind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
+    fn is_bearer(&self) -> bool {
+        *self == Self::Bearer
+    }
+}
+
 /// What the store keeps of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRecord {
@@ -233,9 +253,19 @@ pub struct TokenRecord {
     /// From when on it is no longer valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<jiff::Timestamp>,
-    /// The endpoints it opens; all bearer endpoints of the instance when empty.
+    /// The endpoints it opens; all bearer endpoints of the instance when empty. A ticket and its session
+    /// name exactly one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointName>,
+    /// What it is shown as.
+    #[serde(default, skip_serializing_if = "TokenKind::is_bearer")]
+    pub kind: TokenKind,
+    /// Of a ticket: for how many seconds the session lasts that it becomes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_seconds: Option<u32>,
+    /// The id of the token that replaces it: this one goes on until it expires, and its label is the other's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
 }
 
 #[cfg(test)]

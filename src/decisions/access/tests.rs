@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::words::token::TokenKind;
 
 const NOW: i64 = 1_800_000_000;
 const ALICE: &[u8] = b"Bearer alice-token";
@@ -33,6 +34,9 @@ fn record(instance: &str, token: &str) -> TokenRecord {
         created: at(0),
         expires: None,
         endpoints: Vec::new(),
+        kind: TokenKind::Bearer,
+        session_seconds: None,
+        successor: None,
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::words::token::TokenHash;
+use crate::words::token::{TokenHash, TokenKind};
 
 fn open(dir: &Path) -> Store {
     Store::open(dir, Duration::from_secs(5)).unwrap()
@@ -26,6 +26,9 @@ fn token(id: u8) -> TokenRecord {
         created: at(0),
         expires: id.is_multiple_of(2).then(|| at(i64::from(id))),
         endpoints: Vec::new(),
+        kind: TokenKind::Bearer,
+        session_seconds: None,
+        successor: None,
     }
 }
 
