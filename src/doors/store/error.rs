@@ -106,6 +106,9 @@ pub enum StoreError {
     /// There is a token with this id.
     #[error("there is a token with the id {0}")]
     Exists(String),
+    /// There is none, where one was to be changed.
+    #[error("there is no token with the id {0}")]
+    Missing(String),
     /// A value that no record can hold.
     #[error("{record} cannot be written as JSON")]
     Encode {

@@ -37,11 +37,13 @@ mod memory;
 mod opened;
 mod record;
 mod seal;
+mod tokens;
 
 pub use directory::Holder;
 use directory::Lock;
 pub use error::StoreError;
 use opened::Opened;
+pub use tokens::TokenChange;
 
 /// How often a lock that is held is tried again.
 const LOCK_RETRY: Duration = Duration::from_millis(25);
@@ -102,6 +104,23 @@ impl Store {
     /// Forgets a token, also one whose record cannot be read. Says whether it was there.
     pub fn remove_token(&self, id: &str) -> Result<bool, StoreError> {
         self.changing(|opened| opened.remove_token(id))
+    }
+
+    /// Several changes of tokens: on disk all of them are there or none, whenever the process ends. Refused
+    /// whole where an id is taken that shall be new, or missing where one shall change.
+    pub fn change_tokens(&self, change: &TokenChange) -> Result<(), StoreError> {
+        self.changing(|opened| opened.change_tokens(change))
+    }
+
+    /// When tokens were last used, by id, as far as that was noted.
+    pub fn uses(&self) -> Result<BTreeMap<String, jiff::Timestamp>, StoreError> {
+        self.reading(opened::Opened::uses)
+    }
+
+    /// Notes when tokens were last used, in place of what was there; forgets it of tokens that are gone.
+    /// This is outside the seal: to lose it lets nobody in.
+    pub fn note_uses(&self, uses: &BTreeMap<String, jiff::Timestamp>) -> Result<(), StoreError> {
+        self.changing(|opened| opened.note_uses(uses))
     }
 
     /// The key for the fingerprints of secrets; made when first asked for.

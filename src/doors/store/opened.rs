@@ -5,11 +5,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::record::{self, Removal, RemovalKey};
-use super::seal::{self, Seal};
+use super::seal::Seal;
 use super::{StoreError, database, directory};
 use crate::words::name::InstanceName;
 use crate::words::secret::{FingerprintKey, SecretName, SecretValue};
-use crate::words::token::TokenRecord;
 
 const FINGERPRINT_KEY: &str = "fingerprint_key";
 const PROTECTED: &str = "protected";
@@ -19,12 +18,13 @@ const RELEASED: &str = "released";
 pub(super) struct Opened {
     db: sled::Db,
     pub(super) tokens: sled::Tree,
+    pub(super) uses: sled::Tree,
     secrets: sled::Tree,
     removals: sled::Tree,
     pub(super) acts: sled::Tree,
     pub(super) overrides: sled::Tree,
     pub(super) meta: sled::Tree,
-    seal: Seal,
+    pub(super) seal: Seal,
 }
 
 impl Opened {
@@ -41,15 +41,17 @@ impl Opened {
         };
         let (tokens, secrets, removals) = (tree("tokens")?, tree("secrets")?, tree("removals")?);
         let (acts, overrides, meta) = (tree("acts")?, tree("overrides")?, tree("meta")?);
+        let uses = tree("uses")?;
         db.flush().map_err(|source| StoreError::Open {
             path: path.clone(),
             source,
         })?;
         directory::close_to_others(&path)?;
-        let seal = Seal::open(dir, &tokens)?;
+        let seal = Seal::open(dir, &path.join("db"), &tokens)?;
         Ok(Self {
             db,
             tokens,
+            uses,
             secrets,
             removals,
             acts,
@@ -57,40 +59,6 @@ impl Opened {
             meta,
             seal,
         })
-    }
-
-    /// All tokens, by id. Fails when a single one cannot be read, or the store has lost any.
-    pub(super) fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
-        self.seal.check()?;
-        self.tokens
-            .iter()
-            .map(|entry| {
-                let (key, value) = entry.map_err(seal::unreadable)?;
-                record::decode(&token_subject(&String::from_utf8_lossy(&key)), &value)
-            })
-            .collect()
-    }
-
-    /// Keeps a new token. Refuses an id that is there.
-    pub(super) fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
-        let subject = token_subject(&token.id);
-        let value = record::encode(&subject, token)?;
-        let sealed = self.seal.begin(&self.tokens)?;
-        if read(&self.tokens, token.id.as_bytes(), &subject)?.is_some() {
-            return Err(StoreError::Exists(token.id.clone()));
-        }
-        sealed.announce(token.id.as_bytes(), &value)?;
-        self.write(&self.tokens, token.id.as_bytes(), value, &subject)
-    }
-
-    /// Forgets a token, also one whose record cannot be read. Says whether it was there.
-    pub(super) fn remove_token(&self, id: &str) -> Result<bool, StoreError> {
-        let subject = token_subject(id);
-        let sealed = self.seal.begin(&self.tokens)?;
-        if let Some(value) = read(&self.tokens, id.as_bytes(), &subject)? {
-            sealed.announce(id.as_bytes(), &value)?;
-        }
-        self.remove(&self.tokens, id.as_bytes(), &subject)
     }
 
     /// The key for the fingerprints of secrets; made when first asked for.
@@ -321,10 +289,6 @@ pub(super) fn read(
         record: subject.to_owned(),
         source,
     })
-}
-
-fn token_subject(id: &str) -> String {
-    format!("token {id:?}")
 }
 
 fn secret_subject(instance: &InstanceName, name: &SecretName) -> String {

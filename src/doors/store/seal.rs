@@ -2,7 +2,8 @@
 //!
 //! It holds a digest of all token records, before and after the change that was last begun. It is on disk
 //! before that change is made, so after a crash the tokens have the one digest or the other, and anything
-//! else means that changes were lost.
+//! else means that changes were lost. Once the change is on disk the seal holds the one digest alone: what
+//! rots from then on, be it the last change, is noticed.
 
 use std::fs;
 use std::io::Write;
@@ -27,25 +28,36 @@ struct Written {
 
 pub(super) struct Seal {
     path: PathBuf,
+    log: PathBuf,
     is_broken: bool,
     changing: Mutex<()>,
 }
 
 /// The right to change tokens, one change at a time.
 pub(super) struct Change<'s> {
-    path: &'s Path,
+    seal: &'s Seal,
     before: Digest,
+    after: Digest,
     _changing: MutexGuard<'s, ()>,
 }
 
 impl Seal {
-    /// Compares the tokens with their seal; makes one where there is none.
-    pub(super) fn open(dir: &Path, tokens: &sled::Tree) -> Result<Self, StoreError> {
+    /// Compares the tokens with their seal; makes one where there is none. `log` is the file that the tokens
+    /// are in.
+    pub(super) fn open(dir: &Path, log: &Path, tokens: &sled::Tree) -> Result<Self, StoreError> {
         let path = dir.join("seal");
         let found = digest(tokens)?;
         let is_broken = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice::<Written>(&bytes)
-                .map_or(true, |seal| found != seal.before && found != seal.after),
+            Ok(bytes) => match serde_json::from_slice::<Written>(&bytes) {
+                Ok(seal) if found == seal.before && found == seal.after => false,
+                Ok(seal) if found == seal.before || found == seal.after => {
+                    // The last process ended in the middle of a change. What it wrote may not be on disk.
+                    sync(log)?;
+                    write(&path, found, found)?;
+                    false
+                }
+                _ => true,
+            },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 write(&path, found, found)?;
                 false
@@ -54,6 +66,7 @@ impl Seal {
         };
         Ok(Self {
             path,
+            log: log.to_owned(),
             is_broken,
             changing: Mutex::new(()),
         })
@@ -75,21 +88,41 @@ impl Seal {
         self.check()?;
         // A panic in between leaves a whole file.
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = digest(tokens)?;
         Ok(Change {
-            path: &self.path,
-            before: digest(tokens)?,
+            seal: self,
+            before,
+            after: before,
             _changing: changing,
         })
     }
 }
 
 impl Change<'_> {
-    /// Puts on disk that this record will come, or go.
-    pub(super) fn announce(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        let mut after = self.before;
-        toggle(&mut after, key, value);
-        write(self.path, self.before, after)
+    /// Puts on disk that these records will come, or go, all of them together.
+    pub(super) fn announce<'r>(
+        &mut self,
+        records: impl IntoIterator<Item = (&'r [u8], &'r [u8])>,
+    ) -> Result<(), StoreError> {
+        for (key, value) in records {
+            toggle(&mut self.after, key, value);
+        }
+        write(&self.seal.path, self.before, self.after)
     }
+
+    /// The change is made: puts it on disk, and that nothing else counts from now on.
+    pub(super) fn settle(self) -> Result<(), StoreError> {
+        // sled's own flush asks for the data alone, and of the drive for nothing.
+        sync(&self.seal.log)?;
+        // Where this fails, the seal that was announced still fits; the next change, or start, settles it.
+        let _ = write(&self.seal.path, self.after, self.after);
+        Ok(())
+    }
+}
+
+fn sync(log: &Path) -> Result<(), StoreError> {
+    let synced = fs::File::open(log).and_then(|log| log.sync_all());
+    synced.map_err(failed("sync", log))
 }
 
 pub(super) fn unreadable(source: sled::Error) -> StoreError {
