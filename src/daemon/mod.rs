@@ -28,4 +28,5 @@ pub mod snapshots;
 pub mod source;
 mod spells;
 pub mod tokens;
+pub mod uses;
 pub mod webhook;

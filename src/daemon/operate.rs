@@ -418,8 +418,14 @@ fn failure_problem(failure: &Failure) -> Problem {
 fn token_problem(error: &TokensError) -> Problem {
     let detail = chain(error);
     match error {
-        TokensError::Label(_) | TokensError::Past(_) => Problem::invalid(detail),
-        TokensError::LabelTaken { .. } => Problem::conflict(detail),
+        TokensError::Label(_) | TokensError::Past(_) | TokensError::Lasting { .. } => {
+            Problem::invalid(detail)
+        }
+        TokensError::LabelTaken { .. }
+        | TokensError::NotBearer { .. }
+        | TokensError::Expired { .. }
+        | TokensError::Replaced { .. }
+        | TokensError::Spent(_) => Problem::conflict(detail),
         TokensError::Unknown(_) => {
             Problem::not_found(detail).with_help("see `instanced token list`")
         }

@@ -91,7 +91,8 @@ pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> 
         );
     }
     let guards = Arc::new(Guards::default());
-    let tokens = Arc::new(Tokens::new(Arc::clone(&store), publisher(&guards)));
+    let uses = Arc::<super::uses::Uses>::default();
+    let tokens = Arc::new(Tokens::new(Arc::clone(&store), uses, publisher(&guards)));
     let last = Arc::new(ArcSwap::from_pointee(Report::default()));
     let (rounds, asked) = mpsc::channel(ASKED_MAX);
     let probes = Probes::new(Arc::clone(&engine_due));
@@ -371,7 +372,7 @@ impl Rounds {
     async fn publish(&self) {
         let tokens = Arc::clone(&self.tokens);
         // What went wrong is told where the table is made.
-        let _ = tokio::task::spawn_blocking(move || tokens.refresh()).await;
+        let _ = tokio::task::spawn_blocking(move || tokens.refresh(jiff::Timestamp::now())).await;
     }
 
     /// Connects at need: an engine that is away at start is waited for.

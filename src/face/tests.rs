@@ -22,7 +22,7 @@ use crate::words::origin::{Origin, Origins};
 use crate::words::resolve::resolve;
 use crate::words::secret::{FingerprintKey, SecretValue};
 use crate::words::spec::Spec;
-use crate::words::token::{TOKEN_RANDOM_BYTES, Token, TokenKind, TokenRecord};
+use crate::words::token::{ListedToken, TOKEN_RANDOM_BYTES, Token, TokenKind, TokenRecord};
 
 mod source;
 
@@ -435,8 +435,35 @@ fn the_token_list() {
         record(2, "ci", Some("2027-02-18T12:00:00Z")),
         record(3, "Müllers Rechner", Some("2026-11-10T00:00:00Z")),
     ];
-    assert_snapshot!(strip_str(&tokens::draw(&all, now())));
+    let listed = |records: &[TokenRecord]| {
+        let uses = ["2026-11-19T07:05:59Z"].into_iter().map(Some);
+        let uses = uses.chain(std::iter::repeat(None));
+        let listed = records.iter().zip(uses).map(|(record, at)| ListedToken {
+            record: record.clone(),
+            last_used: at.map(|at| at.parse().unwrap()),
+        });
+        listed.collect::<Vec<_>>()
+    };
+    assert_snapshot!(strip_str(&tokens::draw(&listed(&all), now())));
     assert_snapshot!("issued", strip_str(&tokens::issued(&all[1])));
+    let mut replaced = record(4, "phone", Some("2026-11-21T08:00:00Z"));
+    let scoped = TokenRecord {
+        endpoints: vec!["mcp".parse().unwrap(), "sse".parse().unwrap()],
+        created: now(),
+        ..record(5, "phone", None)
+    };
+    replaced.successor = Some(scoped.id.clone());
+    assert_snapshot!("rotated", strip_str(&tokens::rotated(&replaced, &scoped)));
+    let session = TokenRecord {
+        kind: TokenKind::Session,
+        endpoints: vec!["vnc".parse().unwrap()],
+        ..record(6, "Ada", Some("2026-11-21T08:00:00Z"))
+    };
+    let all = listed(&[replaced, scoped, session]);
+    assert_snapshot!(
+        "the_token_list_with_sessions",
+        strip_str(&tokens::draw(&all, now()))
+    );
 }
 
 fn ill() -> Vec<Diagnostic> {

@@ -6,18 +6,29 @@ use super::style::{Label, paint};
 use super::table;
 use super::words::moment;
 use crate::words::name::EndpointName;
-use crate::words::token::TokenRecord;
+use crate::words::token::{ListedToken, TokenKind, TokenRecord};
 
 /// All of them in a table.
-pub fn draw(tokens: &[TokenRecord], now: Timestamp) -> String {
+pub fn draw(tokens: &[ListedToken], now: Timestamp) -> String {
     if tokens.is_empty() {
         let command = paint(Label::Literal, "instanced token issue NAME --label LABEL");
         return format!("There are no tokens. `{command}` makes one.\n");
     }
-    let rows: Vec<Vec<String>> = tokens.iter().map(|token| row(token, now)).collect();
-    let heads = ["ID", "INSTANCE", "EXPIRES", "CREATED", "ENDPOINTS", "LABEL"];
+    // Most fleets have bearer tokens alone: what says nothing takes no room.
+    let with_kind = tokens
+        .iter()
+        .any(|token| token.record.kind != TokenKind::Bearer);
+    let rows: Vec<Vec<String>> = tokens
+        .iter()
+        .map(|token| row(token, with_kind, now))
+        .collect();
+    let mut heads = vec!["ID", "INSTANCE", "EXPIRES", "CREATED", "LAST USED"];
+    if with_kind {
+        heads.push("KIND");
+    }
+    heads.extend(["ENDPOINTS", "LABEL"]);
     table::draw(&heads, &rows, 2, |row| {
-        has_expired(&tokens[row], now).then_some(Label::Error)
+        (!tokens[row].record.is_live(now)).then_some(Label::Error)
     })
 }
 
@@ -27,36 +38,62 @@ pub fn issued(token: &TokenRecord) -> String {
         Some(expires) => format!("valid until {}", moment(expires)),
         None => "valid until it is revoked".to_owned(),
     };
+    let only = endpoints(token).map_or_else(String::new, |names| format!(" ({names} only)"));
     format!(
-        "Issued token {} ({}) for {}, {until}.\nIt is shown this once and kept nowhere:",
+        "Issued token {} ({}) for {}{only}, {until}.\nIt is shown this once and kept nowhere:",
         paint(Label::Subject, &token.id),
         token.label,
         paint(Label::Subject, &token.instance),
     )
 }
 
-fn row(token: &TokenRecord, now: Timestamp) -> Vec<String> {
-    let expires = match token.expires {
-        None => "never".to_owned(),
-        Some(at) if has_expired(token, now) => format!("expired {}", at.strftime("%Y-%m-%d")),
-        Some(at) => moment(at),
+/// What is said of a token that takes another's place.
+pub fn rotated(old: &TokenRecord, new: &TokenRecord) -> String {
+    let until = match old.expires {
+        Some(end) if old.is_live(new.created) => format!("goes on until {}", moment(end)),
+        _ => "opens nothing any more".to_owned(),
     };
-    let endpoints: Vec<&str> = token.endpoints.iter().map(EndpointName::as_str).collect();
-    let endpoints = if endpoints.is_empty() {
-        "all".to_owned()
-    } else {
-        endpoints.join(", ")
-    };
-    vec![
-        token.id.clone(),
-        token.instance.to_string(),
-        expires,
-        moment(token.created),
-        endpoints,
-        token.label.clone(),
-    ]
+    format!(
+        "Token {} {until}; {} replaces it.\n{}",
+        paint(Label::Subject, &old.id),
+        paint(Label::Subject, &new.id),
+        issued(new)
+    )
 }
 
-fn has_expired(token: &TokenRecord, now: Timestamp) -> bool {
-    token.expires.is_some_and(|expires| now >= expires)
+fn row(token: &ListedToken, with_kind: bool, now: Timestamp) -> Vec<String> {
+    let ListedToken { record, last_used } = token;
+    let expires = match record.expires {
+        None => "never".to_owned(),
+        Some(at) if !record.is_live(now) => format!("expired {}", at.strftime("%Y-%m-%d")),
+        Some(at) => moment(at),
+    };
+    let last_used = last_used.map_or_else(|| "never".to_owned(), moment);
+    let mut cells = vec![
+        record.id.clone(),
+        record.instance.to_string(),
+        expires,
+        moment(record.created),
+        last_used,
+    ];
+    if with_kind {
+        let kind = match record.kind {
+            TokenKind::Bearer => "bearer",
+            TokenKind::Ticket => "ticket",
+            TokenKind::Session => "session",
+        };
+        cells.push(kind.to_owned());
+    }
+    cells.push(endpoints(record).unwrap_or_else(|| "all".to_owned()));
+    cells.push(match &record.successor {
+        Some(successor) => format!("{} (replaced by {successor})", record.label),
+        None => record.label.clone(),
+    });
+    cells
+}
+
+/// The endpoints that a token is limited to, where it is.
+fn endpoints(token: &TokenRecord) -> Option<String> {
+    let names: Vec<&str> = token.endpoints.iter().map(EndpointName::as_str).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }

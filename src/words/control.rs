@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::name::{EndpointName, InstanceName};
+use super::quantity::Span;
 
 /// The control socket's name within the state directory.
 pub const SOCKET: &str = "control.sock";
@@ -28,6 +29,37 @@ pub struct IssueToken {
     /// The endpoints it shall open; all bearer endpoints of the instance when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointName>,
+}
+
+/// How long a token goes on by default once another replaces it: a day.
+pub const OVERLAP: Span = Span::secs(24 * 60 * 60);
+
+/// Asks for a token in place of another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateToken {
+    /// For how long the old one goes on; [`OVERLAP`] when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Span>,
+    /// From when on the new one is no longer valid; when absent, it lives as long as the old one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<jiff::Timestamp>,
+}
+
+/// Asks for a ticket: it opens, once, a session in a browser.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskTicket {
+    /// The endpoint that the session shall open.
+    pub endpoint: EndpointName,
+    /// Whom or what it is for; several may say the same.
+    pub label: String,
+    /// Within which time it must be redeemed; 10 minutes when absent, a day at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Span>,
+    /// How long the session lasts; 12 hours when absent, 30 days at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Span>,
 }
 
 /// Asks for a round.

@@ -268,6 +268,24 @@ pub struct TokenRecord {
     pub successor: Option<String>,
 }
 
+impl TokenRecord {
+    /// Whether it is still valid at `now`, as far as time goes.
+    pub fn is_live(&self, now: jiff::Timestamp) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+/// A token as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedToken {
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub record: TokenRecord,
+    /// When it last opened something, to the minute or so; absent when that is not known to have happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<jiff::Timestamp>,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! Tokens and passwords, of the running daemon where there is one, else of the store.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{daemon, open_store, read, validate};
@@ -10,7 +12,7 @@ use crate::daemon::tokens::{Tokens, TokensError};
 use crate::decisions::report::Failure;
 use crate::words::control::IssueToken;
 use crate::words::name::InstanceName;
-use crate::words::token::TokenRecord;
+use crate::words::token::{ListedToken, TokenRecord};
 
 /// Makes a token for an instance that the source names, or that stands.
 pub async fn issue_token(site: &Site, ask: IssueToken) -> Result<(TokenRecord, String), Failure> {
@@ -56,7 +58,7 @@ async fn refuse_unknown(site: &Site, name: &InstanceName) -> Result<(), Failure>
 pub async fn list_tokens(
     site: &Site,
     instance: Option<&InstanceName>,
-) -> Result<Vec<TokenRecord>, Failure> {
+) -> Result<Vec<ListedToken>, Failure> {
     if let Some(client) = daemon(site).await? {
         let path = instance.map_or("/v1/tokens".to_owned(), |name| {
             format!("/v1/tokens?instance={name}")
@@ -89,10 +91,9 @@ pub async fn revoke_token(site: &Site, id: &str) -> Result<TokenRecord, Failure>
     let tokens = own_tokens(site).await?;
     let wanted = id.to_owned();
     let revoked = on_blocking(move || {
-        let record = tokens
-            .list(None)?
-            .into_iter()
-            .find(|token| token.id == wanted);
+        let all = tokens.list(None)?.into_iter();
+        let mut records = all.map(|listed| listed.record);
+        let record = records.find(|token| token.id == wanted);
         tokens.revoke(&wanted)?;
         Ok(record)
     });
@@ -121,7 +122,11 @@ pub async fn vnc_password(site: &Site, name: &InstanceName) -> Result<Option<Str
 }
 
 async fn own_tokens(site: &Site) -> Result<Tokens, Failure> {
-    Ok(Tokens::new(open_store(site).await?, Box::new(|_| {})))
+    Ok(Tokens::new(
+        open_store(site).await?,
+        Arc::default(),
+        Box::new(|_| {}),
+    ))
 }
 
 async fn on_blocking<T: Send + 'static>(
