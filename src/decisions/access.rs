@@ -6,41 +6,33 @@
 //! In this order: what the request itself shows to be wrong, then the token, and only for the bearer of a
 //! good one the reason why it does not pass here. Whoever has none learns nothing about the fleet: an
 //! unknown host, a wrong token and another instance's token give the same answer after the same work.
+//!
+//! What is pure and what is not: the table says who may pass, the verdict names subjects and tokens by their
+//! place in it, and whoever asked counts, notes and answers.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::words::manifest::{Auth, TokenPart};
-use crate::words::name::{EndpointName, HostName, InstanceName};
-use crate::words::token::{TokenHash, TokenRecord};
+use crate::words::manifest::Auth;
+use crate::words::name::InstanceName;
+pub use crate::words::route::CHECK_PATH;
+use crate::words::token::TokenHash;
 
+pub mod client;
 mod header;
+mod person;
 mod reason;
+mod table;
 
-pub use header::Header;
+pub use header::{Header, cookie, other_cookies};
+pub use person::{SESSION_COOKIE, Visitor, without_ticket};
 pub use reason::Reason;
+pub use table::{AccessTable, Guard};
+use table::{Reach, reach};
 
-/// The path that Traefik asks at, with or without `/<endpoint>-<name>` behind it.
-pub const CHECK_PATH: &str = "/auth/mcp-bearer-check";
 /// What asks for an authorization server, of which there is none.
 const WELL_KNOWN: &[u8] = b"/.well-known/oauth-";
-
-/// What an endpoint demands, and of whom.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Guard {
-    /// Whose endpoint it is.
-    pub instance: InstanceName,
-    /// Which one.
-    pub endpoint: EndpointName,
-    /// Where it stands.
-    pub host: HostName,
-    /// Who may reach it.
-    pub auth: Auth,
-    /// The tokens that the manifest grants.
-    pub grants: Vec<TokenPart>,
-}
 
 /// What holds for every request, whatever the fleet.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -76,7 +68,7 @@ impl AccessPolicy {
 }
 
 /// One question of Traefik's.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct AuthRequest<'r> {
     /// Who asks.
     pub peer: IpAddr,
@@ -92,149 +84,65 @@ pub struct AuthRequest<'r> {
     pub forwarded_uri: Header<'r>,
     /// `Origin`.
     pub origin: Header<'r>,
+    /// What is read only where a ticket may open: most questions never need it.
+    pub visitor: &'r dyn Fn() -> Visitor<'r>,
 }
 
 /// The answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<'t> {
     /// 204: the request goes on to this instance.
-    Allow(&'t InstanceName),
-    /// 401: with another token it might.
-    Challenge(Reason),
+    Allow(Pass<'t>),
+    /// 303: the ticket in this link becomes a session, and the browser comes again without it.
+    Redeem(Pass<'t>),
+    /// 303: the browser has a session already, and comes again without the ticket.
+    Redirect(Pass<'t>),
     /// Any other status: it does not go on.
-    Deny(Reason),
+    Refuse(Refusal),
+}
+
+/// Who passes, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass<'t> {
+    /// Whose endpoint it is.
+    pub instance: &'t InstanceName,
+    /// Its place among the guards that the table was made from.
+    pub subject: usize,
+    /// The token's place among those that the table was made from; none for a manifest's grant.
+    pub token: Option<usize>,
+    /// How the endpoint is guarded.
+    pub auth: Auth,
+}
+
+/// Who does not pass, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why not.
+    pub reason: Reason,
+    /// Which endpoint it was about, where that is known.
+    pub subject: Option<usize>,
+    /// Whether a person in a browser reads the answer.
+    pub to_person: bool,
 }
 
 impl Verdict<'_> {
-    fn refuse(reason: Reason) -> Self {
-        if reason.status() == 401 {
-            Self::Challenge(reason)
-        } else {
-            Self::Deny(reason)
-        }
-    }
-
     /// Why not; `None` when allowed.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Allow(_) => None,
-            Self::Challenge(reason) | Self::Deny(reason) => Some(*reason),
+            Self::Refuse(refusal) => Some(refusal.reason),
+            Self::Allow(_) | Self::Redeem(_) | Self::Redirect(_) => None,
         }
     }
 }
 
-/// Every endpoint that can be asked about, and the tokens that open it.
-#[derive(Debug, Default)]
-pub struct AccessTable {
-    subjects: Vec<Subject>,
-    by_host: HashMap<HostName, Place>,
-    by_label: HashMap<String, Place>,
-    ambiguous: Vec<HostName>,
-}
-
-/// Where in the table; `None` when two endpoints claim it, so that neither gets it.
-type Place = Option<usize>;
-
-#[derive(Debug)]
-struct Subject {
-    instance: InstanceName,
-    keys: Vec<Key>,
-}
-
-/// A token as one endpoint sees it.
-#[derive(Debug)]
-struct Key {
-    hash: TokenHash,
-    expires: Option<jiff::Timestamp>,
-    /// Whether it opens this endpoint; false for a token of the instance's other ones.
-    opens: bool,
-}
-
-/// How far a presented token gets; the furthest counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reach {
-    Nowhere,
-    Expired,
-    OtherEndpoint,
-    Through,
-}
-
-impl AccessTable {
-    /// The table of these endpoints and the store's tokens. Tokens of instances that are not among them
-    /// open nothing.
-    pub fn build(guards: impl IntoIterator<Item = Guard>, tokens: &[TokenRecord]) -> Self {
-        let mut records: HashMap<&str, Vec<&TokenRecord>> = HashMap::new();
-        for token in tokens {
-            records
-                .entry(token.instance.as_str())
-                .or_default()
-                .push(token);
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            subject: None,
+            to_person: false,
         }
-        let mut table = Self::default();
-        for guard in guards {
-            let records = records
-                .get(guard.instance.as_str())
-                .map_or(&[][..], Vec::as_slice);
-            let keys = keys_of(&guard, records);
-            let place = table.subjects.len();
-            let label = format!("{}-{}", guard.endpoint, guard.instance);
-            table.subjects.push(Subject {
-                instance: guard.instance,
-                keys,
-            });
-            table
-                .by_label
-                .entry(label)
-                .and_modify(|other| *other = None)
-                .or_insert(Some(place));
-            table
-                .by_host
-                .entry(guard.host.clone())
-                .and_modify(|other| {
-                    *other = None;
-                    table.ambiguous.push(guard.host);
-                })
-                .or_insert(Some(place));
-        }
-        table
     }
-
-    /// How many endpoints can be asked about.
-    pub fn endpoints(&self) -> usize {
-        self.subjects.len()
-    }
-
-    /// How many tokens are accepted, each counted for every endpoint of its instance.
-    pub fn keys(&self) -> usize {
-        self.subjects.iter().map(|subject| subject.keys.len()).sum()
-    }
-
-    /// The hosts that more than one endpoint claims: nobody passes there.
-    pub fn ambiguous(&self) -> &[HostName] {
-        &self.ambiguous
-    }
-}
-
-fn keys_of(guard: &Guard, records: &[&TokenRecord]) -> Vec<Key> {
-    let guarded = guard.auth == Auth::Bearer;
-    let granted = guard.grants.iter().map(|grant| Key {
-        hash: grant.hash,
-        expires: grant.expires.map(start_of_day),
-        opens: guarded,
-    });
-    let issued = records.iter().map(|record| Key {
-        hash: record.hash,
-        expires: record.expires,
-        opens: guarded
-            && (record.endpoints.is_empty() || record.endpoints.contains(&guard.endpoint)),
-    });
-    granted.chain(issued).collect()
-}
-
-/// Midnight, UTC. A day that no timestamp can hold counts as long past.
-fn start_of_day(day: jiff::civil::Date) -> jiff::Timestamp {
-    day.to_zoned(jiff::tz::TimeZone::UTC)
-        .map_or(jiff::Timestamp::MIN, |day| day.timestamp())
 }
 
 /// The verdict on a request at the time `now`. `table` is `None` as long as it is not known who may pass.
@@ -244,7 +152,7 @@ pub fn decide<'t>(
     request: &AuthRequest<'_>,
     now: jiff::Timestamp,
 ) -> Verdict<'t> {
-    judge(policy, table, request, now).map_or_else(Verdict::refuse, Verdict::Allow)
+    judge(policy, table, request, now).unwrap_or_else(Verdict::Refuse)
 }
 
 fn judge<'t>(
@@ -252,37 +160,59 @@ fn judge<'t>(
     table: Option<&'t AccessTable>,
     request: &AuthRequest<'_>,
     now: jiff::Timestamp,
-) -> Result<&'t InstanceName, Reason> {
+) -> Result<Verdict<'t>, Refusal> {
     if !policy.trusts(request.peer) {
-        return Err(Reason::UntrustedPeer);
+        return Err(Reason::UntrustedPeer.into());
     }
     if !matches!(request.method, "GET" | "HEAD") {
-        return Err(Reason::WrongMethod);
+        return Err(Reason::WrongMethod.into());
     }
     let label = address_label(request.path)?;
-    let host = request
+    let forwarded_host = request
         .forwarded_host
         .required(Reason::NoHost, Reason::DuplicateHost)?;
     let token = header::bearer(request.authorization)?;
     let origin = request.origin.optional(Reason::Malformed)?;
     let uri = request.forwarded_uri.optional(Reason::Malformed)?;
     if uri.is_some_and(|uri| uri.starts_with(WELL_KNOWN)) {
-        return Err(Reason::WellKnown);
+        return Err(Reason::WellKnown.into());
     }
     let mut buffer = [0; header::HOST_MAX];
-    let host = header::host(host, &mut buffer)?;
+    let host = header::host(forwarded_host, &mut buffer)?;
     let table = table.ok_or(Reason::Unready)?;
-    let token = token.ok_or(Reason::NoCredentials)?;
 
     let by_host = table.by_host.get(host).copied().flatten();
     let by_label = match label {
         Some(label) => table.by_label.get(label).copied().flatten(),
         None => by_host,
     };
+    let refuse = |reason: Reason| Refusal {
+        subject: by_label.or(by_host),
+        ..reason.into()
+    };
+    if let (Some(place), true) = (by_host, by_host == by_label)
+        && table.subjects[place].auth == Auth::Ticket
+    {
+        let asked = person::Asked {
+            policy,
+            table,
+            place,
+            host: forwarded_host,
+            uri,
+            origin,
+        };
+        return asked
+            .judge(&(request.visitor)(), now)
+            .map_err(|reason| Refusal {
+                to_person: true,
+                ..refuse(reason)
+            });
+    }
+    let token = token.ok_or(refuse(Reason::NoCredentials))?;
     let hash = TokenHash::of(token);
     let (Some(by_host), Some(by_label)) = (by_host, by_label) else {
         reach(&[], &hash, now);
-        return Err(Reason::Unknown);
+        return Err(refuse(Reason::Unknown));
     };
     let subject = &table.subjects[by_label];
     let mut reached = reach(&subject.keys, &hash, now);
@@ -290,13 +220,18 @@ fn judge<'t>(
         reached = reached.max(reach(&table.subjects[by_host].keys, &hash, now));
     }
     match reached {
-        Reach::Nowhere => Err(Reason::WrongToken),
-        Reach::Expired => Err(Reason::ExpiredToken),
-        _ if by_host != by_label => Err(Reason::HostDisagrees),
-        Reach::OtherEndpoint => Err(Reason::WrongEndpoint),
-        Reach::Through => match origin {
-            Some(origin) if !policy.lists(origin) => Err(Reason::UnlistedOrigin),
-            _ => Ok(&subject.instance),
+        Reach::Nowhere => Err(refuse(Reason::WrongToken)),
+        Reach::Expired => Err(refuse(Reason::ExpiredToken)),
+        _ if by_host != by_label => Err(refuse(Reason::HostDisagrees)),
+        Reach::OtherEndpoint => Err(refuse(Reason::WrongEndpoint)),
+        Reach::Through(token) => match origin {
+            Some(origin) if !policy.lists(origin) => Err(refuse(Reason::UnlistedOrigin)),
+            _ => Ok(Verdict::Allow(Pass {
+                instance: &subject.instance,
+                subject: by_label,
+                token,
+                auth: subject.auth,
+            })),
         },
     }
 }
@@ -308,27 +243,6 @@ fn address_label(path: &str) -> Result<Option<&str>, Reason> {
         Some(rest) => rest.strip_prefix('/').map(Some).ok_or(Reason::NoSuchPath),
         None => Err(Reason::NoSuchPath),
     }
-}
-
-/// Compares with every key and at least one, never stopping early.
-fn reach(keys: &[Key], presented: &TokenHash, now: jiff::Timestamp) -> Reach {
-    let mut reached = Reach::Nowhere;
-    for key in keys {
-        let matches = presented.matches(&key.hash);
-        let as_far = match (key.expires, key.opens) {
-            (Some(expires), _) if now >= expires => Reach::Expired,
-            (_, false) => Reach::OtherEndpoint,
-            (_, true) => Reach::Through,
-        };
-        if matches {
-            reached = reached.max(as_far);
-        }
-    }
-    if keys.is_empty() {
-        // Nothing to compare with: the same work, its result thrown away.
-        std::hint::black_box(presented.matches(&std::hint::black_box(*presented)));
-    }
-    reached
 }
 
 #[cfg(test)]

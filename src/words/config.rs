@@ -211,6 +211,9 @@ pub struct Traefik {
     pub tls: TlsConfig,
     /// The `ForwardAuth` address as Traefik reaches it; default: `listen.auth`.
     pub auth_url: Option<String>,
+    /// The file from which Traefik reads who signs for the `ForwardAuth` listener; the daemon writes it. With it
+    /// the listener speaks TLS, and HTTP/2.
+    pub auth_ca: Option<PathBuf>,
     /// Middlewares of the operator's own, before ours.
     pub middlewares: Vec<String>,
     /// `labels`, or `{ file: DIR }`.
@@ -236,6 +239,7 @@ impl Default for Traefik {
             entrypoints: vec!["websecure".into()],
             tls: TlsConfig::Plain(true),
             auth_url: None,
+            auth_ca: None,
             middlewares: Vec::new(),
             provider: ProviderConfig::Labels,
             api: None,

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::manifest::Auth;
 use super::name::HostName;
 
+/// The path that Traefik asks at, with or without `/<endpoint>-<name>` behind it.
+pub const CHECK_PATH: &str = "/auth/mcp-bearer-check";
+
 /// One endpoint as the edge sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -28,6 +31,12 @@ pub struct Edge {
     pub tls: Tls,
     /// Where Traefik asks for a verdict; `/<endpoint>-<name>` is appended.
     pub auth_url: String,
+    /// The file, as Traefik sees it, with the certificate of who signs for that address; none for plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_ca: Option<String>,
+    /// Browser origins that may call bearer endpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<String>,
     /// Middlewares of the operator's own, before ours.
     pub middlewares: Vec<String>,
     /// How Traefik learns of the routes.

@@ -29,6 +29,8 @@ pub struct Router {
     pub tls: Tls,
     /// Who is asked before each request.
     pub forward_auth: Option<ForwardAuth>,
+    /// What browsers are told of pages of other origins; before the guard, as a preflight carries no token.
+    pub cors: Option<Cors>,
     /// The port inside the container.
     pub port: u16,
 }
@@ -38,17 +40,81 @@ pub struct Router {
 pub struct ForwardAuth {
     /// Where: it names the endpoint, which no client can change.
     pub address: String,
+    /// The file, as Traefik sees it, with the certificate of who signs for that address.
+    pub ca: Option<String>,
+    /// Whom it is for: clients with a bearer token, or people with a ticket.
+    pub by: Guarded,
+}
+
+/// How an endpoint is guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarded {
+    /// By a token in `Authorization`.
+    Bearer,
+    /// By a ticket in a link, then a cookie.
+    Ticket,
+}
+
+/// What a browser may do for a page of another origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// The middleware's name.
+    pub id: String,
+    /// The origins of such pages.
+    pub origins: Vec<String>,
+}
+
+impl Cors {
+    /// What MCP's streamable HTTP transport uses.
+    pub const METHODS: [&str; 4] = ["GET", "POST", "DELETE", "OPTIONS"];
+    /// What its clients send.
+    pub const REQUEST_HEADERS: [&str; 6] = [
+        "Authorization",
+        "Content-Type",
+        "Accept",
+        "Mcp-Session-Id",
+        "Mcp-Protocol-Version",
+        "Last-Event-ID",
+    ];
+    /// What a page may read of an answer.
+    pub const EXPOSED_HEADERS: [&str; 3] = ["Mcp-Session-Id", "WWW-Authenticate", "Retry-After"];
+    /// For how many seconds a browser need not ask again.
+    pub const MAX_AGE: u32 = 600;
 }
 
 impl ForwardAuth {
     /// Whether the client's own `X-Forwarded-*` would be believed.
     pub const TRUST_FORWARD_HEADER: bool = false;
-    /// What of the client's request is shown to the verdict.
-    pub const REQUEST_HEADERS: [&str; 3] = ["Authorization", "Origin", "User-Agent"];
-    /// What of the verdict goes on to the container. The bearer is listed so that Traefik takes it away.
-    pub const RESPONSE_HEADERS: [&str; 2] = ["X-MCP-Instance-Id", "Authorization"];
     /// The largest answer that Traefik reads, in bytes.
     pub const MAX_RESPONSE_BODY_SIZE: u32 = 4096;
+
+    /// What of the client's request is shown to the verdict.
+    pub fn request_headers(&self) -> &'static [&'static str] {
+        match self.by {
+            Guarded::Bearer => &["Authorization", "Origin", "User-Agent"],
+            Guarded::Ticket => &[
+                "Cookie",
+                "Origin",
+                "User-Agent",
+                "Sec-Fetch-Dest",
+                "Sec-Purpose",
+            ],
+        }
+    }
+
+    /// What of the verdict goes on to the container. Whatever opens the endpoint is listed so that Traefik takes
+    /// it away; cookies that are not ours come back in the verdict.
+    pub fn response_headers(&self) -> &'static [&'static str] {
+        match self.by {
+            Guarded::Bearer => &["X-MCP-Instance-Id", "Authorization"],
+            Guarded::Ticket => &["X-MCP-Instance-Id", "Authorization", "Cookie"],
+        }
+    }
+
+    /// Whether a redirect is the client's as it stands: only a ticket's verdict redirects.
+    pub fn preserves_location(&self) -> bool {
+        self.by == Guarded::Ticket
+    }
 }
 
 impl Router {
@@ -62,13 +128,24 @@ impl Router {
 pub fn routers(manager: &ManagerName, spec: &Spec, generation: u64) -> Vec<Router> {
     let router = |(endpoint, route): (&super::name::EndpointName, &super::route::Endpoint)| {
         let id = format!("instanced-{manager}-{endpoint}-{}-g{generation}", spec.name);
-        let mut middlewares = spec.edge.middlewares.clone();
-        let forward_auth = (route.auth == Auth::Bearer).then(|| {
-            middlewares.push(id.clone());
-            ForwardAuth {
-                address: format!("{}/{endpoint}-{}", spec.edge.auth_url, spec.name),
-            }
+        let by = match route.auth {
+            Auth::Bearer => Some(Guarded::Bearer),
+            Auth::Ticket => Some(Guarded::Ticket),
+            Auth::None => None,
+        };
+        let origins = &spec.edge.origins;
+        let cors = (route.auth == Auth::Bearer && !origins.is_empty()).then(|| Cors {
+            id: format!("{id}-cors"),
+            origins: origins.clone(),
         });
+        let forward_auth = by.map(|by| ForwardAuth {
+            address: format!("{}/{endpoint}-{}", spec.edge.auth_url, spec.name),
+            ca: spec.edge.auth_ca.clone(),
+            by,
+        });
+        let mut middlewares = spec.edge.middlewares.clone();
+        middlewares.extend(cors.as_ref().map(|cors| cors.id.clone()));
+        middlewares.extend(forward_auth.as_ref().map(|_| id.clone()));
         Router {
             id,
             host: route.host.clone(),
@@ -77,6 +154,7 @@ pub fn routers(manager: &ManagerName, spec: &Spec, generation: u64) -> Vec<Route
             middlewares,
             tls: spec.edge.tls.clone(),
             forward_auth,
+            cors,
             port: route.port,
         }
     };

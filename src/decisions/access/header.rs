@@ -5,7 +5,7 @@ use super::Reason;
 /// The longest host name, in bytes.
 pub(super) const HOST_MAX: usize = 253;
 /// The longest bearer that is looked at, in bytes: ours have 62, and someone's own may be longer.
-const BEARER_MAX: usize = 4096;
+pub(super) const BEARER_MAX: usize = 4096;
 
 /// A header that may stand once in a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,4 +90,37 @@ pub(super) fn host<'b>(value: &[u8], buffer: &'b mut [u8; HOST_MAX]) -> Result<&
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     std::str::from_utf8(lower).map_err(|_| Reason::Malformed)
+}
+
+/// The value of one cookie. A client may send its cookies in one header or in several (RFC 9113, section 8.2.3).
+pub fn cookie<'r>(values: impl IntoIterator<Item = &'r [u8]>, name: &str) -> Header<'r> {
+    let of_name = |pair: &'r [u8]| {
+        pair.strip_prefix(name.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="))
+    };
+    Header::of(values.into_iter().flat_map(pairs).filter_map(of_name))
+}
+
+/// All cookies but one, as one header has them; nothing, where there is no other.
+pub fn other_cookies<'r>(
+    values: impl IntoIterator<Item = &'r [u8]>,
+    name: &str,
+) -> Option<Vec<u8>> {
+    let is_other = |pair: &&[u8]| {
+        let end = pair.iter().position(|b| *b == b'=').unwrap_or(pair.len());
+        pair[..end].trim_ascii() != name.as_bytes()
+    };
+    let others: Vec<&[u8]> = values
+        .into_iter()
+        .flat_map(pairs)
+        .filter(is_other)
+        .collect();
+    (!others.is_empty()).then(|| others.join(&b"; "[..]))
+}
+
+fn pairs(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|b| *b == b';')
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty())
 }

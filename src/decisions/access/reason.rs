@@ -35,11 +35,13 @@ pub enum Reason {
     WrongEndpoint,
     /// A valid token, sent by a browser from a page of an origin that is not listed.
     UnlistedOrigin,
+    /// Too many wrong tokens from this address.
+    Limited,
 }
 
 impl Reason {
     /// All of them, in the order of the enum.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UntrustedPeer,
         Self::WrongMethod,
         Self::NoSuchPath,
@@ -56,6 +58,7 @@ impl Reason {
         Self::HostDisagrees,
         Self::WrongEndpoint,
         Self::UnlistedOrigin,
+        Self::Limited,
     ];
 
     /// The HTTP status that tells it.
@@ -71,6 +74,7 @@ impl Reason {
             | Self::UnlistedOrigin => 403,
             Self::NoSuchPath | Self::WellKnown => 404,
             Self::WrongMethod => 405,
+            Self::Limited => 429,
             Self::Unready => 503,
         }
     }
@@ -94,6 +98,7 @@ impl Reason {
             Self::HostDisagrees => "host_disagrees",
             Self::WrongEndpoint => "wrong_endpoint",
             Self::UnlistedOrigin => "unlisted_origin",
+            Self::Limited => "limited",
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::words::name::ManagerName;
 use crate::words::route::Tls;
-use crate::words::router::{ForwardAuth, Router, routers};
+use crate::words::router::{Cors, ForwardAuth, Router, routers};
 use crate::words::spec::Spec;
 
 /// The URL of a server, as Traefik writes it too.
@@ -33,9 +33,9 @@ pub(super) fn text(manager: &ManagerName, spec: &Spec, generation: u64, address:
         }),
     );
     // Traefik refuses a file with an empty part.
-    if all.iter().any(|router| router.forward_auth.is_some()) {
-        let guards = each(&|router| router.forward_auth.as_ref().map(guard));
-        http.insert("middlewares".to_owned(), guards);
+    let middlewares: Map<String, Value> = all.iter().flat_map(middlewares).collect();
+    if !middlewares.is_empty() {
+        http.insert("middlewares".to_owned(), Value::Object(middlewares));
     }
     serde_yaml::to_string(&json!({ "http": http })).expect("plain JSON is YAML")
 }
@@ -58,12 +58,38 @@ fn route(router: &Router) -> Value {
     Value::Object(fields)
 }
 
-fn guard(asked: &ForwardAuth) -> Value {
-    json!({ "forwardAuth": {
+fn middlewares(router: &Router) -> impl Iterator<Item = (String, Value)> {
+    let guard = router.forward_auth.as_ref();
+    let guard = guard.map(|asked| (router.id.clone(), guard_of(asked)));
+    let cors = router.cors.as_ref();
+    let cors = cors.map(|cors| (cors.id.clone(), shared(cors)));
+    guard.into_iter().chain(cors)
+}
+
+fn guard_of(asked: &ForwardAuth) -> Value {
+    let mut fields = json!({
         "address": asked.address,
         "trustForwardHeader": ForwardAuth::TRUST_FORWARD_HEADER,
-        "authRequestHeaders": ForwardAuth::REQUEST_HEADERS,
-        "authResponseHeaders": ForwardAuth::RESPONSE_HEADERS,
+        "authRequestHeaders": asked.request_headers(),
+        "authResponseHeaders": asked.response_headers(),
         "maxResponseBodySize": ForwardAuth::MAX_RESPONSE_BODY_SIZE,
+    });
+    if asked.preserves_location() {
+        fields["preserveLocationHeader"] = true.into();
+    }
+    if let Some(ca) = &asked.ca {
+        fields["tls"] = json!({ "ca": ca });
+    }
+    json!({ "forwardAuth": fields })
+}
+
+fn shared(cors: &Cors) -> Value {
+    json!({ "headers": {
+        "accessControlAllowOriginList": cors.origins,
+        "accessControlAllowMethods": Cors::METHODS,
+        "accessControlAllowHeaders": Cors::REQUEST_HEADERS,
+        "accessControlExposeHeaders": Cors::EXPOSED_HEADERS,
+        "accessControlMaxAge": Cors::MAX_AGE,
+        "addVaryHeader": true,
     }})
 }

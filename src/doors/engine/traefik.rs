@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::words::name::ManagerName;
 use crate::words::route::{Provider, Tls};
-use crate::words::router::{ForwardAuth, Router, routers};
+use crate::words::router::{Cors, ForwardAuth, Router, routers};
 use crate::words::spec::Spec;
 
 /// The labels that route to a generation of `spec`.
@@ -29,24 +29,15 @@ pub(super) fn labels(
 
 fn add(labels: &mut BTreeMap<String, String>, router: &Router) {
     let id = &router.id;
-    if let Some(ForwardAuth { address }) = &router.forward_auth {
-        for (field, value) in [
-            ("address", address.clone()),
-            (
-                "trustForwardHeader",
-                ForwardAuth::TRUST_FORWARD_HEADER.to_string(),
-            ),
-            ("authRequestHeaders", ForwardAuth::REQUEST_HEADERS.join(",")),
-            (
-                "authResponseHeaders",
-                ForwardAuth::RESPONSE_HEADERS.join(","),
-            ),
-            (
-                "maxResponseBodySize",
-                ForwardAuth::MAX_RESPONSE_BODY_SIZE.to_string(),
-            ),
-        ] {
+    if let Some(asked) = &router.forward_auth {
+        for (field, value) in guard(asked) {
             let key = format!("traefik.http.middlewares.{id}.forwardauth.{field}");
+            labels.insert(key, value);
+        }
+    }
+    if let Some(cors) = &router.cors {
+        for (field, value) in shared(cors) {
+            let key = format!("traefik.http.middlewares.{}.headers.{field}", cors.id);
             labels.insert(key, value);
         }
     }
@@ -67,4 +58,41 @@ fn add(labels: &mut BTreeMap<String, String>, router: &Router) {
     }
     let service = format!("traefik.http.services.{id}.loadbalancer.server.port");
     labels.insert(service, router.port.to_string());
+}
+
+fn guard(asked: &ForwardAuth) -> Vec<(&'static str, String)> {
+    let mut fields = vec![
+        ("address", asked.address.clone()),
+        (
+            "trustForwardHeader",
+            ForwardAuth::TRUST_FORWARD_HEADER.to_string(),
+        ),
+        ("authRequestHeaders", asked.request_headers().join(",")),
+        ("authResponseHeaders", asked.response_headers().join(",")),
+        (
+            "maxResponseBodySize",
+            ForwardAuth::MAX_RESPONSE_BODY_SIZE.to_string(),
+        ),
+    ];
+    if asked.preserves_location() {
+        fields.push(("preserveLocationHeader", "true".to_owned()));
+    }
+    if let Some(ca) = &asked.ca {
+        fields.push(("tls.ca", ca.clone()));
+    }
+    fields
+}
+
+fn shared(cors: &Cors) -> [(&'static str, String); 6] {
+    [
+        ("accessControlAllowOriginList", cors.origins.join(",")),
+        ("accessControlAllowMethods", Cors::METHODS.join(",")),
+        ("accessControlAllowHeaders", Cors::REQUEST_HEADERS.join(",")),
+        (
+            "accessControlExposeHeaders",
+            Cors::EXPOSED_HEADERS.join(","),
+        ),
+        ("accessControlMaxAge", Cors::MAX_AGE.to_string()),
+        ("addVaryHeader", "true".to_owned()),
+    ]
 }

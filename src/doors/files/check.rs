@@ -88,6 +88,17 @@ fn routing(config: &Config, problems: &mut Vec<Problem>) {
             .with_help("such as http://127.0.0.1:9180/auth/mcp-bearer-check"),
         );
     }
+    if let (Some(url), Some(_)) = (&config.traefik.auth_url, &config.traefik.auth_ca)
+        && url.starts_with("http://")
+    {
+        problems.push(
+            Problem::error(
+                &["traefik", "auth_url"],
+                format!("`{url}` is plain HTTP, and `auth_ca` makes the listener speak TLS"),
+            )
+            .with_help("write https:// here, or leave out `auth_ca`"),
+        );
+    }
     if let ProviderConfig::File(dir) = &config.traefik.provider
         && dir.as_os_str().is_empty()
     {

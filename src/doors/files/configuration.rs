@@ -134,6 +134,9 @@ fn settle(
             webhook.secret_file = base.join(&webhook.secret_file);
         }
     }
+    if let Some(file) = &mut config.traefik.auth_ca {
+        *file = base.join(&file);
+    }
     if let ProviderConfig::File(dir) = &mut config.traefik.provider {
         *dir = base.join(&dir);
     }

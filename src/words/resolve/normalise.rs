@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Layered;
-use crate::words::config::{Config, ProviderConfig, TlsConfig};
+use crate::words::config::{Config, ProviderConfig, Scheme, TlsConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::label;
 use crate::words::manifest::{
@@ -12,7 +12,7 @@ use crate::words::manifest::{
 };
 use crate::words::name::{self, EndpointName, InstanceName};
 use crate::words::quantity::{Bytes, Cpus, Span};
-use crate::words::route::{Edge, Endpoint, Provider, Tls};
+use crate::words::route::{CHECK_PATH, Edge, Endpoint, Provider, Tls};
 use crate::words::secret::{self, SecretName, SecretSource, SecretSpec};
 use crate::words::spec::{HealthProbe, Resources, Screen, Security, Spec, Volume, VolumeSource};
 
@@ -138,6 +138,14 @@ fn endpoints(
     endpoints
 }
 
+fn default_auth_url(config: &Config) -> String {
+    let scheme = match config.traefik.auth_ca {
+        Some(_) => Scheme::Https,
+        None => Scheme::Http,
+    };
+    format!("{scheme}://{}{CHECK_PATH}", config.listen.auth)
+}
+
 fn edge(config: &Config) -> Edge {
     let traefik = &config.traefik;
     Edge {
@@ -150,7 +158,16 @@ fn edge(config: &Config) -> Edge {
         auth_url: traefik
             .auth_url
             .clone()
-            .unwrap_or_else(|| format!("http://{}/auth/mcp-bearer-check", config.listen.auth)),
+            .unwrap_or_else(|| default_auth_url(config)),
+        auth_ca: traefik
+            .auth_ca
+            .as_ref()
+            .map(|path| path.display().to_string()),
+        origins: config
+            .origins
+            .iter()
+            .map(|origin| origin.trim_end_matches('/').to_owned())
+            .collect(),
         middlewares: traefik.middlewares.clone(),
         provider: match traefik.provider {
             ProviderConfig::Labels => Provider::Labels,
