@@ -6,11 +6,13 @@ use serde::de::DeserializeOwned;
 
 use super::opened::{Opened, read};
 use super::{StoreError, record};
+use crate::decisions::access::Guard;
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
 
 const AUTHOR: &str = "author";
+const GUARDS: &str = "guards";
 
 impl Opened {
     /// What was done to each instance lately, oldest first.
@@ -56,6 +58,25 @@ impl Opened {
         }
         let value = record::encode(&subject, overrides)?;
         self.write(&self.overrides, name.as_str().as_bytes(), value, &subject)
+    }
+
+    /// The guards of each instance's endpoints, as they were last known.
+    pub(super) fn guards(&self) -> Result<BTreeMap<InstanceName, Vec<Guard>>, StoreError> {
+        let subject = "the guards";
+        read(&self.meta, GUARDS.as_bytes(), subject)?.map_or_else(
+            || Ok(BTreeMap::new()),
+            |value| record::decode(subject, &value),
+        )
+    }
+
+    /// Keeps the guards, in place of what was there.
+    pub(super) fn set_guards(
+        &self,
+        guards: &BTreeMap<InstanceName, Vec<Guard>>,
+    ) -> Result<(), StoreError> {
+        let subject = "the guards";
+        let value = record::encode(subject, guards)?;
+        self.write(&self.meta, GUARDS.as_bytes(), value, subject)
     }
 
     /// The id of this state directory, by which a container tells who made it; made when first asked for.

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use crate::decisions::access::Guard;
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
@@ -220,6 +221,19 @@ impl Store {
         overrides: &Overrides,
     ) -> Result<(), StoreError> {
         self.changing(|opened| opened.set_overrides(name, overrides))
+    }
+
+    /// The guards of each instance's endpoints, as they were last known.
+    pub fn guards(&self) -> Result<BTreeMap<InstanceName, Vec<Guard>>, StoreError> {
+        self.reading(opened::Opened::guards)
+    }
+
+    /// Keeps the guards, in place of what was there.
+    pub fn set_guards(
+        &self,
+        guards: &BTreeMap<InstanceName, Vec<Guard>>,
+    ) -> Result<(), StoreError> {
+        self.changing(|opened| opened.set_guards(guards))
     }
 
     /// The id of this state directory, by which a container tells who made it; made when first asked for.
