@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use instanced::daemon::forward_auth::{
-    AuthCounts, ForwardAuth, ForwardAuthError, Limits, SharedTable, bind,
+    AuthCounts, EdgeTable, ForwardAuth, ForwardAuthError, Limits, SharedTable, bind,
 };
-use instanced::decisions::access::{AccessPolicy, AccessTable, Guard, Reason};
+use instanced::daemon::uses::Uses;
+use instanced::decisions::access::{AccessPolicy, Guard, Reason};
 use instanced::words::manifest::Auth;
 use instanced::words::token::{TokenHash, TokenKind, TokenRecord};
 use tokio::runtime::Runtime;
@@ -43,9 +44,12 @@ impl Server {
             &[trusted.parse().unwrap()],
             &["https://app.example.com".to_owned()],
         );
-        let table: SharedTable = Arc::new(ArcSwapOption::from_pointee(access_table(true)));
-        let auth = ForwardAuth::new(policy, Arc::clone(&table)).with_limits(limits);
-        let (counts, shutdown) = (auth.counts(), CancellationToken::new());
+        let counts = Arc::<AuthCounts>::default();
+        let made = access_table(true, &counts);
+        let table: SharedTable = Arc::new(ArcSwapOption::from_pointee(made));
+        let auth = ForwardAuth::new(policy, Arc::clone(&table), Arc::clone(&counts));
+        let auth = auth.with_limits(limits);
+        let shutdown = CancellationToken::new();
         let guard = runtime.enter();
         let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
@@ -87,7 +91,7 @@ impl Server {
     }
 }
 
-fn access_table(with_tokens: bool) -> AccessTable {
+fn access_table(with_tokens: bool, counts: &AuthCounts) -> EdgeTable {
     let guards = ["alice", "bob"].into_iter().flat_map(|instance| {
         ["mcp", "sse"].map(|endpoint| Guard {
             instance: instance.parse().unwrap(),
@@ -121,7 +125,8 @@ fn access_table(with_tokens: bool) -> AccessTable {
         expired,
         scoped,
     ];
-    AccessTable::build(guards, if with_tokens { &tokens } else { &[] })
+    let tokens = if with_tokens { &tokens[..] } else { &[] };
+    EdgeTable::build(guards, tokens, &Uses::default(), counts)
 }
 
 struct Client {
@@ -238,7 +243,13 @@ impl Answer {
         for never in ["location", "server", "set-cookie", "x-mcp-instance-id"] {
             assert_eq!(self.header(never), None);
         }
-        assert_eq!(self.header("www-authenticate").is_some(), status == 401);
+        let challenge = self.header("www-authenticate");
+        match status {
+            401 => assert!(challenge.is_some()),
+            400 => assert!(challenge.is_none_or(|told| told == INVALID_REQUEST)),
+            403 => assert!(challenge.is_none_or(|told| told == OUT_OF_SCOPE)),
+            _ => assert_eq!(challenge, None),
+        }
     }
 
     fn assert_challenges(&self, challenge: &str) {
@@ -248,6 +259,8 @@ impl Answer {
 }
 
 const INVALID: &str = r#"Bearer realm="MCP", error="invalid_token""#;
+const INVALID_REQUEST: &str = r#"Bearer realm="MCP", error="invalid_request""#;
+const OUT_OF_SCOPE: &str = r#"Bearer realm="MCP", error="insufficient_scope""#;
 
 #[test]
 fn a_valid_token_for_this_endpoint_is_204_with_exactly_one_instance_id() {
@@ -353,7 +366,9 @@ fn a_revoked_token_is_401_from_the_next_request_on() {
     let request = format!("GET {PATH} HTTP/1.1\r\nHost: a\r\n{HOST}{BEARER}\r\n");
     client.send(&request);
     client.answer().assert_allows("alice");
-    server.table.store(Some(Arc::new(access_table(false))));
+    server
+        .table
+        .store(Some(Arc::new(access_table(false, &server.counts))));
     // On the very same connection.
     client.send(&request);
     client.answer().assert_challenges(INVALID);
@@ -380,6 +395,8 @@ fn what_is_doubled_missing_or_malformed_is_400() {
             .get(PATH, &headers)
             .assert_refuses(400, "Bad Request");
     }
+    let twice = server.get(PATH, &format!("{HOST}{BEARER}{BEARER}"));
+    assert_eq!(twice.header("www-authenticate"), Some(INVALID_REQUEST));
 }
 
 #[test]
@@ -405,9 +422,9 @@ fn an_origin_that_is_not_listed_is_403() {
 fn a_valid_token_for_another_endpoint_is_403() {
     let server = Server::start();
     let token = "Authorization: Bearer alice-sse\r\n";
-    server
-        .get(PATH, &format!("{HOST}{token}"))
-        .assert_refuses(403, "Forbidden");
+    let answer = server.get(PATH, &format!("{HOST}{token}"));
+    answer.assert_refuses(403, "Forbidden");
+    assert_eq!(answer.header("www-authenticate"), Some(OUT_OF_SCOPE));
     let host = "X-Forwarded-Host: sse-alice.mcp.localhost\r\n";
     server
         .get(

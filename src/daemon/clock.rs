@@ -30,3 +30,10 @@ impl fmt::Debug for Clock {
         f.write_str("Clock(…)")
     }
 }
+
+/// Spreads retries of many instances; a system without randomness spreads none.
+pub fn jitter() -> f64 {
+    let mut byte = [128_u8; 1];
+    let _ = getrandom::fill(&mut byte);
+    f64::from(byte[0]) / 255.0
+}

@@ -1,38 +1,37 @@
 //! The `ForwardAuth` listener: Traefik asks it before every guarded request (`FORWARD_AUTH.md`).
 //!
 //! It turns a request into an [`AuthRequest`], a [`Verdict`] into a response, and does nothing between:
-//! no I/O, no lock and no await, so that it answers while a round runs or the engine is away. What is
-//! slow, broken or too much is cut off. No log line holds a token or an `Authorization` value.
+//! no I/O, no lock, no await and no allocation where a bearer passes, so that it answers while a round runs or
+//! the engine is away. Only a ticket that becomes a session waits, for the store. What is slow, broken or too
+//! much is cut off. No log line holds a token or an `Authorization` value.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, ORIGIN};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::decisions::access::{AccessPolicy, AccessTable, AuthRequest, Header, Verdict, decide};
+use super::tokens::Tokens;
+use crate::decisions::access::AccessPolicy;
+use crate::doors::tls::Acceptor;
 
 mod answer;
+mod connection;
 mod counts;
+mod limiter;
 mod patience;
+mod table;
 
-pub use counts::AuthCounts;
-use patience::Patient;
+use connection::Shared;
+pub use counts::{AuthCounts, DURATIONS, InstanceCounts};
+use limiter::Limiter;
+pub use table::{EdgeTable, SharedTable};
 
 /// How many connections may wait to be accepted; the kernel has the last word (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
@@ -42,12 +41,8 @@ const HEAD_MAX: usize = 64 << 10;
 /// How long to rest when no connection can be accepted, for want of file descriptors say.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-
-/// The table that verdicts are made from; empty as long as it is not known who may pass, and when that
-/// can no longer be told.
-pub type SharedTable = Arc<ArcSwapOption<AccessTable>>;
+/// Where tickets become sessions; empty while the store is another process's.
+pub type SharedTokens = Arc<ArcSwapOption<Tokens>>;
 
 /// Why the listener cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -123,28 +118,36 @@ impl Default for Limits {
 pub struct ForwardAuth {
     shared: Arc<Shared>,
     limits: Limits,
-}
-
-/// What every connection needs.
-#[derive(Debug)]
-struct Shared {
-    policy: AccessPolicy,
-    table: SharedTable,
-    counts: Arc<AuthCounts>,
+    tls: Option<Acceptor>,
 }
 
 impl ForwardAuth {
-    /// A listener that answers from `table`, whatever it holds at the time.
-    pub fn new(policy: AccessPolicy, table: SharedTable) -> Self {
+    /// A listener that answers from `table`, whatever it holds at the time, and counts into `counts`.
+    pub fn new(policy: AccessPolicy, table: SharedTable, counts: Arc<AuthCounts>) -> Self {
         let shared = Shared {
             policy,
             table,
-            counts: Arc::default(),
+            tokens: SharedTokens::default(),
+            limiter: Limiter::default(),
+            counts,
         };
         Self {
             shared: Arc::new(shared),
             limits: Limits::default(),
+            tls: None,
         }
+    }
+
+    /// Where tickets become sessions, once something is put there.
+    pub fn tokens(&self) -> SharedTokens {
+        Arc::clone(&self.shared.tokens)
+    }
+
+    /// Over TLS, and HTTP/2 where the peer speaks it.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Acceptor>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// With other limits.
@@ -152,11 +155,6 @@ impl ForwardAuth {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
-    }
-
-    /// What was answered so far.
-    pub fn counts(&self) -> Arc<AuthCounts> {
-        Arc::clone(&self.shared.counts)
     }
 
     /// Answers until `shutdown`, then lets the requests in flight finish.
@@ -219,65 +217,28 @@ impl ForwardAuth {
         watcher: Watcher,
     ) -> impl Future<Output = ()> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        let Limits { head, idle, .. } = self.limits;
+        let limits = self.limits;
+        let tls = self.tls.clone();
         async move {
             let _permit = permit;
             // Answers are single small packets; an error here costs a little time, nothing else.
             let _ = stream.set_nodelay(true);
-            let answered = Arc::new(AtomicBool::new(false));
-            let io = TokioIo::new(Patient::new(stream, head, idle, Arc::clone(&answered)));
-            let service = service_fn(|request| {
-                answered.store(true, Ordering::Relaxed);
-                std::future::ready(Ok::<_, Infallible>(shared.answer(peer, &request)))
-            });
-            let connection = http1::Builder::new()
-                .max_buf_size(HEAD_MAX)
-                .max_header_size(HEAD_MAX)
-                // hyper's own would also end idle connections; `Patient` tells the two apart.
-                .header_read_timeout(None)
-                .keep_alive(shared.policy.trusts(peer.ip()))
-                .serve_connection(io, service);
-            if let Err(error) = watcher.watch(connection).await {
+            let ended = match tls {
+                None => shared.serve_http1(stream, peer, limits, watcher).await,
+                Some(tls) => match tokio::time::timeout(limits.head, tls.accept(stream)).await {
+                    Err(_) => Err("no TLS handshake in time".into()),
+                    Ok(Err(error)) => Err(error.into()),
+                    Ok(Ok((stream, true))) => {
+                        shared.serve_http2(stream, peer, limits, watcher).await
+                    }
+                    Ok(Ok((stream, false))) => {
+                        shared.serve_http1(stream, peer, limits, watcher).await
+                    }
+                },
+            };
+            if let Err(error) = ended {
                 shared.counts.count_broken();
                 tracing::debug!(%peer, %error, "an auth connection broke off");
-            }
-        }
-    }
-}
-
-impl Shared {
-    fn answer(&self, peer: SocketAddr, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let header = |name: &HeaderName| {
-            Header::of(
-                request
-                    .headers()
-                    .get_all(name)
-                    .iter()
-                    .map(HeaderValue::as_bytes),
-            )
-        };
-        let asked = AuthRequest {
-            peer: peer.ip(),
-            method: request.method().as_str(),
-            path: request.uri().path(),
-            authorization: header(&AUTHORIZATION),
-            forwarded_host: header(&FORWARDED_HOST),
-            forwarded_uri: header(&FORWARDED_URI),
-            origin: header(&ORIGIN),
-        };
-        let table = self.table.load();
-        let verdict = decide(
-            &self.policy,
-            table.as_deref(),
-            &asked,
-            jiff::Timestamp::now(),
-        );
-        self.counts.count(verdict);
-        match verdict {
-            Verdict::Allow(instance) => answer::allow(instance),
-            Verdict::Challenge(reason) | Verdict::Deny(reason) => {
-                tracing::debug!(reason = reason.as_str(), path = asked.path, "refused");
-                answer::refuse(reason)
             }
         }
     }

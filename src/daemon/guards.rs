@@ -1,39 +1,79 @@
 //! Who may reach which endpoint, kept up to date for the `ForwardAuth` listener.
 //!
 //! An instance keeps its guards for as long as it stands: one whose manifest is broken, or that a guard of
-//! the prune keeps alive, still answers its clients.
+//! the prune keeps alive, still answers its clients. They are in the store as well, so that a daemon that has
+//! just started answers before it has read a source or seen an engine.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::daemon::forward_auth::SharedTable;
-use crate::decisions::access::{AccessTable, Guard};
+use super::forward_auth::{AuthCounts, EdgeTable, SharedTable};
+use super::uses::Uses;
+use crate::decisions::access::Guard;
+use crate::doors::store::{Store, StoreError};
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Observed};
 use crate::words::spec::Spec;
 use crate::words::token::TokenRecord;
 
+/// The guards of each instance.
+pub type ByInstance = BTreeMap<InstanceName, Vec<Guard>>;
+
 /// The guards of every instance, and the table made from them and the tokens.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Guards {
-    by_instance: Mutex<BTreeMap<InstanceName, Vec<Guard>>>,
+    known: Mutex<Known>,
     table: SharedTable,
+    counts: Arc<AuthCounts>,
+    uses: Arc<Uses>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    guards: ByInstance,
+    /// What the store has of them.
+    kept: Option<ByInstance>,
 }
 
 impl Guards {
-    /// The table that the listener reads.
-    pub fn table(&self) -> SharedTable {
-        SharedTable::clone(&self.table)
+    /// For a listener that reads `table`.
+    pub fn new(table: SharedTable, counts: Arc<AuthCounts>, uses: Arc<Uses>) -> Self {
+        Self {
+            known: Mutex::default(),
+            table,
+            counts,
+            uses,
+        }
+    }
+
+    /// Takes in what the store has: what was known when a daemon last looked.
+    pub fn recall(&self, store: &Store) -> Result<(), StoreError> {
+        let kept = store.guards()?;
+        let mut known = self.locked();
+        known.guards.clone_from(&kept);
+        known.kept = Some(kept);
+        Ok(())
+    }
+
+    /// Puts into the store what it does not have yet.
+    pub fn keep(&self, store: &Store) -> Result<(), StoreError> {
+        let guards = {
+            let known = self.locked();
+            if known.kept.as_ref() == Some(&known.guards) {
+                return Ok(());
+            }
+            known.guards.clone()
+        };
+        store.set_guards(&guards)?;
+        self.locked().kept = Some(guards);
+        Ok(())
     }
 
     /// Takes in what is desired and, once known, what stands. The table follows with
     /// [`publish`](Self::publish).
     pub fn update(&self, desired: &Desired, observed: Option<&Observed>) {
-        let mut known = self
-            .by_instance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let known = &mut self.locked().guards;
         if let Some(observed) = observed {
             known.retain(|name, _| desired.names(name) || observed.instances.contains_key(name));
             for (name, generations) in &observed.instances {
@@ -50,17 +90,21 @@ impl Guards {
     /// Makes the table anew. Without tokens nobody is let in: a revocation may be among what is not known.
     pub fn publish(&self, tokens: Option<&[TokenRecord]>) {
         let table = tokens.map(|tokens| {
-            let known = self
-                .by_instance
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let table = AccessTable::build(known.values().flatten().cloned(), tokens);
-            for host in table.ambiguous() {
+            let known = self.locked();
+            self.counts.keep(|name| known.guards.contains_key(name));
+            let guards = known.guards.values().flatten().cloned();
+            let table = EdgeTable::build(guards, tokens, &self.uses, &self.counts);
+            for host in table.access().ambiguous() {
                 tracing::warn!(%host, "two endpoints claim this host name: neither opens");
             }
-            std::sync::Arc::new(table)
+            Arc::new(table)
         });
         self.table.store(table);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Known> {
+        // A panic in between leaves what was known before, or after.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

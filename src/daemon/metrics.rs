@@ -2,16 +2,21 @@
 //! in use has a row.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::forward_auth::{AuthCounts, DURATIONS, SharedTable};
+use crate::decisions::access::Reason;
 use crate::decisions::event::action_name;
 use crate::decisions::report::{Outcome, Report, StepReport};
 use crate::decisions::source::SourceStatus;
@@ -57,8 +62,9 @@ pub struct Metrics {
     fetched: Gauge,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Figures of rounds, and of a listener that answers from `table` and counts into `auth`.
+    pub fn new(table: SharedTable, auth: Arc<AuthCounts>) -> Self {
         let mut registry = Registry::with_prefix("instanced");
         let rounds = Family::default();
         let steps = Family::default();
@@ -104,6 +110,10 @@ impl Default for Metrics {
             Unit::Seconds,
             fetched.clone(),
         );
+        registry.register_collector(Box::new(Auth {
+            table,
+            counts: auth,
+        }));
         Self {
             registry,
             rounds,
@@ -116,9 +126,7 @@ impl Default for Metrics {
             fetched,
         }
     }
-}
 
-impl Metrics {
     /// Counts a round.
     pub fn count(&self, report: &Report, took: Duration) {
         let result = if report.aborted.is_some() {
@@ -199,6 +207,128 @@ impl Metrics {
     }
 }
 
+/// The `ForwardAuth` listener. What it was asked about is named only where it is an instance of the fleet.
+#[derive(Debug)]
+struct Auth {
+    table: SharedTable,
+    counts: Arc<AuthCounts>,
+}
+
+impl Collector for Auth {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let table = self.table.load();
+        let known = |count: fn(&super::forward_auth::EdgeTable) -> usize| {
+            table.as_ref().map_or(0, |table| count(table))
+        };
+        for (name, help, value) in [
+            (
+                "auth_ready",
+                "Whether it is known who may pass; 0 when the store cannot be read: nobody passes",
+                known(|_| 1),
+            ),
+            (
+                "auth_endpoints",
+                "Endpoints that can be asked about",
+                known(|table| table.access().endpoints()),
+            ),
+            (
+                "auth_tokens",
+                "Tokens that are accepted, each counted for every endpoint of its instance",
+                known(|table| table.access().keys()),
+            ),
+            (
+                "auth_guessing_clients",
+                "Clients that are remembered for their wrong tokens",
+                usize::try_from(self.counts.guessing()).unwrap_or(usize::MAX),
+            ),
+        ] {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&value)?;
+        }
+        for (name, help, value) in [
+            (
+                "auth_connections",
+                "Connections to the auth listener",
+                self.counts.connections(),
+            ),
+            (
+                "auth_connections_broken",
+                "Connections that were no HTTP, or too slow, or too much",
+                self.counts.broken(),
+            ),
+            (
+                "auth_untrusted_peers",
+                "Connections from outside trusted_proxies",
+                self.counts.untrusted(),
+            ),
+            (
+                "auth_tickets_redeemed",
+                "Tickets that became sessions",
+                self.counts.redeemed(),
+            ),
+        ] {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
+        }
+        self.encode_durations(encoder.encode_descriptor(
+            "auth_duration",
+            "How long answers take, but for tickets that become sessions",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?)?;
+        self.encode_requests(encoder.encode_descriptor(
+            "auth_requests",
+            "What was answered, by reason, and about which instance where that is known",
+            None,
+            MetricType::Counter,
+        )?)
+    }
+}
+
+impl Auth {
+    fn encode_durations(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let (counts, sum) = self.counts.durations();
+        // Microseconds fit a float many times over.
+        #[expect(clippy::cast_precision_loss, reason = "bounds are small")]
+        let bounds = DURATIONS.iter().map(|micros| *micros as f64 / 1e6);
+        let buckets: Vec<_> = bounds.chain([f64::MAX]).zip(counts).collect();
+        encoder.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)
+    }
+
+    fn encode_requests(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let mut row = |instance: &str, reason: &str, count: u64| {
+            let labels = [("instance", instance), ("reason", reason)];
+            let mut encoder = encoder.encode_family(&labels)?;
+            encoder.encode_counter::<NoLabelSet, u64, f64>(&count, None)
+        };
+        // What is about no instance of the fleet is what is left of all.
+        let instances = self.counts.instances();
+        for reason in [None].into_iter().chain(Reason::ALL.map(Some)) {
+            let name = reason.map_or("allowed", Reason::as_str);
+            let mut left = match reason {
+                None => self.counts.allowed(),
+                Some(reason) => self.counts.refused(reason),
+            };
+            for (instance, counts) in &instances {
+                let count = match reason {
+                    None => counts.allowed(),
+                    Some(reason) => counts.refused(reason),
+                };
+                left = left.saturating_sub(count);
+                // Most reasons never happen to most instances.
+                if count > 0 {
+                    row(instance.as_str(), name, count)?;
+                }
+            }
+            row("", name, left)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +354,7 @@ mod tests {
 
     #[test]
     fn rounds_steps_and_the_source_are_counted_and_no_instance_is_named() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(SharedTable::default(), Arc::default());
         let remove = || Action::Remove {
             targets: Vec::new(),
         };

@@ -5,6 +5,7 @@ pub mod chain;
 pub mod clock;
 pub mod control;
 pub mod converge;
+pub mod edge;
 pub mod events;
 mod failures;
 pub mod follow;

@@ -12,6 +12,7 @@ use super::chain::chain;
 use super::control::{Operations, Outcome};
 use super::events::Events;
 use super::follow::Syncer;
+use super::forward_auth::SharedTable;
 use super::memory::{Memory, blocking};
 use super::metrics::Metrics;
 use super::notebook::{Acts, Notebook as _};
@@ -75,6 +76,8 @@ pub struct Operator {
     pub events: Events,
     /// Figures of it.
     pub metrics: Arc<Metrics>,
+    /// Who may pass, as the listener knows it.
+    pub table: SharedTable,
 }
 
 impl Operator {
@@ -148,11 +151,18 @@ impl Operator {
 impl Operations for Operator {
     async fn health(&self) -> Outcome {
         let last = self.last.load();
-        let ready = last.aborted.is_none() && !last.revision.is_empty();
+        let auth = self.table.load().is_some();
+        let ready = auth && last.aborted.is_none() && !last.revision.is_empty();
+        let aborted = last.aborted.as_ref();
+        let reason = match (auth, aborted) {
+            (false, _) => Some("the tokens cannot be read, so nobody is let in"),
+            (true, failure) => failure.map(|failure| failure.message.as_str()),
+        };
         Ok(json!({
             "live": true,
             "ready": ready,
-            "reason": last.aborted.as_ref().map(|failure| failure.message.as_str()),
+            "auth": auth,
+            "reason": reason,
             "revision": last.revision,
             "pid": std::process::id(),
             "fingerprint": self.site.fingerprint(),

@@ -9,13 +9,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-pub use super::serve::serve;
+pub use super::serve::{Start, serve};
 use super::site::Acting;
 pub use super::site::Site;
 pub use tokens::{issue_token, list_tokens, revoke_token, vnc_password};
 
 use super::chain::{chain, failure};
-use super::clock::Clock;
+use super::clock::{Clock, jitter};
 use super::converge::Converger;
 use super::follow::status_without_daemon;
 use super::memory::{Memory, blocking};
@@ -316,7 +316,7 @@ async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> 
     };
     let whole = ask.names.is_empty();
     let policy = site.config.reconcile.clone();
-    let mut converger = Converger::new(policy, fleet, store, Clock::system(), super::serve::jitter);
+    let mut converger = Converger::new(policy, fleet, store, Clock::system(), jitter);
     match converger.look(desired, ask, false).await {
         Ok(view) => {
             let shutdown = CancellationToken::new();

@@ -1,9 +1,12 @@
 //! The daemon: watches the source, listens to the engine, runs rounds, answers `ForwardAuth` and the control
-//! socket, until it is told to stop. Stopping leaves every container running.
+//! socket, until it is told to stop, or until the next daemon takes its place. Stopping leaves every
+//! container running.
 //!
 //! Events only say that a round is due; every round looks at everything anew.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,149 +14,374 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attended::Attended;
-use super::chain::failure;
-use super::clock::Clock;
+use super::chain::{chain, failure};
 use super::control::ControlSocket;
-use super::converge::{Converger, ENGINE_RETRY};
+use super::edge::Edge;
 use super::events::Events;
 use super::follow::Syncer;
-use super::forward_auth::{self, ForwardAuth};
 use super::guards::Guards;
 use super::memory::blocking;
 use super::metrics::Metrics;
-use super::operate::{AskedRound, Operator};
+use super::operate::Operator;
 use super::ops::open_store;
 use super::probes::Probes;
-use super::round::{self, Ask};
 use super::routes::Routes;
-use super::site::{ActError, Acting, Site};
+use super::site::{ActError, Site};
 use super::source::Source;
 use super::tokens::Tokens;
+use super::uses::{self, Uses};
 use super::webhook::{self, Webhook};
-use crate::decisions::access::AccessPolicy;
-use crate::decisions::event;
-use crate::decisions::plan::Reason;
-use crate::decisions::report::{Failure, Outcome, Report};
-use crate::decisions::source::being_written;
-use crate::doors::engine::Engine;
-use crate::doors::engine::docker::Docker;
-use crate::doors::engine::fleet::Fleet;
-use crate::doors::sole::Sole;
+use crate::decisions::report::{Failure, Report};
+use crate::doors::handover::{Offer, Other, Word};
 use crate::doors::store::Store;
 use crate::words::config::Isolation;
-use crate::words::desired::Desired;
-use crate::words::diagnostic::Severity;
+use rounds::Rounds;
 
-/// How long to wait before routes that could not be written are tried again.
-const ROUTES_RETRY: Duration = Duration::from_secs(5);
-/// Several engine events in a row make one round.
-const EVENTS_COALESCE: Duration = Duration::from_millis(100);
-/// How long a round may go on once the daemon is told to stop.
-const GRACE: Duration = Duration::from_secs(8);
+mod rounds;
+
 /// Asked rounds that may wait.
 const ASKED_MAX: usize = 16;
+/// How long the daemon before may take to end its round and close its store.
+const CLOSING: Duration = Duration::from_secs(30);
+/// How long the next daemon may take until it serves.
+const TAKING_OVER: Duration = Duration::from_secs(30);
+/// How long the daemon before may take to answer what it had accepted.
+const DRAINING: Duration = Duration::from_secs(10);
+/// How long a store may be in use by what has not ended yet.
+const RELEASE: Duration = Duration::from_secs(10);
 
-/// Runs until SIGTERM or SIGINT. `ready` is told once everything listens.
+/// How it starts.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// Whether to take the place of a daemon that runs.
+    pub take_over: bool,
+    /// A listening socket that the service manager has opened.
+    pub socket: Option<TcpListener>,
+}
+
+/// Runs until SIGTERM or SIGINT, or until the next daemon has taken over. `ready` is told once everything
+/// listens.
 ///
 /// # Errors
 /// What keeps the daemon from starting: a port or a store in use, a source that cannot be watched.
-pub async fn serve(site: Site, ready: impl FnOnce(&str)) -> Result<(), Failure> {
+pub async fn serve(site: Site, start: Start, ready: impl FnOnce(&str)) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
-    let engine_due = Arc::new(Notify::new());
     stop_on_signals(&shutdown)?;
-    let listener = forward_auth::bind(site.config.listen.auth).map_err(|error| failure(&error))?;
-    let store = open_store(&site).await?;
-    let control = ControlSocket::bind(&site.state)
-        .await
-        .map_err(|error| failure(&error))?;
-    let events = Events::new(shutdown.clone());
-    let metrics = Arc::new(Metrics::default());
-    let source = Source::follow(&site, &events).map_err(|error| failure(&error))?;
-    look_on_hangup(source.syncer(), &engine_due)?;
-    let webhook = webhook(&site, &source).await?;
-    let author = blocking(&store, Store::author).await;
-    let author = author.map_err(|error| failure(&error))?;
-    let acting = match site.engine(&author) {
-        Ok(acting) => Some(acting),
-        // One that is away is waited for; a second daemon has no business here.
-        Err(ActError::Engine(_)) => None,
-        Err(error @ ActError::Sole(_)) => return Err(error.into()),
+    let mut before = if start.take_over {
+        Before::find(&site).await?
+    } else {
+        None
     };
-
+    let handed = match &mut before {
+        Some(before) => Some(before.socket.take().ok_or_else(|| broken("no socket"))?),
+        None => start.socket,
+    };
     if site.config.network.isolation == Isolation::Shared {
         tracing::warn!(
             network = site.config.network.name,
             "isolation is shared: instances reach each other's ports, VNC and MCP without a token among them"
         );
     }
-    let guards = Arc::new(Guards::default());
-    let uses = Arc::<super::uses::Uses>::default();
-    let tokens = Arc::new(Tokens::new(Arc::clone(&store), uses, publisher(&guards)));
-    let last = Arc::new(ArcSwap::from_pointee(Report::default()));
-    let (rounds, asked) = mpsc::channel(ASKED_MAX);
-    let probes = Probes::new(Arc::clone(&engine_due));
-    let operator = Arc::new(Operator {
-        site: site.clone(),
-        tokens: Arc::clone(&tokens),
-        store: Arc::clone(&store),
-        rounds,
-        last: Arc::clone(&last),
-        verdicts: probes.verdicts(),
-        syncer: source.syncer(),
-        events: events.clone(),
-        metrics: Arc::clone(&metrics),
-    });
-
-    let config = &site.config;
-    let policy = AccessPolicy::new(&config.trusted_proxies, &config.origins);
-    let listen = listener.local_addr().unwrap_or(config.listen.auth);
-    let mut tasks = JoinSet::new();
-    let until = shutdown.clone();
-    let auth = ForwardAuth::new(policy, guards.table());
-    tasks.spawn(async move { auth.serve(listener, until).await });
-    if let Some(webhook) = webhook {
-        let until = shutdown.clone();
-        tasks.spawn(async move { webhook.serve(until).await });
+    let mut edge = Edge::new(&site, handed)?;
+    let mut ready = Some(ready);
+    loop {
+        let session = Session::begin(&site, &mut edge, &shutdown).await?;
+        if let Some(before) = before.take() {
+            before.release().await;
+        }
+        let next = session.run(&mut edge, &mut ready).await?;
+        let Some(next) = next else {
+            edge.close().await;
+            tracing::info!("stopped; every container runs on");
+            return Ok(());
+        };
+        match hand_over(next).await {
+            Ok(mut next) => {
+                tracing::info!("another daemon serves now");
+                edge.close().await;
+                // It may have stopped waiting.
+                let _ = next.say(Word::Drained).await;
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the daemon that asked to take over did not: going on");
+            }
+        }
     }
-    let until = shutdown.clone();
-    let socket = control.path().display().to_string();
-    tasks.spawn(async move { control.serve(operator, until).await });
-    ready(&format!(
-        "watching {}, answering ForwardAuth on {listen}, control socket {socket}",
-        site.source_named()
-    ));
+}
 
-    let mut rounds = Rounds {
-        routes: Routes::new(&site, Arc::clone(&engine_due)),
-        probes,
-        site,
-        store,
-        guards,
-        tokens,
-        source,
-        last,
-        asked,
-        author,
-        sole: None,
-        converger: None,
-        engine_due,
-        listening: JoinSet::new(),
-        events,
-        metrics,
-        told: BTreeSet::new(),
-        shutdown,
+/// The daemon whose place is taken.
+struct Before {
+    other: Other,
+    socket: Option<TcpListener>,
+}
+
+impl Before {
+    /// Has it hand over its socket, and close its store. None where none runs.
+    async fn find(site: &Site) -> Result<Option<Self>, Failure> {
+        let told = |error: io::Error| broken(&error.to_string());
+        let Some(mut other) = Other::find(&site.state).await.map_err(told)? else {
+            tracing::info!("no daemon runs here: nothing to take over");
+            return Ok(None);
+        };
+        let socket = other.take().await.map_err(told)?;
+        within(CLOSING, other.hear(Word::Closed))
+            .await
+            .map_err(told)?;
+        let socket = Some(socket);
+        Ok(Some(Self { other, socket }))
+    }
+
+    /// Tells it that this one accepts, and waits until it does no more: what was revoked from now on is revoked.
+    async fn release(mut self) {
+        let released = async {
+            self.other.say(Word::Serving).await?;
+            self.other.hear(Word::Drained).await
+        };
+        if let Err(error) = within(DRAINING, released).await {
+            tracing::warn!(%error, "the daemon before did not say that it has ended");
+        }
+    }
+}
+
+fn broken(why: &str) -> Failure {
+    Failure {
+        message: format!("cannot take over from the daemon that runs: {why}"),
+        help: Some("stop it, then start this one without --take-over".to_owned()),
+    }
+}
+
+/// The next daemon has its way to the store.
+async fn hand_over(mut next: Other) -> io::Result<Other> {
+    next.say(Word::Closed).await?;
+    within(TAKING_OVER, next.hear(Word::Serving)).await?;
+    Ok(next)
+}
+
+async fn within<T>(most: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(most, future)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// The daemon with its store open: all of it but the edge, which outlives it.
+struct Session {
+    store: Arc<Store>,
+    rounds: Rounds,
+    tasks: JoinSet<()>,
+    offer: Offer,
+    end: CancellationToken,
+    told: String,
+}
+
+impl Session {
+    /// Opens what it needs, and has the edge answer from the store alone.
+    async fn begin(
+        site: &Site,
+        edge: &mut Edge,
+        shutdown: &CancellationToken,
+    ) -> Result<Self, Failure> {
+        let end = shutdown.child_token();
+        let store = open_store(site).await?;
+        let uses = Arc::<Uses>::default();
+        let guards = Arc::new(Guards::new(edge.table(), edge.counts(), Arc::clone(&uses)));
+        let tokens = Tokens::new(Arc::clone(&store), Arc::clone(&uses), publisher(&guards));
+        let tokens = Arc::new(tokens);
+        answer_from_the_store(&store, &guards, &tokens).await;
+        edge.open()?;
+        edge.redeem_at(Some(Arc::clone(&tokens)));
+
+        let control = ControlSocket::bind(&site.state)
+            .await
+            .map_err(|error| failure(&error))?;
+        let offer = Offer::bind(&site.state).map_err(|error| failure(&error))?;
+        let engine_due = Arc::new(Notify::new());
+        let events = Events::new(end.clone());
+        let metrics = Arc::new(Metrics::new(edge.table(), edge.counts()));
+        let source = Source::follow(site, &events).map_err(|error| failure(&error))?;
+        let webhook = webhook(site, &source).await?;
+        let author = blocking(&store, Store::author).await;
+        let author = author.map_err(|error| failure(&error))?;
+        let acting = match site.engine(&author) {
+            Ok(acting) => Some(acting),
+            // One that is away is waited for; a second daemon has no business here.
+            Err(ActError::Engine(_)) => None,
+            Err(error @ ActError::Sole(_)) => return Err(error.into()),
+        };
+        let last = Arc::new(ArcSwap::from_pointee(Report::default()));
+        let (asks, asked) = mpsc::channel(ASKED_MAX);
+        let probes = Probes::new(Arc::clone(&engine_due));
+        let operator = Arc::new(Operator {
+            site: site.clone(),
+            tokens: Arc::clone(&tokens),
+            store: Arc::clone(&store),
+            rounds: asks,
+            last: Arc::clone(&last),
+            verdicts: probes.verdicts(),
+            syncer: source.syncer(),
+            events: events.clone(),
+            metrics: Arc::clone(&metrics),
+            table: edge.table(),
+        });
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(look_on_hangup(
+            source.syncer(),
+            Arc::clone(&engine_due),
+            end.clone(),
+        )?);
+        tasks.spawn(uses::keep(uses, Arc::clone(&store), end.clone()));
+        if let Some(webhook) = webhook {
+            let until = end.clone();
+            tasks.spawn(async move { webhook.serve(until).await });
+        }
+        let told = format!(
+            "watching {}, answering ForwardAuth on {}, control socket {}",
+            site.source_named(),
+            edge.address(),
+            control.path().display()
+        );
+        let until = end.clone();
+        tasks.spawn(async move { control.serve(operator, until).await });
+
+        let mut rounds = Rounds {
+            routes: Routes::new(site, Arc::clone(&engine_due)),
+            probes,
+            site: site.clone(),
+            store: Arc::clone(&store),
+            guards,
+            tokens,
+            source,
+            last,
+            asked,
+            author,
+            sole: None,
+            converger: None,
+            engine_due,
+            listening: JoinSet::new(),
+            events,
+            metrics,
+            told: BTreeSet::new(),
+            shutdown: end.clone(),
+        };
+        if let Some(acting) = acting {
+            rounds.act_on(acting);
+        }
+        Ok(Self {
+            store,
+            rounds,
+            tasks,
+            offer,
+            end,
+            told,
+        })
+    }
+
+    /// Runs rounds until the end, and closes the store. Returns the next daemon, where that asked for it.
+    async fn run(
+        self,
+        edge: &mut Edge,
+        ready: &mut Option<impl FnOnce(&str)>,
+    ) -> Result<Option<Other>, Failure> {
+        let Self {
+            store,
+            mut rounds,
+            mut tasks,
+            offer,
+            end,
+            told,
+        } = self;
+        if let Some(ready) = ready.take() {
+            ready(&told);
+        } else {
+            tracing::info!("{told}");
+        }
+        let (socket, broken_off) = (edge.socket(), edge.ended());
+        let asked = async {
+            loop {
+                match given(&offer, socket).await {
+                    Ok(next) => break next,
+                    Err(error) => {
+                        tracing::warn!(%error, "who asked to take over went away");
+                    }
+                }
+            }
+        };
+        let ending = async {
+            let next = tokio::select! {
+                next = asked => {
+                    tracing::info!("handing over to the daemon that asked for it");
+                    Some(next)
+                }
+                () = end.cancelled() => None,
+                () = broken_off.cancelled() => None,
+            };
+            end.cancel();
+            next
+        };
+        let (next, ()) = tokio::join!(ending, rounds.run());
+        while tasks.join_next().await.is_some() {}
+        drop((rounds, offer));
+        edge.redeem_at(None);
+        release(store).await?;
+        if broken_off.is_cancelled() {
+            return Err(Failure {
+                message: "the auth listener ended: see the log".to_owned(),
+                help: Some("start the daemon again; the containers run on".to_owned()),
+            });
+        }
+        Ok(next)
+    }
+}
+
+/// The next daemon that asks, with the listening socket in its hands.
+async fn given(offer: &Offer, socket: std::os::fd::BorrowedFd<'_>) -> io::Result<Other> {
+    let next = offer.asked().await?;
+    next.give(socket).await?;
+    Ok(next)
+}
+
+/// Closes the store: whoever had it has ended, but for what is just answered.
+async fn release(mut store: Arc<Store>) -> Result<(), Failure> {
+    let deadline = tokio::time::Instant::now() + RELEASE;
+    loop {
+        match Arc::try_unwrap(store) {
+            Ok(store) => {
+                // sled writes as it closes.
+                let _ = tokio::task::spawn_blocking(move || drop(store)).await;
+                return Ok(());
+            }
+            Err(_) if tokio::time::Instant::now() > deadline => {
+                return Err(Failure {
+                    message: "the store is still in use".to_owned(),
+                    help: None,
+                });
+            }
+            Err(shared) => {
+                store = shared;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+}
+
+/// Who may pass, as far as the store knows: before any source was read or engine seen.
+async fn answer_from_the_store(store: &Arc<Store>, guards: &Arc<Guards>, tokens: &Arc<Tokens>) {
+    let (store, guards, tokens) = (Arc::clone(store), Arc::clone(guards), Arc::clone(tokens));
+    let recall = move || {
+        if let Err(error) = guards.recall(&store) {
+            tracing::error!(
+                "who may pass is not known before the first round: {}",
+                chain(&error)
+            );
+        }
+        // What went wrong is told where the table is made.
+        let _ = tokens.refresh(jiff::Timestamp::now());
     };
-    if let Some(acting) = acting {
-        rounds.act_on(acting);
-    }
-    rounds.run().await;
-    while tasks.join_next().await.is_some() {}
-    tracing::info!("stopped; every container runs on");
-    Ok(())
+    // Nothing in it panics that would not panic in the first round, too.
+    let _ = tokio::task::spawn_blocking(recall).await;
 }
 
 fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
@@ -183,18 +411,24 @@ async fn webhook(site: &Site, source: &Source) -> Result<Option<Webhook>, Failur
 }
 
 /// SIGHUP: whatever the source is, it is looked at now.
-fn look_on_hangup(syncer: Option<Syncer>, due: &Arc<Notify>) -> Result<(), Failure> {
+fn look_on_hangup(
+    syncer: Option<Syncer>,
+    due: Arc<Notify>,
+    end: CancellationToken,
+) -> Result<impl Future<Output = ()> + Send, Failure> {
     let mut signal = signal(SignalKind::hangup()).map_err(|error| failure(&error))?;
-    let due = Arc::clone(due);
-    tokio::spawn(async move {
-        while signal.recv().await.is_some() {
-            match &syncer {
-                Some(syncer) => syncer.poke(),
-                None => due.notify_one(),
+    Ok(async move {
+        loop {
+            tokio::select! {
+                hung = signal.recv() => match (hung, &syncer) {
+                    (None, _) => return,
+                    (Some(()), Some(syncer)) => syncer.poke(),
+                    (Some(()), None) => due.notify_one(),
+                },
+                () = end.cancelled() => return,
             }
         }
-    });
-    Ok(())
+    })
 }
 
 fn publisher(guards: &Arc<Guards>) -> super::tokens::Changed {
@@ -203,280 +437,9 @@ fn publisher(guards: &Arc<Guards>) -> super::tokens::Changed {
         if let Err(error) = tokens {
             tracing::error!(
                 "tokens cannot be read, so nobody is let in: {}",
-                super::chain::chain(error)
+                chain(error)
             );
         }
         guards.publish(tokens.ok());
     })
-}
-
-/// The loop that runs rounds.
-struct Rounds {
-    site: Site,
-    store: Arc<Store>,
-    guards: Arc<Guards>,
-    tokens: Arc<Tokens>,
-    source: Source,
-    last: Arc<ArcSwap<Report>>,
-    asked: mpsc::Receiver<AskedRound>,
-    author: String,
-    /// Absent, like the converger, until the engine was reached for the first time.
-    sole: Option<Sole>,
-    converger: Option<Converger<Attended<Fleet<Docker>>, Arc<Store>>>,
-    /// A round is due: something happened on the engine, or a probe says something else.
-    engine_due: Arc<Notify>,
-    probes: Probes,
-    /// Where files carry them.
-    routes: Option<Routes>,
-    /// To the engine's events.
-    listening: JoinSet<()>,
-    /// What happens here, for whoever listens to us.
-    events: Events,
-    metrics: Arc<Metrics>,
-    /// What was said already and still holds: it is not said again every round.
-    told: BTreeSet<String>,
-    shutdown: CancellationToken,
-}
-
-impl Rounds {
-    async fn run(&mut self) {
-        let mut asked: Option<AskedRound> = None;
-        tokio::select! {
-            () = self.source.ready() => {}
-            () = self.shutdown.cancelled() => {}
-        }
-        while !self.shutdown.is_cancelled() {
-            let ask = asked.as_ref().map(|asked| asked.ask.clone());
-            let shutdown = self.shutdown.clone();
-            let began = Instant::now();
-            let report = tokio::select! {
-                report = self.round(ask) => report,
-                // Calls in flight may finish, a pull of minutes may not: what it left, the next start mends.
-                () = async {
-                    shutdown.cancelled().await;
-                    tokio::time::sleep(GRACE).await;
-                } => {
-                    tracing::warn!("stopping in the middle of a round");
-                    return;
-                }
-            };
-            let whole = asked
-                .as_ref()
-                .is_none_or(|asked| asked.ask.names.is_empty());
-            let next = self.next_due(&report);
-            self.metrics.count(&report, began.elapsed());
-            self.tell(&report);
-            if whole {
-                self.source.note(&report);
-            }
-            self.last.store(Arc::new(report.clone()));
-            if let Some(AskedRound { reply, .. }) = asked.take() {
-                // Whoever asked may be gone; the round was run all the same.
-                let _ = reply.send(report);
-            }
-            asked = self.wait(next).await;
-        }
-    }
-
-    /// Until a round is due. An asked one comes with who asked.
-    async fn wait(&mut self, next: Duration) -> Option<AskedRound> {
-        let engine_due = Arc::clone(&self.engine_due);
-        tokio::select! {
-            () = self.shutdown.cancelled() => None,
-            asked = self.asked.recv() => asked,
-            () = self.source.changed() => None,
-            () = async {
-                engine_due.notified().await;
-                tokio::time::sleep(EVENTS_COALESCE).await;
-            } => None,
-            () = tokio::time::sleep(next) => {
-                if let Err(error) = self.source.rearm() {
-                    tracing::warn!("{}", super::chain::chain(&error));
-                }
-                None
-            }
-        }
-    }
-
-    async fn round(&mut self, asked: Option<Ask>) -> Report {
-        let note = match &asked {
-            Some(_) => self.source.sync().await,
-            None => None,
-        };
-        let mut report = self.round_as_known(asked).await;
-        report.notes.extend(note);
-        report
-    }
-
-    async fn round_as_known(&mut self, asked: Option<Ask>) -> Report {
-        let read = tokio::task::block_in_place(|| self.source.read(&self.site));
-        let snapshot = match read {
-            Ok(snapshot) => snapshot,
-            Err(error) => return *round::source_failed(&error),
-        };
-        let desired = match round::desired(&snapshot, &self.site) {
-            Ok(desired) => desired,
-            Err(report) => {
-                // Verdicts go on from what was known.
-                self.publish().await;
-                return *report;
-            }
-        };
-        self.guards.update(&desired, None);
-        self.publish().await;
-        match Box::pin(self.round_on_engine(desired, asked)).await {
-            Ok(report) => report,
-            Err(report) => *report,
-        }
-    }
-
-    async fn round_on_engine(
-        &mut self,
-        desired: Desired,
-        asked: Option<Ask>,
-    ) -> Result<Report, Box<Report>> {
-        let watched = asked.is_none();
-        self.connect()
-            .map_err(|failure| round::aborted(&desired, failure))?;
-        let converger = self.converger.as_mut().expect("connected just now");
-        let mut notes = converger.refresh_images(&desired).await;
-        let ask = asked.unwrap_or_default();
-        let view = converger.look(desired, ask, watched).await?;
-        self.guards.update(&view.desired, Some(&view.observed));
-        self.publish().await;
-        self.probes.follow(&view.desired, &view.observed);
-        let converger = self.converger.as_mut().expect("connected just now");
-        let engine = converger.engine.clone();
-        let perform = Box::pin(converger.perform(&view, watched, &self.shutdown));
-        let mut report = match &mut self.routes {
-            Some(routes) => routes.beside(&engine, &view, perform).await,
-            None => perform.await,
-        };
-        report.notes.append(&mut notes);
-        Ok(report)
-    }
-
-    /// How long until a round is due if nothing happens.
-    fn next_due(&self, report: &Report) -> Duration {
-        let next = match &self.converger {
-            Some(converger) => converger.next_due(report),
-            None => ENGINE_RETRY,
-        };
-        if report.routes.is_empty() {
-            next
-        } else {
-            next.min(ROUTES_RETRY)
-        }
-    }
-
-    async fn publish(&self) {
-        let tokens = Arc::clone(&self.tokens);
-        // What went wrong is told where the table is made.
-        let _ = tokio::task::spawn_blocking(move || tokens.refresh(jiff::Timestamp::now())).await;
-    }
-
-    /// Connects at need: an engine that is away at start is waited for.
-    fn connect(&mut self) -> Result<(), Failure> {
-        if self.converger.is_none() {
-            let acting = self.site.engine(&self.author)?;
-            self.act_on(acting);
-        }
-        Ok(())
-    }
-
-    fn act_on(&mut self, Acting { fleet, sole }: Acting) {
-        let (listening, due) = (fleet.clone(), Arc::clone(&self.engine_due));
-        self.listening
-            .spawn(async move { listen(listening, due).await });
-        self.sole = Some(sole);
-        self.converger = Some(Converger::new(
-            self.site.config.reconcile.clone(),
-            Attended::new(fleet, self.probes.verdicts()),
-            Arc::clone(&self.store),
-            Clock::system(),
-            jitter,
-        ));
-    }
-
-    /// Logs what is new in a report.
-    fn tell(&mut self, report: &Report) {
-        let mut now_told = BTreeSet::new();
-        let mut news = report.clone();
-        news.steps.retain(|step| match &step.outcome {
-            Outcome::Held if is_being_written(&step.step.reason) => false,
-            Outcome::Held => {
-                let key = format!("{} {}", step.step.instance, step.step.reason);
-                let new = !self.told.contains(&key);
-                now_told.insert(key);
-                new
-            }
-            Outcome::Done | Outcome::Failed(_) | Outcome::Waiting { .. } => true,
-        });
-        if let Some(failure) = &report.aborted {
-            if self.told.contains(&failure.message) {
-                news.aborted = None;
-            }
-            now_told.insert(failure.message.clone());
-        }
-        for note in &report.notes {
-            if !self.told.contains(note) {
-                tracing::warn!("{note}");
-            }
-            now_told.insert(note.clone());
-        }
-        for Failure { message, help } in &report.routes {
-            if !self.told.contains(message) {
-                tracing::error!(help = help.as_deref(), "{message}");
-            }
-            now_told.insert(message.clone());
-        }
-        for diagnostic in &report.diagnostics {
-            let text = diagnostic.to_string();
-            if !self.told.contains(&text) {
-                let revision = report.revision.as_str();
-                match diagnostic.severity {
-                    Severity::Error => tracing::error!(revision, "{text}"),
-                    Severity::Warning => tracing::warn!(revision, "{text}"),
-                    Severity::Note => tracing::debug!(revision, "{text}"),
-                }
-            }
-            now_told.insert(text);
-        }
-        self.told = now_told;
-        round::log(&news);
-        for event in event::of_round(report, &news, jiff::Timestamp::now()) {
-            self.events.tell(event);
-        }
-    }
-}
-
-/// Held for a moment, as every file is that was just saved.
-fn is_being_written(reason: &Reason) -> bool {
-    matches!(reason, Reason::Unreadable { diagnostics } if being_written(diagnostics))
-}
-
-/// Makes a round due for every change on the engine, and after every loss of its events.
-async fn listen(engine: Fleet<Docker>, due: Arc<Notify>) {
-    let mut cursor = None;
-    let mut away = false;
-    loop {
-        match engine.changed(&mut cursor).await {
-            Ok(()) => away = false,
-            Err(error) => {
-                if !away {
-                    tracing::warn!(%error, "the engine's events broke off; listening again");
-                }
-                away = true;
-                tokio::time::sleep(ENGINE_RETRY).await;
-            }
-        }
-        due.notify_one();
-    }
-}
-
-/// Spreads retries of many instances; a system without randomness spreads none.
-pub(super) fn jitter() -> f64 {
-    let mut byte = [128_u8; 1];
-    let _ = getrandom::fill(&mut byte);
-    f64::from(byte[0]) / 255.0
 }

@@ -1,47 +1,109 @@
 //! Verdicts as responses. The client of the edge sees all of them but the 204, so they say no more than
-//! their status, and never carry Location, Server, Set-Cookie or the instance's name.
+//! their status, and never carry Server or the instance's name; Location and Set-Cookie only where a ticket
+//! becomes a session.
+
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue,
+    LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
 };
-use hyper::{Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 
-use crate::decisions::access::Reason;
-use crate::words::name::InstanceName;
+use crate::decisions::access::{Reason, SESSION_COOKIE};
+use crate::words::token::{Token, TokenRecord};
 
 const INSTANCE_ID: HeaderName = HeaderName::from_static("x-mcp-instance-id");
+/// No script, no picture, nothing but the page's own style.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
-pub(super) fn allow(instance: &InstanceName) -> Response<Full<Bytes>> {
-    let Ok(id) = HeaderValue::from_str(instance.as_str()) else {
-        // A DNS label always is a header's value; were it not, nobody would pass.
-        return refuse(Reason::Unready);
-    };
+/// 204, in the request's own header map: its memory is there already, and goes on to the next request.
+pub(super) fn allow(instance: HeaderValue, mut headers: HeaderMap) -> Response<Full<Bytes>> {
+    headers.clear();
+    headers.insert(INSTANCE_ID, instance);
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(INSTANCE_ID, id);
+    *response.headers_mut() = headers;
     response
 }
 
-pub(super) fn refuse(reason: Reason) -> Response<Full<Bytes>> {
+/// As [`allow`], where the edge takes all cookies away: those that are not ours go on.
+pub(super) fn allow_with_cookies(
+    instance: HeaderValue,
+    cookies: Option<Vec<u8>>,
+) -> Response<Full<Bytes>> {
+    let mut response = allow(instance, HeaderMap::new());
+    let cookies = cookies.and_then(|cookies| HeaderValue::from_bytes(&cookies).ok());
+    if let Some(cookies) = cookies {
+        response.headers_mut().insert(COOKIE, cookies);
+    }
+    response
+}
+
+/// 303 to where the link leads without its ticket. With a session, its cookie.
+pub(super) fn redirect(
+    target: &str,
+    session: Option<(&TokenRecord, &Token)>,
+    now: jiff::Timestamp,
+) -> Response<Full<Bytes>> {
+    let Ok(target) = HeaderValue::from_str(target) else {
+        return refuse(Reason::Malformed, None, true);
+    };
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, target);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The page that follows shall not tell where it was come from.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Some((record, token)) = session {
+        let seconds = record
+            .expires
+            .map_or(0, |expires| expires.duration_since(now).as_secs().max(0));
+        let cookie = format!(
+            "{SESSION_COOKIE}={}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax",
+            token.expose()
+        );
+        let mut cookie =
+            HeaderValue::from_str(&cookie).expect("a token is of letters, digits and `_`");
+        cookie.set_sensitive(true);
+        headers.insert(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// A refusal; for a person, as a page.
+pub(super) fn refuse(
+    reason: Reason,
+    wait: Option<Duration>,
+    to_person: bool,
+) -> Response<Full<Bytes>> {
     let (status, body) = told(reason.status());
-    let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
+    let (body, media_type) = if to_person {
+        (page(status), "text/html; charset=utf-8")
+    } else {
+        (Bytes::from_static(body.as_bytes()), "application/json")
+    };
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if to_person {
+        headers.insert(
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(PAGE_POLICY),
+        );
+    }
+    if let Some(challenge) = challenge(reason) {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     match reason {
-        Reason::NoCredentials => {
-            let challenge = HeaderValue::from_static(r#"Bearer realm="MCP""#);
-            headers.insert(WWW_AUTHENTICATE, challenge);
-        }
-        Reason::Unknown | Reason::WrongToken | Reason::ExpiredToken => {
-            let challenge = r#"Bearer realm="MCP", error="invalid_token""#;
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
-        Reason::Unready => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        Reason::Unready | Reason::Limited => {
+            let seconds = wait.map_or(1, |wait| wait.as_secs() + 1);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         Reason::WrongMethod => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -49,6 +111,21 @@ pub(super) fn refuse(reason: Reason) -> Response<Full<Bytes>> {
         _ => {}
     }
     response
+}
+
+/// RFC 6750, section 3: what a bearer did wrong. Without an authorization server there is no metadata to point to.
+fn challenge(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
+        Reason::NoCredentials => r#"Bearer realm="MCP""#,
+        Reason::Unknown | Reason::WrongToken | Reason::ExpiredToken => {
+            r#"Bearer realm="MCP", error="invalid_token""#
+        }
+        Reason::WrongEndpoint => r#"Bearer realm="MCP", error="insufficient_scope""#,
+        Reason::DuplicateAuthorization | Reason::Malformed => {
+            r#"Bearer realm="MCP", error="invalid_request""#
+        }
+        _ => return None,
+    })
 }
 
 /// A status and its body, which holds the status phrase: the MCP Inspector looks for `Unauthorized`.
@@ -70,6 +147,10 @@ fn told(status: u16) -> (StatusCode, &'static str) {
             StatusCode::METHOD_NOT_ALLOWED,
             r#"{"status":405,"error":"Method Not Allowed"}"#,
         ),
+        429 => (
+            StatusCode::TOO_MANY_REQUESTS,
+            r#"{"status":429,"error":"Too Many Requests"}"#,
+        ),
         503 => (
             StatusCode::SERVICE_UNAVAILABLE,
             r#"{"status":503,"error":"Service Unavailable"}"#,
@@ -82,6 +163,43 @@ fn told(status: u16) -> (StatusCode, &'static str) {
     }
 }
 
+/// What a person reads in place of the browser's screen. It says the same whatever was wrong with a link.
+fn page(status: StatusCode) -> Bytes {
+    let (title, text) = match status.as_u16() {
+        401 => (
+            "This link does not open",
+            "It was used already, or its time is over, or it came without a ticket. A link opens once. \
+             For a new one, ask whoever runs this instance; they run \
+             <code>instanced&nbsp;connect&nbsp;NAME</code>.",
+        ),
+        429 => (
+            "Too many tries",
+            "Too many links that do not open came from your address. Wait a minute, then open a new link.",
+        ),
+        503 => (
+            "Not ready yet",
+            "Who may pass is not known at the moment. Load this page again in a few seconds.",
+        ),
+        _ => (
+            "Not from here",
+            "This request came from another page than the instance's own, or could not be read.",
+        ),
+    };
+    let phrase = status.canonical_reason().unwrap_or_default();
+    Bytes::from(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+         <style>\n\
+         :root {{ color-scheme: light dark }}\n\
+         body {{ font: 1.05rem/1.6 system-ui, sans-serif; max-width: 34rem; margin: 18vh auto 0; padding: 0 1.5rem }}\n\
+         h1 {{ font-size: 1.5rem; line-height: 1.25; margin: 0 0 .75rem }}\n\
+         code {{ font: .95em ui-monospace, monospace; background: #8882; padding: .15em .35em; border-radius: .3em }}\n\
+         footer {{ margin-top: 2rem; font-size: .875rem; opacity: .65 }}\n\
+         </style>\n<h1>{title}</h1>\n<p>{text}</p>\n<footer>{} {phrase}</footer>\n</html>\n",
+        status.as_u16()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
@@ -91,17 +209,40 @@ mod tests {
     #[tokio::test]
     async fn every_refusal_has_its_own_status_and_a_short_body_with_its_phrase() {
         for reason in Reason::ALL {
-            let response = refuse(reason);
+            let response = refuse(reason, None, false);
             assert_eq!(response.status().as_u16(), reason.status(), "{reason:?}");
             assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
-            let challenged = response.headers().contains_key(WWW_AUTHENTICATE);
-            assert_eq!(challenged, reason.status() == 401, "{reason:?}");
-            assert!(!response.headers().contains_key(INSTANCE_ID));
+            if reason.status() == 401 {
+                assert!(response.headers().contains_key(WWW_AUTHENTICATE));
+            }
+            for absent in [INSTANCE_ID, LOCATION, SET_COOKIE] {
+                assert!(!response.headers().contains_key(absent), "{reason:?}");
+            }
             let phrase = response.status().canonical_reason().unwrap();
             let body = response.into_body().collect().await.unwrap().to_bytes();
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(body["error"], phrase);
             assert!(body.to_string().len() < 200);
         }
+    }
+
+    #[tokio::test]
+    async fn a_person_gets_a_page_that_fits_what_the_edge_reads() {
+        for reason in Reason::ALL {
+            let response = refuse(reason, None, true);
+            assert_eq!(response.status().as_u16(), reason.status(), "{reason:?}");
+            let phrase = response.status().canonical_reason().unwrap();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let text = std::str::from_utf8(&body).unwrap();
+            assert!(text.contains(phrase), "{text}");
+            let most = crate::words::router::ForwardAuth::MAX_RESPONSE_BODY_SIZE;
+            assert!(body.len() < most as usize);
+        }
+    }
+
+    #[test]
+    fn a_limit_says_how_long_it_lasts() {
+        let response = refuse(Reason::Limited, Some(Duration::from_millis(5_200)), false);
+        assert_eq!(response.headers()[RETRY_AFTER], "6");
     }
 }

@@ -1,23 +1,62 @@
-//! What was answered, counted by reason. Metrics are read from here.
+//! What was answered, counted by reason and by instance. Metrics are read from here.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::decisions::access::{Reason, Verdict};
+use crate::decisions::access::Reason;
+use crate::words::name::InstanceName;
 
 /// How often untrusted peers are logged, in seconds: they must not fill the disk.
 const TELL_EVERY_SECS: i64 = 10;
+/// Bounds of the buckets of answers' durations, in microseconds.
+pub const DURATIONS: [u64; 7] = [50, 100, 250, 500, 1_000, 5_000, 25_000];
 
 /// Counts since the start.
 #[derive(Debug, Default)]
 pub struct AuthCounts {
     allowed: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
+    redeemed: AtomicU64,
     connections: AtomicU64,
     broken: AtomicU64,
     untrusted: AtomicU64,
+    guessing: AtomicU64,
+    /// How many answers took how long; the last is for longer ones.
+    durations: [AtomicU64; DURATIONS.len() + 1],
+    duration_nanos: AtomicU64,
     /// When untrusted peers may be logged again, in seconds since the epoch.
     quiet_until: AtomicU64,
+    instances: Mutex<BTreeMap<InstanceName, Arc<InstanceCounts>>>,
+}
+
+/// What was answered about one instance.
+#[derive(Debug, Default)]
+pub struct InstanceCounts {
+    allowed: AtomicU64,
+    refused: [AtomicU64; Reason::ALL.len()],
+}
+
+impl InstanceCounts {
+    /// Requests that passed.
+    pub fn allowed(&self) -> u64 {
+        self.allowed.load(Ordering::Relaxed)
+    }
+
+    /// Requests that did not pass for this reason.
+    pub fn refused(&self, reason: Reason) -> u64 {
+        self.refused[reason as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_allowed(&self) {
+        self.allowed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_refused(&self, reason: Reason) {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl AuthCounts {
@@ -29,6 +68,11 @@ impl AuthCounts {
     /// Requests that did not pass for this reason.
     pub fn refused(&self, reason: Reason) -> u64 {
         self.refused[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// Tickets that became sessions.
+    pub fn redeemed(&self) -> u64 {
+        self.redeemed.load(Ordering::Relaxed)
     }
 
     /// Connections opened.
@@ -46,12 +90,71 @@ impl AuthCounts {
         self.untrusted.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count(&self, verdict: Verdict<'_>) {
-        let counter = match verdict.reason() {
-            None => &self.allowed,
-            Some(reason) => &self.refused[reason as usize],
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+    /// How many clients are remembered for their wrong tokens.
+    pub fn guessing(&self) -> u64 {
+        self.guessing.load(Ordering::Relaxed)
+    }
+
+    /// How many answers took as long as each of [`DURATIONS`] and longer than the one before, then how many took
+    /// longer than all; and the sum of all, in seconds.
+    pub fn durations(&self) -> ([u64; DURATIONS.len() + 1], f64) {
+        let counts = self
+            .durations
+            .each_ref()
+            .map(|bucket| bucket.load(Ordering::Relaxed));
+        let sum = Duration::from_nanos(self.duration_nanos.load(Ordering::Relaxed));
+        (counts, sum.as_secs_f64())
+    }
+
+    /// What was answered about each instance that there is.
+    pub fn instances(&self) -> BTreeMap<InstanceName, Arc<InstanceCounts>> {
+        self.locked().clone()
+    }
+
+    /// The counts of one instance, which go on when a new table is made.
+    pub(super) fn of(&self, instance: &InstanceName) -> Arc<InstanceCounts> {
+        let mut instances = self.locked();
+        if let Some(known) = instances.get(instance) {
+            return Arc::clone(known);
+        }
+        let new = Arc::<InstanceCounts>::default();
+        instances.insert(instance.clone(), Arc::clone(&new));
+        new
+    }
+
+    /// Forgets the counts of instances that are gone: labels are bounded by the fleet.
+    pub fn keep(&self, is_there: impl Fn(&InstanceName) -> bool) {
+        self.locked().retain(|instance, _| is_there(instance));
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<InstanceName, Arc<InstanceCounts>>> {
+        self.instances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn count_allowed(&self) {
+        self.allowed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_refused(&self, reason: Reason) {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_redeemed(&self) {
+        self.redeemed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_duration(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = DURATIONS.iter().position(|bound| micros <= *bound);
+        self.durations[bucket.unwrap_or(DURATIONS.len())].fetch_add(1, Ordering::Relaxed);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.duration_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_guessing(&self, clients: usize) {
+        self.guessing.store(clients as u64, Ordering::Relaxed);
     }
 
     pub(super) fn count_connection(&self) {

@@ -9,12 +9,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A stream whose reads fail with `TimedOut` when their time is up.
-pub(super) struct Patient {
-    stream: TcpStream,
+pub(super) struct Patient<S> {
+    stream: S,
     head: Duration,
     idle: Duration,
     /// Set by the service whenever a whole head has arrived; taken back here.
@@ -27,9 +26,9 @@ pub(super) struct Patient {
     timer: Pin<Box<Sleep>>,
 }
 
-impl Patient {
+impl<S: AsyncRead + AsyncWrite + Unpin> Patient<S> {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: S,
         head: Duration,
         idle: Duration,
         answered: Arc<AtomicBool>,
@@ -62,7 +61,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -84,7 +83,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,7 +1,7 @@
 //! `instanced serve`: the daemon.
 
 use super::site;
-use crate::daemon::ops::{self, Site};
+use crate::daemon::ops::{self, Site, Start};
 use crate::decisions::report::Failure;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
@@ -13,18 +13,35 @@ use crate::face::style::{Label, paint};
 Examples:
   instanced serve                                  with instanced.yaml and instances.d/ here
   instanced --config /etc/instanced.yaml serve -v  with this configuration, and a chattier log
+  instanced serve --take-over                      in place of the one that runs, refusing nobody
 
 When it ends, every container keeps running. The log goes to stderr: in lines for people
 on a terminal, as JSON otherwise.")]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Take the place of the daemon that runs here: it hands over its listening socket and its store, so that no
+    /// client is refused. For an upgrade, or a changed configuration
+    #[arg(long)]
+    take_over: bool,
+}
 
 /// Runs it until it is told to end.
-pub(super) async fn run(_: Args, site: Site, out: &mut Output) -> Result<Exit, Failure> {
+pub(super) async fn run(args: Args, site: Site, out: &mut Output) -> Result<Exit, Failure> {
     site::tell(&site.warnings, out);
-    ops::serve(site, |at| {
+    let start = Start {
+        take_over: args.take_over,
+        // Where a service manager listens for the daemon, a restart refuses nobody either.
+        socket: given_socket(),
+    };
+    ops::serve(site, start, |at| {
         out.say(format_args!("{}: {at}", paint(Label::Good, "ready")));
     })
     .await?;
     out.say("stopped; the containers keep running");
     Ok(Exit::Done)
+}
+
+/// The listening socket of a service manager's (`LISTEN_FDS`): the first that is TCP.
+fn given_socket() -> Option<std::net::TcpListener> {
+    let mut given = listenfd::ListenFd::from_env();
+    (0..given.len()).find_map(|place| given.take_tcp_listener(place).ok().flatten())
 }
