@@ -5,13 +5,17 @@
 //! speed plan
 //! speed manifests DIR
 //! speed rounds|creates SOCKET IMAGE MANAGER NETWORK DIR
+//! speed serve bare|INSTANCES [TLS_DIR]
 //! ```
+//!
+//! The last one is no measurement: it serves what `benches/edge.py` asks.
 //!
 //! `DIR` is an empty directory of whoever calls. What is made on the engine carries the manager's label or is
 //! the network, and is the caller's to remove.
 
 mod bare;
 mod creates;
+mod edge;
 mod lab;
 mod manifests;
 mod plans;
@@ -32,6 +36,14 @@ fn main() -> ExitCode {
         .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let rows = match words[..] {
+        ["serve", which] => {
+            edge::serve(which, None);
+            Vec::new()
+        }
+        ["serve", which, tls] => {
+            edge::serve(which, Some(tls));
+            Vec::new()
+        }
         ["plan"] => plans::measure(),
         ["manifests", dir] => manifests::measure(dir.as_ref()),
         ["rounds", socket, image, manager, network, dir] => on_engine(
@@ -45,7 +57,7 @@ fn main() -> ExitCode {
         // Also what `cargo bench` does by itself: it knows of no engine.
         _ => {
             tell(
-                "usage: speed plan | speed manifests DIR | speed rounds|creates SOCKET IMAGE MANAGER NETWORK DIR; `make bench` runs it",
+                "usage: speed plan | speed manifests DIR | speed rounds|creates SOCKET IMAGE MANAGER NETWORK DIR | speed serve bare|INSTANCES [TLS_DIR]; `make bench` runs it",
             );
             return ExitCode::SUCCESS;
         }
