@@ -1,7 +1,7 @@
 """Measures what is promised of `instanced`, and prints each figure beside its limit. scripts/bench.sh runs it.
 
     figures.py --binary target/release/instanced --speed target/release/deps/speed-… --engine /var/run/docker.sock
-               --image TAG --manager NAME --work DIR
+               --image TAG --manager NAME --traefik .tools/bin/traefik --work DIR
 
 It starts daemons of its own, on the real engine, in the empty directory DIR, and ends them again, also on
 SIGTERM; their containers and their network are whose who called. Exit 1 when a limit is missed.
@@ -24,11 +24,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests" / "limits"))
+import edge  # noqa: E402
 import engine_proxy  # noqa: E402
 import speed  # noqa: E402
 from table import Failed, Row, say, table  # noqa: E402
@@ -415,7 +417,8 @@ How: one process forks, waits, saves and stamps, with CLOCK_MONOTONIC. `instance
   save            from before close(2) or rename(2) to the head of the round's first request at a proxy on the
                   engine's socket, after {QUIET_S} s without a call. Each save changes `owner`; no container changes.
                   In {CONTROL_S} s without a save no round began
-{speed.HOW}"""
+{speed.HOW}
+{edge.HOW}"""
 
 
 def daemon(place: Place) -> list[Row]:
@@ -436,8 +439,9 @@ def main() -> int:
     parser.add_argument("--image", required=True, help="what tests/tiny/build.sh made")
     parser.add_argument("--manager", required=True, help="whose containers; the network's name, too")
     parser.add_argument("--work", type=Path, required=True, help="an empty directory")
+    parser.add_argument("--traefik", type=lambda text: Path(text).resolve(), required=True)
     arguments = vars(parser.parse_args())
-    program = arguments.pop("speed")
+    program, traefik = arguments.pop("speed"), arguments.pop("traefik")
     place = Place(**arguments)
     signal.signal(signal.SIGTERM, end)
 
@@ -447,9 +451,16 @@ def main() -> int:
     for name in INSTANCES:
         place.manifest(name).write_text(place.text())
     place.configure(place.engine)
+    (place.work / "edge").mkdir()
+    gate = edge.Place(program, traefik, place.work / "edge")
     stand = speed.Stand(program, place.binary, place.engine, place.image, place.manager, place.work)
     rows, failures = [], []
-    for part in (lambda: daemon(place), lambda: asyncio.run(saves(place)), *speed.parts(stand)):
+    for part in (
+        lambda: daemon(place),
+        lambda: asyncio.run(saves(place)),
+        *(partial(measure, gate) for measure in edge.WHICH.values()),
+        *speed.parts(stand),
+    ):
         try:
             rows += part()
         except Failed as failure:

@@ -5,7 +5,7 @@
 # Starts a container engine if none answers, and builds the release binary and the tiny test image. What it then
 # measures with (daemons, up to 400 containers, a network, state) is its own, by the name bench-<pid>, and goes
 # again, also after a failure. It does not ask that the machine be otherwise idle, but tells its load. Takes
-# 2.5 GB of memory and about ten minutes.
+# 2.5 GB of memory and about fifteen minutes.
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -69,12 +69,15 @@ machine() {
 }
 
 bench() {
-  local engine python speed status=0
+  local engine python speed traefik status=0
   have cargo || die "no cargo here: install a Rust toolchain first (rustup, or a Debian whose cargo is new enough)"
   have cc || apt_install gcc libc6-dev
   have curl || apt_install curl
   have docker-compose || apt_install docker-compose
+  have wrk || apt_install wrk
+  [ -x /usr/sbin/nginx ] || apt_install nginx-light
   find_python
+  traefik=$("$repo/scripts/tools.sh" --only traefik)
   "$repo/scripts/engine.sh" ensure
   engine=${DOCKER_HOST:-unix:///var/run/docker.sock}
   [[ $engine == unix://* ]] || die "the calls are counted on a unix socket, not at DOCKER_HOST=$engine"
@@ -92,7 +95,8 @@ bench() {
   machine
   # In the background, so that a signal is acted upon at once.
   "$python" -B benches/figures.py --binary target/release/instanced --speed "$speed" \
-    --engine "${engine#unix://}" --image "$IMAGE" --manager "$manager" --work "$work" &
+    --engine "${engine#unix://}" --image "$IMAGE" --manager "$manager" \
+    --traefik "$traefik" --work "$work" &
   helper=$!
   wait "$helper" || status=$?
   helper=

@@ -44,7 +44,11 @@ impl Edge {
         let config = &site.config;
         let wanted = config.listen.auth;
         let handed = handed.filter(|socket| {
-            let same = socket.local_addr().is_ok_and(|address| address == wanted);
+            let same = socket.local_addr().is_ok_and(|address| {
+                // Port 0 is whichever the system gave.
+                let any_port = wanted.port() == 0 && address.ip() == wanted.ip();
+                any_port || address == wanted
+            });
             if !same {
                 tracing::info!(
                     "the socket that was handed over is not `listen.auth`, {wanted}: not used"

@@ -11,10 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::tokens::Tokens;
@@ -24,12 +22,13 @@ use crate::doors::tls::Acceptor;
 mod answer;
 mod connection;
 mod counts;
+mod life;
 mod limiter;
-mod patience;
 mod table;
 
 use connection::Shared;
 pub use counts::{AuthCounts, DURATIONS, InstanceCounts};
+use life::{Connections, Life};
 use limiter::Limiter;
 pub use table::{EdgeTable, SharedTable};
 
@@ -161,8 +160,8 @@ impl ForwardAuth {
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let trusted = Arc::new(Semaphore::new(self.limits.connections));
         let untrusted = Arc::new(Semaphore::new(self.limits.untrusted_connections));
-        let graceful = GracefulShutdown::new();
-        let mut connections = JoinSet::new();
+        let mut connections = Connections::new(self.limits);
+        let mut ticks = tokio::time::interval(connections.every());
         loop {
             // Taken before a connection is: beyond the limit they wait in the backlog.
             let next = async {
@@ -172,7 +171,17 @@ impl ForwardAuth {
             };
             let accepted = tokio::select! {
                 next = next => next,
-                Some(_) = connections.join_next() => continue,
+                was_cut = connections.next_end() => {
+                    if was_cut {
+                        self.shared.counts.count_broken();
+                        tracing::debug!("an auth connection was too slow, and cut off");
+                    }
+                    continue;
+                }
+                _ = ticks.tick() => {
+                    connections.tick();
+                    continue;
+                }
                 () = shutdown.cancelled() => break,
             };
             let (stream, peer, permit) = match accepted {
@@ -193,19 +202,13 @@ impl ForwardAuth {
                 };
                 permit
             };
-            connections.spawn(self.connection(stream, peer, permit, graceful.watcher()));
+            connections.spawn(|life| self.connection(stream, peer, permit, life));
         }
         drop(listener);
-        if tokio::time::timeout(self.limits.drain, graceful.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                open = connections.len(),
-                "closing auth connections that did not end"
-            );
+        let left = connections.drain().await;
+        if left > 0 {
+            tracing::warn!(open = left, "closed auth connections that did not end");
         }
-        connections.shutdown().await;
     }
 
     /// One connection, from its first request to its end.
@@ -214,26 +217,22 @@ impl ForwardAuth {
         stream: TcpStream,
         peer: SocketAddr,
         permit: OwnedSemaphorePermit,
-        watcher: Watcher,
+        life: Arc<Life>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        let limits = self.limits;
+        let handshake = self.limits.head;
         let tls = self.tls.clone();
         async move {
             let _permit = permit;
             // Answers are single small packets; an error here costs a little time, nothing else.
             let _ = stream.set_nodelay(true);
             let ended = match tls {
-                None => shared.serve_http1(stream, peer, limits, watcher).await,
-                Some(tls) => match tokio::time::timeout(limits.head, tls.accept(stream)).await {
+                None => shared.serve_http1(stream, peer, life).await,
+                Some(tls) => match tokio::time::timeout(handshake, tls.accept(stream)).await {
                     Err(_) => Err("no TLS handshake in time".into()),
                     Ok(Err(error)) => Err(error.into()),
-                    Ok(Ok((stream, true))) => {
-                        shared.serve_http2(stream, peer, limits, watcher).await
-                    }
-                    Ok(Ok((stream, false))) => {
-                        shared.serve_http1(stream, peer, limits, watcher).await
-                    }
+                    Ok(Ok((stream, true))) => shared.serve_http2(stream, peer, life).await,
+                    Ok(Ok((stream, false))) => shared.serve_http1(stream, peer, life).await,
                 },
             };
             if let Err(error) = ended {

@@ -275,7 +275,7 @@ impl Collector for Auth {
         }
         self.encode_durations(encoder.encode_descriptor(
             "auth_duration",
-            "How long answers take, but for tickets that become sessions",
+            "How long answers take; one of sixteen is timed, and no ticket that becomes a session",
             Some(&Unit::Seconds),
             MetricType::Histogram,
         )?)?;

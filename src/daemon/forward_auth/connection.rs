@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::Either;
 use http_body_util::Full;
@@ -15,15 +14,14 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer;
 use super::counts::AuthCounts;
+use super::life::{Life, Lived};
 use super::limiter::Limiter;
-use super::patience::Patient;
 use super::table::{EdgeTable, SharedTable};
-use super::{HEAD_MAX, Limits, SharedTokens};
+use super::{HEAD_MAX, SharedTokens};
 use crate::daemon::chain::chain;
 use crate::daemon::tokens::TokensError;
 use crate::decisions::access::{
@@ -60,43 +58,41 @@ impl Shared {
         self: &Arc<Self>,
         stream: S,
         peer: SocketAddr,
-        limits: Limits,
-        watcher: Watcher,
+        life: Arc<Life>,
     ) -> Ended
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let answered = Arc::new(AtomicBool::new(false));
-        let stream = Patient::new(stream, limits.head, limits.idle, Arc::clone(&answered));
+        let stream = Lived::new(stream, Arc::clone(&life));
         let service = service_fn(|request| {
-            answered.store(true, Ordering::Relaxed);
+            life.answered();
             self.answer(peer, request)
         });
         let connection = http1::Builder::new()
             .max_buf_size(HEAD_MAX)
             .max_header_size(HEAD_MAX)
-            // hyper's own would also end idle connections; `Patient` tells the two apart.
+            // hyper's own would also end idle connections; `Life` tells the two apart.
             .header_read_timeout(None)
+            // An answer is one small piece: to gather pieces costs more than it saves.
+            .writev(false)
             .keep_alive(self.policy.trusts(peer.ip()))
             .serve_connection(TokioIo::new(stream), service);
-        Ok(watcher.watch(connection).await?)
+        Ok(life.watch(connection).await?)
     }
 
     pub(super) async fn serve_http2<S>(
         self: &Arc<Self>,
         stream: S,
         peer: SocketAddr,
-        limits: Limits,
-        watcher: Watcher,
+        life: Arc<Life>,
     ) -> Ended
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let answered = Arc::new(AtomicBool::new(false));
-        let stream = Patient::new(stream, limits.head, limits.idle, Arc::clone(&answered));
+        life.multiplexed();
+        let stream = Lived::new(stream, Arc::clone(&life));
         let shared = Arc::clone(self);
         let service = service_fn(move |request| {
-            answered.store(true, Ordering::Relaxed);
             let shared = Arc::clone(&shared);
             async move { shared.answer(peer, request).await }
         });
@@ -105,7 +101,7 @@ impl Shared {
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX))
             .serve_connection(TokioIo::new(stream), service);
-        Ok(watcher.watch(connection).await?)
+        Ok(life.watch(connection).await?)
     }
 
     fn answer(
@@ -113,8 +109,8 @@ impl Shared {
         peer: SocketAddr,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
-        let began = Instant::now();
-        let now = jiff::Timestamp::now();
+        let sample = self.counts.begin();
+        let now = coarse_now();
         let (head, _) = request.into_parts();
         let table = self.table.load();
         let response = match self.judge(peer, &head, table.as_deref(), now) {
@@ -140,7 +136,7 @@ impl Shared {
             // Without a table nobody passes.
             (_, None) => self.refuse(Reason::Unready.into(), None, peer, &head),
         };
-        self.counts.count_duration(began.elapsed());
+        self.counts.end(sample);
         Either::Left(std::future::ready(Ok(response)))
     }
 
@@ -258,6 +254,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// The time of day, a few milliseconds late at most: it decides over expiries, and is a third of the price.
+fn coarse_now() -> jiff::Timestamp {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let nanos = i32::try_from(now.tv_nsec).unwrap_or_default();
+    jiff::Timestamp::new(now.tv_sec, nanos).unwrap_or_else(|_| jiff::Timestamp::now())
 }
 
 fn target(head: &Parts) -> Option<String> {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::decisions::access::Reason;
 use crate::words::name::InstanceName;
 
 /// How often untrusted peers are logged, in seconds: they must not fill the disk.
 const TELL_EVERY_SECS: i64 = 10;
+/// One of so many answers is timed: to look at the clock twice costs more than most of the verdict.
+const SAMPLED: u64 = 16;
 /// Bounds of the buckets of answers' durations, in microseconds.
 pub const DURATIONS: [u64; 7] = [50, 100, 250, 500, 1_000, 5_000, 25_000];
 
@@ -24,7 +26,8 @@ pub struct AuthCounts {
     broken: AtomicU64,
     untrusted: AtomicU64,
     guessing: AtomicU64,
-    /// How many answers took how long; the last is for longer ones.
+    turns: AtomicU64,
+    /// How many of those that were timed took how long; the last is for longer ones.
     durations: [AtomicU64; DURATIONS.len() + 1],
     duration_nanos: AtomicU64,
     /// When untrusted peers may be logged again, in seconds since the epoch.
@@ -95,7 +98,7 @@ impl AuthCounts {
         self.guessing.load(Ordering::Relaxed)
     }
 
-    /// How many answers took as long as each of [`DURATIONS`] and longer than the one before, then how many took
+    /// How many of the answers that were timed, one of sixteen, took as long as each of [`DURATIONS`] and longer than the one before, then how many took
     /// longer than all; and the sum of all, in seconds.
     pub fn durations(&self) -> ([u64; DURATIONS.len() + 1], f64) {
         let counts = self
@@ -145,7 +148,17 @@ impl AuthCounts {
         self.redeemed.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_duration(&self, took: Duration) {
+    /// Begins to time an answer, every so often.
+    pub(super) fn begin(&self) -> Option<Instant> {
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+        turn.is_multiple_of(SAMPLED).then(Instant::now)
+    }
+
+    /// Ends it, and counts how long it took.
+    pub(super) fn end(&self, began: Option<Instant>) {
+        let Some(took) = began.map(|began| began.elapsed()) else {
+            return;
+        };
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = DURATIONS.iter().position(|bound| micros <= *bound);
         self.durations[bucket.unwrap_or(DURATIONS.len())].fetch_add(1, Ordering::Relaxed);

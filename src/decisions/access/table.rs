@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::words::manifest::{Auth, TokenPart};
@@ -28,8 +29,9 @@ pub struct Guard {
 #[derive(Debug, Default)]
 pub struct AccessTable {
     pub(super) subjects: Vec<Subject>,
-    pub(super) by_host: HashMap<HostName, Place>,
-    pub(super) by_label: HashMap<String, Place>,
+    // What is looked up may be anybody's invention, what is in there is the operator's: a quick hash does.
+    pub(super) by_host: HashMap<HostName, Place, RandomState>,
+    pub(super) by_label: HashMap<String, Place, RandomState>,
     ambiguous: Vec<HostName>,
 }
 
