@@ -52,6 +52,17 @@ pub struct Tokens {
     changing: Mutex<Option<Timestamp>>,
 }
 
+/// A token in place of another.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The other, as it ends.
+    pub old: TokenRecord,
+    /// The new one.
+    pub new: TokenRecord,
+    /// The new one's plain text.
+    pub token: Token,
+}
+
 /// A token before it has an id.
 struct Draft {
     instance: InstanceName,
@@ -149,7 +160,7 @@ impl Tokens {
         id: &str,
         asked: &RotateToken,
         now: Timestamp,
-    ) -> Result<(TokenRecord, Token), TokensError> {
+    ) -> Result<Rotated, TokensError> {
         check_expiry(asked.expires, now)?;
         let _changing = self.lock();
         let kept = self.store.tokens()?;
@@ -180,14 +191,19 @@ impl Tokens {
             session_seconds: None,
         };
         let end = later(now, duration(asked.overlap.unwrap_or(OVERLAP)));
-        let end = old.expires.map_or(end, |own| own.min(end));
-        self.make(&draft, &kept, |new| TokenChange {
-            replace: vec![TokenRecord {
-                expires: Some(end),
-                successor: Some(new.id.clone()),
-                ..old.clone()
-            }],
+        let ending = |successor: &TokenRecord| TokenRecord {
+            expires: Some(old.expires.map_or(end, |own| own.min(end))),
+            successor: Some(successor.id.clone()),
+            ..old.clone()
+        };
+        let (new, token) = self.make(&draft, &kept, |new| TokenChange {
+            replace: vec![ending(new)],
             ..TokenChange::default()
+        })?;
+        Ok(Rotated {
+            old: ending(&new),
+            new,
+            token,
         })
     }
 
@@ -371,5 +387,7 @@ fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
     at.checked_add(after).unwrap_or(Timestamp::MAX)
 }
 
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod tests;
