@@ -208,7 +208,7 @@ impl Ledger {
 #[test]
 fn a_kill_at_any_moment_takes_nothing_back_and_leaves_nothing_half_done() {
     let rounds = match std::env::var("INSTANCED_SOAK").as_deref() {
-        Ok("long") => 400,
+        Ok("long") => 150,
         _ => 12,
     };
     let dir = tempfile::TempDir::new().unwrap();
