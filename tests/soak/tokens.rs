@@ -25,12 +25,10 @@ pub struct Ledger {
 impl Ledger {
     /// Issues a token; says whether it was shown.
     pub fn issue(&mut self, lab: &Lab, instance: &str, label: &str) -> Result<(), String> {
-        self.made(
-            lab.instanced(&[
-                "--format", "json", "token", "issue", instance, "--label", label,
-            ]),
-            instance,
-        )
+        let said = lab.instanced(&[
+            "--format", "json", "token", "issue", instance, "--label", label,
+        ]);
+        self.made(&said, instance)
     }
 
     /// Rotates the live token at this place: both open from then on. One whose rotation was cut off is still
@@ -38,10 +36,10 @@ impl Ledger {
     pub fn rotate(&mut self, lab: &Lab, at: usize) -> Result<(), String> {
         let Token { id, instance, .. } = self.live[at].clone();
         let said = lab.instanced(&["--format", "json", "token", "rotate", &id]);
-        self.made(said, &instance)
+        self.made(&said, &instance)
     }
 
-    fn made(&mut self, said: Said, instance: &str) -> Result<(), String> {
+    fn made(&mut self, said: &Said, instance: &str) -> Result<(), String> {
         if said.code != Some(0) {
             return Err(said.to_string());
         }
