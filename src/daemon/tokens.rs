@@ -5,6 +5,7 @@
 //! changes two tokens (one comes, the other goes or ends) is one write of the store. All calls block: async
 //! callers use `spawn_blocking`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -105,7 +106,11 @@ impl Tokens {
     pub fn list(&self, instance: Option<&InstanceName>) -> Result<Vec<ListedToken>, TokensError> {
         let mut tokens = self.store.tokens()?;
         tokens.retain(|token| instance.is_none_or(|name| token.instance == *name));
-        let mut uses = self.store.uses()?;
+        let mut uses = self.store.uses().unwrap_or_else(|error| {
+            // Who may pass is worth showing without it.
+            tracing::warn!("last uses of tokens are not known: {}", chain(&error));
+            BTreeMap::new()
+        });
         let listed = tokens.into_iter().map(|record| ListedToken {
             last_used: self.uses.last(&record.id).or(uses.remove(&record.id)),
             record,
