@@ -19,6 +19,7 @@ test: ## everything that CI runs; installs what it needs and says so first
 
 soak: ## for longer: kill -9, an engine that restarts and hangs, a full disk, sources that move
 	@INSTANCED_SIM_FIRST=100000 INSTANCED_SIM_CASES=400000 cargo test --locked --test simulation every_case
+	@INSTANCED_SOAK=long cargo test --locked --lib daemon::tokens::kills
 	@INSTANCED_SOAK=long scripts/test.sh soak
 
 build: ## the release binary

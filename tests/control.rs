@@ -13,7 +13,9 @@ use instanced::daemon::events::Events;
 use instanced::decisions::event::Event;
 use instanced::doors::control_client::{ControlClient, ControlClientError};
 use instanced::words::commit::Commit;
-use instanced::words::control::{AskReconcile, IssueToken, Problem, SOCKET};
+use instanced::words::control::{
+    AskReconcile, AskTicket, IssueToken, Problem, RotateToken, SOCKET,
+};
 use instanced::words::name::InstanceName;
 use instanced::words::overrides::Order;
 use serde_json::{Value, json};
@@ -45,6 +47,15 @@ impl Operations for Echo {
     }
     async fn revoke_token(&self, id: String) -> Outcome {
         Err(Problem::not_found(format!("there is no token {id:?}")).with_help("see `token list`"))
+    }
+    async fn rotate_token(&self, id: String, asked: RotateToken) -> Outcome {
+        Ok(echo(format!("rotate {id} {:?}", asked.overlap)))
+    }
+    async fn issue_ticket(&self, name: InstanceName, asked: AskTicket) -> Outcome {
+        Ok(echo(format!(
+            "ticket {name} {} {}",
+            asked.endpoint, asked.label
+        )))
     }
     async fn reconcile(&self, asked: AskReconcile) -> Outcome {
         if asked.names.is_empty() {
@@ -243,6 +254,15 @@ async fn every_path_leads_to_its_operation() {
     };
     let answer = client.post("/v1/tokens", &issue).await.unwrap();
     assert_eq!(answer["asked"], "issue alice ci Some(2027-01-01T00:00:00Z)");
+    let rotate = json!({ "overlap": "1h" });
+    let answer = client.post("/v1/tokens/k3v9x0qa/rotate", &rotate).await;
+    assert_eq!(
+        answer.unwrap()["asked"],
+        "rotate k3v9x0qa Some(Span(3600000))"
+    );
+    let ticket = json!({ "endpoint": "vnc", "label": "Ada" });
+    let answer = client.post("/v1/instances/alice/tickets", &ticket).await;
+    assert_eq!(answer.unwrap()["asked"], "ticket alice vnc Ada");
     let round = json!({ "names": ["alice"], "confirm_prune": "abc" });
     let answer = client.post("/v1/reconcile", &round).await.unwrap();
     assert_eq!(answer["asked"], "reconcile 1 Some(\"abc\")");

@@ -80,6 +80,40 @@ fn every_key_of_a_snapshot_is_documented() {
 }
 
 #[test]
+fn every_key_of_a_token_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/json.md")).expect("docs/json.md");
+    let (_, section) = docs
+        .split_once("## `instanced token list`")
+        .expect("its section");
+    let section = &section[..section.find("\n## ").expect("the next section")];
+    let mut missing = Vec::new();
+    for (file, name, least) in [
+        ("src/words/token.rs", "TokenRecord", 10),
+        ("src/words/token.rs", "ListedToken", 2),
+        ("src/words/control.rs", "IssueToken", 4),
+        ("src/words/control.rs", "RotateToken", 2),
+        ("src/words/control.rs", "AskTicket", 4),
+    ] {
+        let all = fields(file, name);
+        assert!(all.len() >= least, "only {all:?} of {name} were found");
+        for field in all {
+            // Its fields stand among the others.
+            let is_flat = name == "ListedToken" && field == "record";
+            if !is_flat && !section.contains(&format!("`{field}`")) {
+                missing.push(format!("{name}: {field}"));
+            }
+        }
+    }
+    for kind in variants("src/words/token.rs", "TokenKind") {
+        if kind != "bearer" && !section.contains(&format!("`{kind}`")) {
+            missing.push(format!("kind: {kind}"));
+        }
+    }
+    assert!(missing.is_empty(), "docs/json.md lacks {missing:?}");
+}
+
+#[test]
 fn every_word_of_a_plan_is_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_to_string(root.join("docs/json.md")).expect("docs/json.md");

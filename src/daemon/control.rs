@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
-use crate::words::control::{AskReconcile, IssueToken, Problem, SOCKET};
+use crate::words::control::{AskReconcile, AskTicket, IssueToken, Problem, RotateToken, SOCKET};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
 
@@ -58,6 +58,18 @@ pub trait Operations: Send + Sync + 'static {
 
     /// `DELETE /v1/tokens/{id}`: revokes a token.
     fn revoke_token(&self, id: String) -> impl Future<Output = Outcome> + Send;
+
+    /// `POST /v1/tokens/{id}/rotate`: a new token in place of this one, which goes on for a while; the answer is
+    /// the only place that ever holds the new one's plain text.
+    fn rotate_token(&self, id: String, asked: RotateToken) -> impl Future<Output = Outcome> + Send;
+
+    /// `POST /v1/instances/{name}/tickets`: a ticket for a session in a browser; the answer is the only place
+    /// that ever holds its plain text.
+    fn issue_ticket(
+        &self,
+        name: InstanceName,
+        asked: AskTicket,
+    ) -> impl Future<Output = Outcome> + Send;
 
     /// `POST /v1/reconcile`: one round, and its report.
     fn reconcile(&self, asked: AskReconcile) -> impl Future<Output = Outcome> + Send;

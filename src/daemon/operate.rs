@@ -21,7 +21,7 @@ use super::probes::Verdicts;
 use super::round::{self, Ask, Known};
 use super::site::Site;
 use super::snapshots;
-use super::tokens::{Tokens, TokensError};
+use super::tokens::{Rotated, Tokens, TokensError};
 use crate::decisions::report::{Failure, Report};
 use crate::decisions::saved::SavedPlan;
 use crate::decisions::source::SourceStatus;
@@ -30,7 +30,7 @@ use crate::doors::engine::docker::DockerReader;
 use crate::doors::engine::fleet::Fleet;
 use crate::doors::engine::{EngineError, ErrorClass, Observe};
 use crate::doors::store::{Store, StoreError};
-use crate::words::control::{AskReconcile, IssueToken, Problem};
+use crate::words::control::{AskReconcile, AskTicket, IssueToken, Problem, RotateToken};
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::overrides::Order;
@@ -192,6 +192,25 @@ impl Operations for Operator {
             .await?;
         tracing::info!(id, "token revoked");
         Ok(json!({ "id": id }))
+    }
+
+    async fn rotate_token(&self, id: String, asked: RotateToken) -> Outcome {
+        let now = jiff::Timestamp::now();
+        let rotated = self
+            .with_tokens(move |tokens| tokens.rotate(&id, &asked, now))
+            .await?;
+        let Rotated { old, new, token } = rotated;
+        tracing::info!(instance = %new.instance, id = new.id, replaced = old.id, "token rotated");
+        Ok(json!({ "record": new, "token": token.expose(), "replaced": old }))
+    }
+
+    async fn issue_ticket(&self, name: InstanceName, asked: AskTicket) -> Outcome {
+        let now = jiff::Timestamp::now();
+        let (record, token) = self
+            .with_tokens(move |tokens| tokens.ticket(name, asked, now))
+            .await?;
+        tracing::info!(instance = %record.instance, id = record.id, label = record.label, "ticket issued");
+        Ok(json!({ "record": record, "token": token.expose() }))
     }
 
     async fn reconcile(&self, asked: AskReconcile) -> Outcome {

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 pub use super::serve::{Start, serve};
 use super::site::Acting;
 pub use super::site::Site;
-pub use tokens::{issue_token, list_tokens, revoke_token, vnc_password};
+pub use tokens::{
+    Issued, issue_ticket, issue_token, list_tokens, revoke_token, rotate_token, vnc_password,
+};
 
 use super::chain::{chain, failure};
 use super::clock::{Clock, jitter};

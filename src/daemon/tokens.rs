@@ -5,6 +5,7 @@
 //! changes two tokens (one comes, the other goes or ends) is one write of the store. All calls block: async
 //! callers use `spawn_blocking`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -52,6 +53,17 @@ pub struct Tokens {
     changing: Mutex<Option<Timestamp>>,
 }
 
+/// A token in place of another.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The other, as it ends.
+    pub old: TokenRecord,
+    /// The new one.
+    pub new: TokenRecord,
+    /// The new one's plain text.
+    pub token: Token,
+}
+
 /// A token before it has an id.
 struct Draft {
     instance: InstanceName,
@@ -94,7 +106,11 @@ impl Tokens {
     pub fn list(&self, instance: Option<&InstanceName>) -> Result<Vec<ListedToken>, TokensError> {
         let mut tokens = self.store.tokens()?;
         tokens.retain(|token| instance.is_none_or(|name| token.instance == *name));
-        let mut uses = self.store.uses()?;
+        let mut uses = self.store.uses().unwrap_or_else(|error| {
+            // Who may pass is worth showing without it.
+            tracing::warn!("last uses of tokens are not known: {}", chain(&error));
+            BTreeMap::new()
+        });
         let listed = tokens.into_iter().map(|record| ListedToken {
             last_used: self.uses.last(&record.id).or(uses.remove(&record.id)),
             record,
@@ -149,7 +165,7 @@ impl Tokens {
         id: &str,
         asked: &RotateToken,
         now: Timestamp,
-    ) -> Result<(TokenRecord, Token), TokensError> {
+    ) -> Result<Rotated, TokensError> {
         check_expiry(asked.expires, now)?;
         let _changing = self.lock();
         let kept = self.store.tokens()?;
@@ -180,14 +196,19 @@ impl Tokens {
             session_seconds: None,
         };
         let end = later(now, duration(asked.overlap.unwrap_or(OVERLAP)));
-        let end = old.expires.map_or(end, |own| own.min(end));
-        self.make(&draft, &kept, |new| TokenChange {
-            replace: vec![TokenRecord {
-                expires: Some(end),
-                successor: Some(new.id.clone()),
-                ..old.clone()
-            }],
+        let ending = |successor: &TokenRecord| TokenRecord {
+            expires: Some(old.expires.map_or(end, |own| own.min(end))),
+            successor: Some(successor.id.clone()),
+            ..old.clone()
+        };
+        let (new, token) = self.make(&draft, &kept, |new| TokenChange {
+            replace: vec![ending(new)],
             ..TokenChange::default()
+        })?;
+        Ok(Rotated {
+            old: ending(&new),
+            new,
+            token,
         })
     }
 
@@ -371,5 +392,7 @@ fn later(at: Timestamp, after: SignedDuration) -> Timestamp {
     at.checked_add(after).unwrap_or(Timestamp::MAX)
 }
 
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod tests;

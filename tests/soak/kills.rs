@@ -82,10 +82,21 @@ fn token_by_chance(lab: &Lab, ledger: &mut Ledger, fleet: &Fleet, random: &mut R
             lab.note(&format!("no token: {why}"));
         }
     } else if draw < 50 && !ledger.live.is_empty() {
-        let at = random.below(u64::try_from(ledger.live.len()).expect("a few"));
-        let revoked = ledger.revoke(lab, usize::try_from(at).expect("a few"));
+        let at = any_of(ledger, random);
+        // Refused for one that was rotated before.
+        if let Err(why) = ledger.rotate(lab, at) {
+            lab.note(&format!("not rotated: {why}"));
+        }
+    } else if draw < 65 && !ledger.live.is_empty() {
+        let at = any_of(ledger, random);
+        let revoked = ledger.revoke(lab, at);
         revoked.expect("a daemon that runs revokes a token that is there");
     }
+}
+
+fn any_of(ledger: &Ledger, random: &mut Random) -> usize {
+    let at = random.below(u64::try_from(ledger.live.len()).expect("a few"));
+    usize::try_from(at).expect("a few")
 }
 
 /// Waits until the fleet is as desired, with everything else as it must be.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::lab::Lab;
+use super::said::Said;
 
 /// A token that was shown.
 #[derive(Debug, Clone)]
@@ -27,6 +28,18 @@ impl Ledger {
         let said = lab.instanced(&[
             "--format", "json", "token", "issue", instance, "--label", label,
         ]);
+        self.made(&said, instance)
+    }
+
+    /// Rotates the live token at this place: both open from then on. One whose rotation was cut off is still
+    /// there, replaced or not.
+    pub fn rotate(&mut self, lab: &Lab, at: usize) -> Result<(), String> {
+        let Token { id, instance, .. } = self.live[at].clone();
+        let said = lab.instanced(&["--format", "json", "token", "rotate", &id]);
+        self.made(&said, &instance)
+    }
+
+    fn made(&mut self, said: &Said, instance: &str) -> Result<(), String> {
         if said.code != Some(0) {
             return Err(said.to_string());
         }

@@ -31,6 +31,7 @@ enum Route<'p> {
     Health,
     Tokens,
     Token(&'p str),
+    Rotate(&'p str),
     Reconcile,
     Plan,
     Metrics,
@@ -41,6 +42,7 @@ enum Route<'p> {
     Instances,
     Instance(&'p str),
     VncPassword(&'p str),
+    Tickets(&'p str),
     Order(&'p str, Order),
 }
 
@@ -51,6 +53,7 @@ impl<'p> Route<'p> {
             ["health"] => Self::Health,
             ["v1", "tokens"] => Self::Tokens,
             ["v1", "tokens", id] => Self::Token(id),
+            ["v1", "tokens", id, "rotate"] => Self::Rotate(id),
             ["v1", "reconcile"] => Self::Reconcile,
             ["v1", "plan"] => Self::Plan,
             ["metrics"] => Self::Metrics,
@@ -61,6 +64,7 @@ impl<'p> Route<'p> {
             ["v1", "instances"] => Self::Instances,
             ["v1", "instances", name] => Self::Instance(name),
             ["v1", "instances", name, "vnc-password"] => Self::VncPassword(name),
+            ["v1", "instances", name, "tickets"] => Self::Tickets(name),
             ["v1", "instances", name, verb] => {
                 let order = serde_json::from_value(verb.into()).ok()?;
                 Self::Order(name, order)
@@ -73,7 +77,9 @@ impl<'p> Route<'p> {
         match self {
             Self::Tokens => "GET, POST",
             Self::Token(_) => "DELETE",
-            Self::Reconcile | Self::Sync | Self::Order(..) => "POST",
+            Self::Reconcile | Self::Sync | Self::Order(..) | Self::Rotate(_) | Self::Tickets(_) => {
+                "POST"
+            }
             _ => "GET",
         }
     }
@@ -134,6 +140,15 @@ where
         }
         Route::Tokens => operations.tokens(instance_of(request.uri().query())?).await,
         Route::Token(id) => operations.revoke_token(id.to_owned()).await,
+        Route::Rotate(id) => {
+            let asked = body(request, BODY_MAX).await?;
+            operations.rotate_token(id.to_owned(), asked).await
+        }
+        Route::Tickets(text) => {
+            let name = name(text)?;
+            let asked = body(request, BODY_MAX).await?;
+            operations.issue_ticket(name, asked).await
+        }
         Route::Reconcile => operations.reconcile(body(request, PLAN_MAX).await?).await,
         Route::Metrics | Route::Events => unreachable!("they are no JSON, and are answered before"),
         Route::Plan => operations.plan().await,

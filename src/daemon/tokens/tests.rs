@@ -32,6 +32,10 @@ impl Bench {
         self.records().into_iter().find(|token| token.id == id)
     }
 
+    fn rotate(&self, id: &str, asked: &RotateToken, second: i64) -> TokenRecord {
+        self.tokens.rotate(id, asked, at(second)).unwrap().new
+    }
+
     /// A ticket made at second 0, for 10 s and a session of 100 s.
     fn ticket(&self) -> (TokenRecord, Token) {
         let ask = AskTicket {
@@ -186,7 +190,11 @@ fn a_rotated_token_goes_on_for_the_overlap_and_its_label_is_the_new_ones() {
     let (old, _) = bench.tokens.issue(asked, at(10 * 86_400)).unwrap();
     let now = at(20 * 86_400);
     let rotated = bench.tokens.rotate(&old.id, &rotation(None), now);
-    let (new, token) = rotated.unwrap();
+    let Rotated {
+        old: ending,
+        new,
+        token,
+    } = rotated.unwrap();
     assert_eq!(new.hash, token.hash());
     assert_eq!(
         (&new.instance, &new.label, &new.endpoints, new.created),
@@ -195,6 +203,7 @@ fn a_rotated_token_goes_on_for_the_overlap_and_its_label_is_the_new_ones() {
     // It lives as long as the old one was given.
     assert_eq!(new.expires, Some(at(110 * 86_400)));
     let kept = bench.record(&old.id).unwrap();
+    assert_eq!(kept, ending);
     assert_eq!(kept.expires, Some(at(21 * 86_400)));
     assert_eq!(kept.successor.as_deref(), Some(&*new.id));
     assert_eq!(*bench.published.lock().unwrap(), [1, 2]);
@@ -217,16 +226,16 @@ fn an_overlap_is_at_most_until_the_old_ones_end_and_may_be_none() {
         expires: Some(at(1_000)),
         ..rotation(None)
     };
-    let (second, _) = bench.tokens.rotate(&first.id, &asked, at(50)).unwrap();
+    let second = bench.rotate(&first.id, &asked, 50);
     assert_eq!(bench.record(&first.id).unwrap().expires, Some(at(100)));
     assert_eq!(second.expires, Some(at(1_000)));
     let asked = rotation(Some(Span(0)));
-    let (third, _) = bench.tokens.rotate(&second.id, &asked, at(60)).unwrap();
+    let third = bench.rotate(&second.id, &asked, 60);
     assert!(!bench.record(&second.id).unwrap().is_live(at(60)));
     assert_eq!(third.expires, Some(at(60 + 950)));
     let (forever, _) = bench.tokens.issue(ask("bob", "laptop"), at(60)).unwrap();
     let asked = rotation(Some(Span(u64::MAX)));
-    let (new, _) = bench.tokens.rotate(&forever.id, &asked, at(61)).unwrap();
+    let new = bench.rotate(&forever.id, &asked, 61);
     assert_eq!(new.expires, None);
     assert!(bench.record(&forever.id).unwrap().is_live(at(1 << 32)));
 }
@@ -241,10 +250,7 @@ fn what_cannot_be_rotated_is_refused_with_the_way_out_and_changes_nothing() {
     let (over, _) = bench.tokens.issue(asked, at(0)).unwrap();
     let (ticket, _) = bench.ticket();
     let (old, _) = bench.tokens.issue(ask("alice", "old"), at(0)).unwrap();
-    let (new, _) = bench
-        .tokens
-        .rotate(&old.id, &rotation(None), at(0))
-        .unwrap();
+    let new = bench.rotate(&old.id, &rotation(None), 0);
     let before = bench.records();
     let refused = |id: &str, asked: &RotateToken, now: i64, way_out: &str| {
         let error = bench.tokens.rotate(id, asked, at(now)).unwrap_err();
@@ -363,7 +369,7 @@ fn a_token_that_was_replaced_is_listed_for_a_month_after_its_end() {
     let bench = bench();
     let (old, _) = bench.tokens.issue(ask("alice", "laptop"), at(0)).unwrap();
     let asked = rotation(Some(Span::secs(10)));
-    bench.tokens.rotate(&old.id, &asked, at(0)).unwrap();
+    bench.rotate(&old.id, &asked, 0);
     let month = 30 * 86_400;
     bench.tokens.refresh(at(month + 9)).unwrap();
     assert!(bench.record(&old.id).is_some());

@@ -1,4 +1,4 @@
-//! `instanced token`: the bearer tokens of the fleet.
+//! `instanced token`: the tokens of the fleet.
 
 use std::io::Read;
 
@@ -7,17 +7,18 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::expiry::Expiry;
-use crate::daemon::ops::{self, Site};
+use crate::daemon::ops::{self, Issued, Site};
 use crate::decisions::report::Failure;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::style::{Label, paint};
 use crate::face::tokens as view;
-use crate::words::control::IssueToken;
-use crate::words::name::InstanceName;
+use crate::words::control::{IssueToken, OVERLAP, RotateToken};
+use crate::words::name::{EndpointName, InstanceName};
+use crate::words::quantity::Span;
 use crate::words::token::TokenHash;
 
-/// Issue, list and revoke the tokens that open instances
+/// Issue, rotate, list and revoke the tokens that open instances
 #[derive(Debug, clap::Args)]
 #[command(
     arg_required_else_help = true,
@@ -25,6 +26,7 @@ use crate::words::token::TokenHash;
 Examples:
   instanced token issue alice --label laptop --expires 90d
   instanced token list alice
+  instanced token rotate k3v9x0qa
   instanced token revoke k3v9x0qa"
 )]
 pub(super) struct Args {
@@ -38,6 +40,7 @@ enum Command {
     #[command(after_help = "\
 Examples:
   instanced token issue alice --label laptop --expires 90d
+  instanced token issue alice --label old-client --endpoint sse
   TOKEN=$(instanced token issue alice --label ci -q)")]
     Issue {
         /// The instance it opens
@@ -49,8 +52,29 @@ Examples:
         /// When it ends: 90d, 12h, or the day 2027-01-01 [default: when it is revoked]
         #[arg(long, value_name = "WHEN")]
         expires: Option<Expiry>,
+        /// An endpoint that it opens; may be given again [default: all that are guarded by tokens]
+        #[arg(long = "endpoint", value_name = "ENDPOINT")]
+        endpoints: Vec<EndpointName>,
     },
-    /// List tokens; of each, what is kept: never the token itself
+    /// Make a token in place of another, with its instance, label and endpoints, and print it, this once; the other
+    /// goes on for a while, so that clients can change over
+    #[command(after_help = "\
+Examples:
+  instanced token rotate k3v9x0qa                 its id, as `token list` shows it
+  instanced token rotate k3v9x0qa --overlap 7d    for clients that take a week
+  instanced token rotate k3v9x0qa --overlap 0s    it got about: it opens nothing from now on")]
+    Rotate {
+        /// The id of a token
+        #[arg(value_name = "ID")]
+        id: String,
+        /// For how long the old one goes on, at most until its own end
+        #[arg(long, value_name = "TIME", default_value_t = OVERLAP)]
+        overlap: Span,
+        /// When the new one ends: 90d, 12h, or the day 2027-01-01 [default: it lasts as long as the old one was given]
+        #[arg(long, value_name = "WHEN")]
+        expires: Option<Expiry>,
+    },
+    /// List tokens, and browsers' tickets and sessions; of each, what is kept: never the token itself
     #[command(after_help = "\
 Examples:
   instanced token list          of all instances
@@ -85,7 +109,33 @@ pub(super) async fn run(args: Args, site: &Site, out: &mut Output) -> Result<Exi
             name,
             label,
             expires,
-        } => issue(name, label, expires, site, out).await,
+            endpoints,
+        } => {
+            let Some(expires) = moment(expires, out) else {
+                return Ok(Exit::Usage);
+            };
+            let ask = IssueToken {
+                instance: name,
+                label,
+                expires,
+                endpoints,
+            };
+            Ok(show(&ops::issue_token(site, ask).await?, out))
+        }
+        Command::Rotate {
+            id,
+            overlap,
+            expires,
+        } => {
+            let Some(expires) = moment(expires, out) else {
+                return Ok(Exit::Usage);
+            };
+            let ask = RotateToken {
+                overlap: Some(overlap),
+                expires,
+            };
+            Ok(show(&ops::rotate_token(site, &id, ask).await?, out))
+        }
         Command::List { name } => {
             let tokens = ops::list_tokens(site, name.as_ref()).await?;
             if out.is_json() {
@@ -132,38 +182,43 @@ fn hash(out: &mut Output) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-async fn issue(
-    instance: InstanceName,
-    label: String,
-    expires: Option<Expiry>,
-    site: &Site,
-    out: &mut Output,
-) -> Result<Exit, Failure> {
-    let now = Timestamp::now();
-    let expires = match expires.map(|expiry| expiry.moment(now)).transpose() {
-        Ok(expires) => expires,
-        Err(error) => {
+/// When it ends, if ever; nothing where that cannot be, which is told.
+#[expect(clippy::option_option, reason = "refused, no end, or an end")]
+fn moment(expires: Option<Expiry>, out: &mut Output) -> Option<Option<Timestamp>> {
+    match expires.map(|expiry| expiry.moment(Timestamp::now())) {
+        None => Some(None),
+        Some(Ok(at)) => Some(Some(at)),
+        Some(Err(error)) => {
             out.fail(&Failure {
                 message: format!("--expires: {error}"),
                 help: None,
             });
-            return Ok(Exit::Usage);
+            None
         }
-    };
-    let ask = IssueToken {
-        instance,
-        label,
-        expires,
-        endpoints: Vec::new(),
-    };
-    let (record, token) = ops::issue_token(site, ask).await?;
+    }
+}
+
+/// The one place that prints a token.
+fn show(issued: &Issued, out: &mut Output) -> Exit {
+    let Issued {
+        record,
+        token,
+        replaced,
+    } = issued;
     if out.is_json() {
-        out.json(&json!({ "token": token, "record": record }));
+        let mut told = json!({ "token": token, "record": record });
+        if let Some(replaced) = replaced {
+            told["replaced"] = json!(replaced);
+        }
+        out.json(&told);
     } else {
-        out.say(view::issued(&record));
+        out.say(match replaced {
+            Some(old) => view::rotated(old, record),
+            None => view::issued(record),
+        });
         out.result(token);
     }
-    Ok(Exit::Done)
+    Exit::Done
 }
 
 /// Revokes as many as can be, and tells of every one.
