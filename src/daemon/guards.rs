@@ -31,7 +31,8 @@ pub struct Guards {
 
 #[derive(Debug, Default)]
 struct Known {
-    guards: ByInstance,
+    /// None until something is known: of endpoints that may be there nobody can say that they are not.
+    guards: Option<ByInstance>,
     /// What the store has of them.
     kept: Option<ByInstance>,
 }
@@ -47,23 +48,26 @@ impl Guards {
         }
     }
 
-    /// Takes in what the store has: what was known when a daemon last looked.
-    pub fn recall(&self, store: &Store) -> Result<(), StoreError> {
-        let kept = store.guards()?;
+    /// Takes in what the store has: what was known when a daemon last looked. Says whether one ever did: until then
+    /// nobody can say who may pass.
+    pub fn recall(&self, store: &Store) -> Result<bool, StoreError> {
+        let Some(kept) = store.guards()? else {
+            return Ok(false);
+        };
         let mut known = self.locked();
-        known.guards.clone_from(&kept);
+        known.guards = Some(kept.clone());
         known.kept = Some(kept);
-        Ok(())
+        Ok(true)
     }
 
     /// Puts into the store what it does not have yet.
     pub fn keep(&self, store: &Store) -> Result<(), StoreError> {
         let guards = {
             let known = self.locked();
-            if known.kept.as_ref() == Some(&known.guards) {
-                return Ok(());
+            match &known.guards {
+                Some(guards) if known.kept.as_ref() != Some(guards) => guards.clone(),
+                _ => return Ok(()),
             }
-            known.guards.clone()
         };
         store.set_guards(&guards)?;
         self.locked().kept = Some(guards);
@@ -73,7 +77,8 @@ impl Guards {
     /// Takes in what is desired and, once known, what stands. The table follows with
     /// [`publish`](Self::publish).
     pub fn update(&self, desired: &Desired, observed: Option<&Observed>) {
-        let known = &mut self.locked().guards;
+        let mut known = self.locked();
+        let known = known.guards.get_or_insert_default();
         if let Some(observed) = observed {
             known.retain(|name, _| desired.names(name) || observed.instances.contains_key(name));
             for (name, generations) in &observed.instances {
@@ -87,12 +92,13 @@ impl Guards {
         }
     }
 
-    /// Makes the table anew. Without tokens nobody is let in: a revocation may be among what is not known.
+    /// Makes the table anew, once endpoints are known. Without tokens nobody is let in: a revocation may be among
+    /// what is not known.
     pub fn publish(&self, tokens: Option<&[TokenRecord]>) {
-        let table = tokens.map(|tokens| {
-            let known = self.locked();
-            self.counts.keep(|name| known.guards.contains_key(name));
-            let guards = known.guards.values().flatten().cloned();
+        let known = self.locked();
+        let table = tokens.zip(known.guards.as_ref()).map(|(tokens, guards)| {
+            self.counts.keep(|name| guards.contains_key(name));
+            let guards = guards.values().flatten().cloned();
             let table = EdgeTable::build(guards, tokens, &self.uses, &self.counts);
             for host in table.access().ambiguous() {
                 tracing::warn!(%host, "two endpoints claim this host name: neither opens");

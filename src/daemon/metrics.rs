@@ -294,7 +294,7 @@ impl Auth {
         // Microseconds fit a float many times over.
         #[expect(clippy::cast_precision_loss, reason = "bounds are small")]
         let bounds = DURATIONS.iter().map(|micros| *micros as f64 / 1e6);
-        let buckets: Vec<_> = bounds.chain([f64::MAX]).zip(counts).collect();
+        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counts).collect();
         encoder.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)
     }
 

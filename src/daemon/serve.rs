@@ -371,14 +371,15 @@ async fn release(mut store: Arc<Store>) -> Result<(), Failure> {
 async fn answer_from_the_store(store: &Arc<Store>, guards: &Arc<Guards>, tokens: &Arc<Tokens>) {
     let (store, guards, tokens) = (Arc::clone(store), Arc::clone(guards), Arc::clone(tokens));
     let recall = move || {
-        if let Err(error) = guards.recall(&store) {
-            tracing::error!(
+        match guards.recall(&store) {
+            // What went wrong is told where the table is made.
+            Ok(true) => drop(tokens.refresh(jiff::Timestamp::now())),
+            Ok(false) => {}
+            Err(error) => tracing::error!(
                 "who may pass is not known before the first round: {}",
                 chain(&error)
-            );
+            ),
         }
-        // What went wrong is told where the table is made.
-        let _ = tokens.refresh(jiff::Timestamp::now());
     };
     // Nothing in it panics that would not panic in the first round, too.
     let _ = tokio::task::spawn_blocking(recall).await;

@@ -21,6 +21,8 @@ use super::Limits;
 
 /// A limit is kept to within a fifth of it, or a second.
 const TICKS_A_LIMIT: u32 = 5;
+/// How long the first request of a connection may be under way when all shall end.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 const TICK_LEAST: Duration = Duration::from_millis(10);
 const TICK_MOST: Duration = Duration::from_secs(1);
 
@@ -35,7 +37,11 @@ pub(super) struct Life {
     is_idle: AtomicBool,
     /// Several requests at a time: there is no telling which of them a byte belongs to.
     is_multiplexed: AtomicBool,
+    /// It has had a request.
+    was_asked: AtomicBool,
     is_closing: AtomicBool,
+    /// Also if it had no request yet.
+    must_close: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -46,7 +52,9 @@ impl Life {
             now: Arc::clone(now),
             is_idle: AtomicBool::new(false),
             is_multiplexed: AtomicBool::new(false),
+            was_asked: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
+            must_close: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         }
     }
@@ -54,12 +62,14 @@ impl Life {
     /// From now on several requests are on it at a time.
     pub(super) fn multiplexed(&self) {
         self.is_multiplexed.store(true, Ordering::Relaxed);
+        // A client of HTTP/2 is told of the end before it sends into it, whenever that is.
         self.answered();
     }
 
     /// A request was answered.
     pub(super) fn answered(&self) {
         self.is_idle.store(true, Ordering::Relaxed);
+        self.was_asked.store(true, Ordering::Relaxed);
         self.turn();
     }
 
@@ -90,16 +100,30 @@ impl Life {
                 self.waker.register(cx.waker());
                 known = Some(cx.waker().clone());
             }
-            if !is_told && self.is_closing.load(Ordering::Acquire) {
-                is_told = true;
-                connection.as_mut().graceful_shutdown();
+            loop {
+                if !is_told && self.closes() {
+                    is_told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                let polled = connection.as_mut().poll(cx);
+                // Answered the first one just now, and shall close: it is told at once.
+                if polled.is_ready() || is_told || !self.closes() {
+                    return polled;
+                }
             }
-            connection.as_mut().poll(cx)
         })
         .await
     }
 
-    fn close(&self) {
+    /// A connection that was just opened has its first request under way, and its client would not send it again: it
+    /// is answered first.
+    fn closes(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+            && (self.was_asked.load(Ordering::Relaxed) || self.must_close.load(Ordering::Relaxed))
+    }
+
+    fn close(&self, at_once: bool) {
+        self.must_close.store(at_once, Ordering::Relaxed);
         self.is_closing.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -224,17 +248,19 @@ impl Connections {
 
     /// Lets those that are answering finish, and ends the others. Returns how many had to be cut off.
     pub(super) async fn drain(mut self) -> usize {
-        for (_, life) in self.lives.values() {
-            life.close();
-        }
         let most = self.limits.drain;
-        let drained = async {
-            while let Some(ended) = self.tasks.join_next_with_id().await {
-                self.forget(&ended);
+        for (at_once, patience) in [(false, FIRST_REQUEST.min(most)), (true, most)] {
+            for (_, life) in self.lives.values() {
+                life.close(at_once);
             }
-        };
-        // Who is not done by then is cut off below.
-        let _ = tokio::time::timeout(most, drained).await;
+            let drained = async {
+                while let Some(ended) = self.tasks.join_next_with_id().await {
+                    self.forget(&ended);
+                }
+            };
+            // Who is not done by then is told once more, and cut off below.
+            let _ = tokio::time::timeout(patience, drained).await;
+        }
         let left = self.tasks.len();
         self.tasks.shutdown().await;
         left

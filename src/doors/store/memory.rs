@@ -61,12 +61,11 @@ impl Opened {
     }
 
     /// The guards of each instance's endpoints, as they were last known.
-    pub(super) fn guards(&self) -> Result<BTreeMap<InstanceName, Vec<Guard>>, StoreError> {
+    pub(super) fn guards(&self) -> Result<Option<BTreeMap<InstanceName, Vec<Guard>>>, StoreError> {
         let subject = "the guards";
-        read(&self.meta, GUARDS.as_bytes(), subject)?.map_or_else(
-            || Ok(BTreeMap::new()),
-            |value| record::decode(subject, &value),
-        )
+        read(&self.meta, GUARDS.as_bytes(), subject)?
+            .map(|value| record::decode(subject, &value))
+            .transpose()
     }
 
     /// Keeps the guards, in place of what was there.

@@ -223,8 +223,8 @@ impl Store {
         self.changing(|opened| opened.set_overrides(name, overrides))
     }
 
-    /// The guards of each instance's endpoints, as they were last known.
-    pub fn guards(&self) -> Result<BTreeMap<InstanceName, Vec<Guard>>, StoreError> {
+    /// The guards of each instance's endpoints, as they were last known; none, where they never were.
+    pub fn guards(&self) -> Result<Option<BTreeMap<InstanceName, Vec<Guard>>>, StoreError> {
         self.reading(opened::Opened::guards)
     }
 
