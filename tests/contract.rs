@@ -22,6 +22,8 @@ mod fake_only;
 mod files;
 #[path = "contract/fleet_lab.rs"]
 mod fleet_lab;
+#[path = "contract/images.rs"]
+mod images;
 #[path = "contract/lab.rs"]
 mod lab;
 #[path = "contract/life.rs"]
@@ -84,6 +86,10 @@ contract! {
     looks::our_own_hand_is_looked_at,
     looks::a_foreign_name_and_a_moved_tag_are_seen_in_later_rounds,
     looks::what_vanished_is_gone_from_the_next_round,
+    images::a_list_vouches_only_for_references_that_lead_to_the_image,
+    images::an_id_is_no_reference_that_a_list_vouches_for,
+    images::a_first_look_tells_where_references_lead_now,
+    images::what_images_say_is_noted_once_and_recalled,
     names::only_containers_with_all_labels_are_listed,
     names::without_labels_everybodys_containers_are_listed,
     names::a_list_tells_what_inspect_tells,

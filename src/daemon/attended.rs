@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::probes::Verdicts;
 use crate::decisions::plan::Step;
+use crate::doors::engine::settings::ImageNotes;
 use crate::doors::engine::{Engine, EngineError, Observe, Secrets};
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
@@ -92,6 +93,14 @@ impl<E: Engine> Engine for Attended<E> {
 
     async fn refresh(&self, images: &BTreeSet<String>) -> Vec<EngineError> {
         self.engine.refresh(images).await
+    }
+
+    fn recall_images(&self, notes: ImageNotes) {
+        self.engine.recall_images(notes);
+    }
+
+    fn image_news(&self) -> Option<ImageNotes> {
+        self.engine.image_news()
     }
 
     async fn changed(&self, cursor: &mut Option<String>) -> Result<(), EngineError> {

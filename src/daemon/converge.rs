@@ -50,6 +50,8 @@ pub struct Converger<E, N> {
     /// Who waited for another try when this process looked last.
     waiting: Waiting,
     refreshed: Option<Instant>,
+    /// Whether it was asked what an earlier process noted of images.
+    recalled: bool,
 }
 
 impl<E: Engine, N: Notebook> Converger<E, N> {
@@ -74,6 +76,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
             failures: Failures::default(),
             waiting: Waiting::new(),
             refreshed: None,
+            recalled: false,
         }
     }
 
@@ -91,7 +94,12 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let now = self.clock.now();
         self.spells.end_absence(&desired);
         let stored = |error| Box::new(round::store_failed(&error));
+        let first = !std::mem::replace(&mut self.recalled, true);
         let known = async {
+            if first {
+                // Before all else: it is wanted as soon as the engine has listed.
+                self.recall_images().await;
+            }
             let memory = self.notebook.read(now).await?;
             let acts = self.journal.read(&self.notebook).await?;
             Ok((memory, acts))
@@ -129,6 +137,31 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let view = round::decide(&self.engine, desired, observed, &known, &ask).await?;
         self.freeze(&view, &memory, now).await;
         Ok(view)
+    }
+
+    /// Tells the engine what an earlier process noted of images. Without that they are asked again.
+    async fn recall_images(&self) {
+        match self.notebook.image_notes().await {
+            Ok(Some(notes)) => self.engine.recall_images(notes),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(
+                "what was noted of images cannot be read, so they are asked again: {}",
+                super::chain::chain(&error)
+            ),
+        }
+    }
+
+    /// Notes for the next process what images say. What is lost of it is asked again.
+    async fn note_images(&self) {
+        let Some(notes) = self.engine.image_news() else {
+            return;
+        };
+        if let Err(error) = self.notebook.put_image_notes(notes).await {
+            tracing::debug!(
+                "what images say cannot be noted, so the next process asks again: {}",
+                super::chain::chain(&error)
+            );
+        }
     }
 
     /// Keeps who is protected: a manifest that is gone cannot say it any more. What the store does not take is kept
@@ -302,6 +335,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let mut done: Vec<(StepReport, bool)> = done.filter_map(std::future::ready).collect().await;
         done.sort_by(|(a, _), (b, _)| a.step.instance.cmp(&b.step.instance));
         self.journal.conclude(&done, &self.notebook).await;
+        self.note_images().await;
         let steps: Vec<StepReport> = done.into_iter().map(|(report, _)| report).collect();
         let (desired, now) = (&view.desired, self.clock.now());
         self.failures

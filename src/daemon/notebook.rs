@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::memory::{Memory, blocking};
+use crate::doors::engine::settings::ImageNotes;
 use crate::doors::store::{Store, StoreError};
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
@@ -45,6 +46,15 @@ pub trait Notebook: Clone + Send + Sync + 'static {
         &self,
         name: InstanceName,
         overrides: Overrides,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What was noted of images.
+    fn image_notes(&self) -> impl Future<Output = Result<Option<ImageNotes>, StoreError>> + Send;
+
+    /// Notes what images say.
+    fn put_image_notes(
+        &self,
+        notes: ImageNotes,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// A generated secret.
@@ -106,6 +116,14 @@ impl Notebook for Arc<Store> {
         overrides: Overrides,
     ) -> Result<(), StoreError> {
         blocking(self, move |store| store.set_overrides(&name, &overrides)).await
+    }
+
+    async fn image_notes(&self) -> Result<Option<ImageNotes>, StoreError> {
+        blocking(self, Store::image_notes).await
+    }
+
+    async fn put_image_notes(&self, notes: ImageNotes) -> Result<(), StoreError> {
+        blocking(self, move |store| store.put_image_notes(&notes)).await
     }
 
     async fn secret(

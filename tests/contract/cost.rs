@@ -1,12 +1,15 @@
 //! What a look costs a real engine, counted by a proxy between the two.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use instanced::doors::engine::docker::Docker;
+use instanced::doors::engine::{Engine as _, Observe as _};
 
 use crate::fleet_lab::{PLAIN, create, fleet_over, hear, observe, spec};
+use crate::lab::Lab as _;
 use crate::real::{DockerLab, in_lab};
 
 /// How often somebody else on this engine may come between (another test moves a tag, say) before we give up.
@@ -67,6 +70,30 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[tokio::test]
+async fn a_first_round_asks_for_no_image_that_was_noted() {
+    in_lab(async |lab| {
+        let proxy = Proxy::start();
+        let maker = fleet_over(lab, proxy.engine());
+        for name in ["a", "b", "c"] {
+            create::<DockerLab>(&maker, &spec(lab, name, PLAIN)).await;
+        }
+        let images = BTreeSet::from([lab.image().to_owned()]);
+        let seen = maker.observe(&images).await.expect("observed");
+        let notes = maker.image_news().expect("nothing was noted yet");
+
+        let fresh = fleet_over(lab, proxy.engine());
+        fresh.recall_images(notes);
+        let before = proxy.calls().len();
+        assert_eq!(fresh.observe(&images).await.expect("observed"), seen);
+        let mut calls = proxy.calls().split_off(before);
+        calls.retain(|path| !path.starts_with("/containers/"));
+        calls.sort();
+        assert_eq!(calls, ["/networks", "/volumes"]);
+    })
+    .await;
 }
 
 #[tokio::test]

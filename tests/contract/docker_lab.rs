@@ -231,6 +231,10 @@ impl Lab for DockerLab {
         must(&["tag", TINY, reference]).await;
     }
 
+    async fn retag(&self, reference: &str) {
+        must(&["tag", TINY_CHECKED, reference]).await;
+    }
+
     async fn untag(&self, reference: &str) {
         must(&["rmi", reference]).await;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use instanced::decisions::plan::Action;
 use instanced::doors::engine::containers::{ChangeContainers as _, ReadContainers as _};
 use instanced::doors::engine::fleet::Fleet;
-use instanced::doors::engine::{Engine as _, ErrorClass, Secrets};
+use instanced::doors::engine::{Engine as _, ErrorClass, Observe as _, Secrets};
 use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Phase};
 
@@ -265,4 +265,39 @@ async fn one_image_is_pulled_once_a_round_however_many_need_it() {
         }
         assert_eq!(engine.journal(), ["pull acme/none:1"]);
     }
+}
+
+/// What the first round of a process reads, which looks for these images.
+async fn first_reads(lab: &FakeLab, fleet: &Fleet<FakeContainers>) -> Vec<String> {
+    let images = [FakeLab::new().image().to_owned(), "acme/none:1".to_owned()];
+    lab.engine().take_reads();
+    fleet.observe(&images.into()).await.expect("observed");
+    let mut reads = lab.engine().take_reads();
+    reads.retain(|read| read.starts_with("image "));
+    reads.sort();
+    reads
+}
+
+#[tokio::test]
+async fn no_image_is_asked_for_that_the_list_and_the_notes_tell() {
+    let lab = FakeLab::new();
+    let (maker, reader) = (fleet(&lab), fleet(&lab));
+    create::<FakeLab>(&maker, &spec(&lab, "a", PLAIN)).await;
+    let (by_id, by_name, none) = (
+        "image sha256:instanced/tiny:1",
+        "image instanced/tiny:1",
+        "image acme/none:1",
+    );
+    assert_eq!(first_reads(&lab, &reader).await, [none, by_id]);
+    let notes = reader.image_news().expect("it knows one now");
+    let next = fleet(&lab);
+    next.recall_images(notes.clone());
+    assert_eq!(first_reads(&lab, &next).await, [none]);
+
+    // An engine that promises less is asked for everything.
+    lab.engine().be_vague();
+    let next = fleet(&lab);
+    next.recall_images(notes);
+    assert_eq!(first_reads(&lab, &next).await, [none, by_name]);
+    assert_eq!(next.image_news(), None);
 }

@@ -60,6 +60,8 @@ pub trait Lab {
     async fn remove_by_force(&self, container: &str);
     /// Gives the tiny image one more reference.
     async fn tag(&self, reference: &str);
+    /// Lets a reference lead to the image with the health check.
+    async fn retag(&self, reference: &str);
     /// Takes a reference away.
     async fn untag(&self, reference: &str);
     /// Mode, owner and group of a file, seen from inside.
@@ -203,6 +205,12 @@ impl Lab for FakeLab {
 
     async fn tag(&self, reference: &str) {
         let image = self.engine.image(Self::IMAGE).await.expect("asked");
+        self.engine
+            .tag_image(reference, &image.expect("the lab's image").id);
+    }
+
+    async fn retag(&self, reference: &str) {
+        let image = self.engine.image(Self::CHECKED).await.expect("asked");
         self.engine
             .tag_image(reference, &image.expect("the lab's image").id);
     }

@@ -263,6 +263,10 @@ impl Calls {
 type Labels = [(String, String)];
 
 impl ReadContainers for Calls {
+    fn engine(&self) -> Option<String> {
+        self.stage.fake.engine()
+    }
+
     async fn list(&self, labels: &Labels) -> Result<Vec<Summary>, EngineError> {
         let does = async {
             let (now, wall) = (self.stage.now(), self.stage.wall());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use instanced::decisions::plan::{Action, Step};
 use instanced::doors::engine::fleet::Fleet;
+use instanced::doors::engine::settings::ImageNotes;
 use instanced::doors::engine::{Engine, EngineError, Observe, Secrets};
 use instanced::words::manifest::ReplaceOrder;
 use instanced::words::name::InstanceName;
@@ -79,6 +80,14 @@ impl Engine for Hands {
 
     async fn refresh(&self, images: &BTreeSet<String>) -> Vec<EngineError> {
         self.fleet.refresh(images).await
+    }
+
+    fn recall_images(&self, notes: ImageNotes) {
+        self.fleet.recall_images(notes);
+    }
+
+    fn image_news(&self) -> Option<ImageNotes> {
+        self.fleet.image_news()
     }
 
     async fn changed(&self, cursor: &mut Option<String>) -> Result<(), EngineError> {

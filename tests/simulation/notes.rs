@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use instanced::daemon::memory::Memory;
 use instanced::daemon::notebook::{Acts, Notebook};
+use instanced::doors::engine::settings::ImageNotes;
 use instanced::doors::store::StoreError;
 use instanced::words::name::InstanceName;
 use instanced::words::overrides::Overrides;
@@ -26,6 +27,7 @@ pub struct Pages {
     released: BTreeSet<InstanceName>,
     overrides: BTreeMap<InstanceName, Overrides>,
     secrets: BTreeMap<(InstanceName, SecretName), SecretValue>,
+    images: Option<ImageNotes>,
     writes: usize,
 }
 
@@ -45,6 +47,7 @@ impl Notes {
             released: BTreeSet::new(),
             overrides: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            images: None,
             writes: 0,
         };
         Self {
@@ -222,6 +225,19 @@ impl Notebook for Notes {
             pages.overrides.insert(name, overrides);
         })
         .await
+    }
+
+    async fn image_notes(&self) -> Result<Option<ImageNotes>, StoreError> {
+        pause().await;
+        Ok(self.pages().images.clone())
+    }
+
+    async fn put_image_notes(&self, notes: ImageNotes) -> Result<(), StoreError> {
+        pause().await;
+        let mut pages = self.pages();
+        pages.writes += 1;
+        pages.images = Some(notes);
+        Ok(())
     }
 
     async fn secret(

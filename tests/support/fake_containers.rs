@@ -111,11 +111,20 @@ impl FakeContainers {
 }
 
 impl ReadContainers for FakeContainers {
+    fn engine(&self) -> Option<String> {
+        let world = self.world();
+        (!world.is_vague).then(|| "fake 1".to_owned())
+    }
+
     async fn list(&self, labels: &Labels) -> Result<Vec<Summary>, EngineError> {
         self.call("list", "containers", false, |world| {
-            let all = world.containers.values().map(|held| &held.facts);
-            let listed = all.filter(|facts| world::has(&facts.labels, labels));
-            Ok(listed.map(summary).collect())
+            let all = world.containers.values();
+            let listed = all.filter(|held| world::has(&held.facts.labels, labels));
+            let listed = listed.map(|held| Summary {
+                image: world.vouched(held),
+                ..summary(&held.facts)
+            });
+            Ok(listed.collect())
         })
     }
 
@@ -200,6 +209,7 @@ fn summary(facts: &Container) -> Summary {
         phase: facts.phase,
         health: facts.health.filter(|_| runs),
         image_id: facts.image_id.clone(),
+        image: None,
     }
 }
 

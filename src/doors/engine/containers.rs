@@ -13,6 +13,9 @@ use crate::words::observed::{Health, Limits, Phase};
 
 /// Reading calls.
 pub trait ReadContainers: Send + Sync {
+    /// The engine that answered last, with its version, where it is one whose promises are known. No call.
+    fn engine(&self) -> Option<String>;
+
     /// All containers, running or not, that carry all of `labels` (key and value); without labels everybody's.
     /// One call, however many there are.
     fn list(
@@ -157,6 +160,9 @@ pub struct Summary {
     pub health: Option<Health>,
     /// The id of its image, as the list writes it.
     pub image_id: String,
+    /// The reference that it was created with, if the engine vouches that it leads to that image now. `None` says
+    /// nothing: not every engine looks.
+    pub image: Option<String>,
     /// The networks that it joined by name, with its address while it runs.
     pub networks: BTreeMap<String, Option<IpAddr>>,
 }
@@ -179,6 +185,8 @@ pub struct ImageFacts {
     pub id: String,
     /// What it says about containers made from it.
     pub config: ImageConfig,
+    /// Whether its id is a digest of that, so that it says the same for ever.
+    pub is_fixed: bool,
 }
 
 /// A container as the engine reported it.

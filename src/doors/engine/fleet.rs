@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::containers::{ChangeContainers, Container, NetworkFacts, ReadContainers, Touched};
+use super::settings::ImageNotes;
 use super::{Engine, EngineError, ErrorClass, Secrets, draft};
 use crate::decisions::plan::{Action, Reason, Retired, Step};
 use crate::doors::edge::{Edge, EdgeError};
@@ -22,6 +23,7 @@ use crate::words::spec::Spec;
 use swap::Swap;
 
 mod fetch;
+mod images;
 mod observe;
 mod seen;
 mod swap;
@@ -198,6 +200,14 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
 
     async fn refresh(&self, images: &BTreeSet<String>) -> Vec<EngineError> {
         self.pull_all(images).await
+    }
+
+    fn recall_images(&self, notes: ImageNotes) {
+        self.seen.recall_images(notes);
+    }
+
+    fn image_news(&self) -> Option<ImageNotes> {
+        self.seen.image_news()
     }
 
     async fn changed(&self, cursor: &mut Option<String>) -> Result<(), EngineError> {

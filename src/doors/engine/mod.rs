@@ -10,6 +10,7 @@ use crate::decisions::plan::Step;
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::secret::{SecretName, SecretValue};
+use settings::ImageNotes;
 
 pub mod containers;
 pub mod docker;
@@ -56,6 +57,12 @@ pub trait Engine: Observe {
 
     /// Asks the registries of these images for what their references name now. Tells what failed.
     fn refresh(&self, images: &BTreeSet<String>) -> impl Future<Output = Vec<EngineError>> + Send;
+
+    /// What an earlier process noted of images need not be asked again.
+    fn recall_images(&self, notes: ImageNotes);
+
+    /// What is to be noted of images for the next process, if it is other than what was recalled or told last.
+    fn image_news(&self) -> Option<ImageNotes>;
 
     /// Waits for a change of our instances that happened after `cursor`, then returns the cursor to wait
     /// from next. Ends with an error when the engine went away.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::words::observed::Drift;
 use crate::words::quantity::Span;
@@ -80,7 +80,7 @@ pub enum MountedSource {
 }
 
 /// A health check that the engine makes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
     /// What is run: `CMD` and a program's words, or `CMD-SHELL` and a line.
     pub test: Vec<String>,
@@ -95,7 +95,7 @@ pub struct HealthCheck {
 }
 
 /// What an image says about containers made from it.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ImageConfig {
     /// The entry point; empty when there is none.
     pub entrypoint: Vec<String>,
@@ -113,4 +113,17 @@ pub struct ImageConfig {
     pub health_check: Option<HealthCheck>,
     /// What asks it to stop.
     pub stop_signal: String,
+}
+
+/// The form of [`ImageConfig`] that this version makes. It rises when the same image comes to another value: what
+/// was noted in another form is no longer known.
+pub const IMAGE_FORM_NOW: u32 = 1;
+
+/// What images say, as one process notes it for the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageNotes {
+    /// The engine that said so, with its version. What another one says is asked anew.
+    pub engine: String,
+    /// By image id; only of images whose id is a digest of what they say.
+    pub configs: BTreeMap<String, ImageConfig>,
 }

@@ -1,18 +1,29 @@
-//! What was done to instances, and what operators said of them.
+//! What was done to instances, what operators said of them, and what their images say.
 
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::opened::{Opened, read};
 use super::{StoreError, record};
 use crate::decisions::access::Guard;
+use crate::doors::engine::settings::{IMAGE_FORM_NOW, ImageNotes};
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
 
 const AUTHOR: &str = "author";
 const GUARDS: &str = "guards";
+const IMAGES: &str = "images";
+
+/// What is noted of images. Another form's notes are left alone, whatever is in them.
+#[derive(Serialize, Deserialize)]
+struct Noted {
+    form: u32,
+    notes: Value,
+}
 
 impl Opened {
     /// What was done to each instance lately, oldest first.
@@ -76,6 +87,36 @@ impl Opened {
         let subject = "the guards";
         let value = record::encode(subject, guards)?;
         self.write(&self.meta, GUARDS.as_bytes(), value, subject)
+    }
+
+    /// What was noted of images, in the form of this version.
+    pub(super) fn image_notes(&self) -> Result<Option<ImageNotes>, StoreError> {
+        let subject = "what images say";
+        let Some(value) = read(&self.meta, IMAGES.as_bytes(), subject)? else {
+            return Ok(None);
+        };
+        let Noted { form, notes } = record::decode(subject, &value)?;
+        if form != IMAGE_FORM_NOW {
+            return Ok(None);
+        }
+        let read = serde_json::from_value(notes);
+        read.map(Some).map_err(|source| StoreError::Corrupt {
+            record: subject.to_owned(),
+            source,
+        })
+    }
+
+    /// Notes what images say, in place of what was there.
+    pub(super) fn put_image_notes(&self, notes: &ImageNotes) -> Result<(), StoreError> {
+        let subject = "what images say";
+        let encoded = serde_json::to_value(notes);
+        let notes = encoded.map_err(|source| StoreError::Encode {
+            record: subject.to_owned(),
+            source,
+        })?;
+        let form = IMAGE_FORM_NOW;
+        let value = record::encode(subject, &Noted { form, notes })?;
+        self.write(&self.meta, IMAGES.as_bytes(), value, subject)
     }
 
     /// The id of this state directory, by which a container tells who made it; made when first asked for.

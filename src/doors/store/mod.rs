@@ -25,6 +25,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::decisions::access::Guard;
+use crate::doors::engine::settings::ImageNotes;
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
@@ -234,6 +235,16 @@ impl Store {
         guards: &BTreeMap<InstanceName, Vec<Guard>>,
     ) -> Result<(), StoreError> {
         self.changing(|opened| opened.set_guards(guards))
+    }
+
+    /// What was noted of images; nothing, where it was noted in a form that this version does not know.
+    pub fn image_notes(&self) -> Result<Option<ImageNotes>, StoreError> {
+        self.reading(opened::Opened::image_notes)
+    }
+
+    /// Notes what images say, in place of what was there. It can be asked again: nothing hangs on it but time.
+    pub fn put_image_notes(&self, notes: &ImageNotes) -> Result<(), StoreError> {
+        self.changing(|opened| opened.put_image_notes(notes))
     }
 
     /// The id of this state directory, by which a container tells who made it; made when first asked for.

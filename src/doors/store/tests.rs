@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::doors::engine::settings::{IMAGE_FORM_NOW, ImageConfig};
 use crate::words::token::{TokenHash, TokenKind};
 
 fn open(dir: &Path) -> Store {
@@ -493,4 +494,37 @@ fn an_old_copy_of_the_store_does_not_revive_a_revoked_token() {
     drop(store);
     fs::remove_file(copy.path().join("seal")).unwrap();
     assert_eq!(open(copy.path()).tokens().unwrap(), [token(1)]);
+}
+
+#[test]
+fn what_images_say_is_kept_in_the_form_of_this_version_alone() {
+    let dir = TempDir::new().unwrap();
+    let notes = |engine: &str| {
+        let config = ImageConfig {
+            env: [("A".to_owned(), "1".to_owned())].into(),
+            ..ImageConfig::default()
+        };
+        ImageNotes {
+            engine: engine.to_owned(),
+            configs: [("sha256:1".to_owned(), config)].into(),
+        }
+    };
+    let store = open(dir.path());
+    assert_eq!(store.image_notes().unwrap(), None);
+    store.put_image_notes(&notes("docker 1")).unwrap();
+    store.put_image_notes(&notes("docker 2")).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.image_notes().unwrap(), Some(notes("docker 2")));
+
+    let later = |opened: &Opened| {
+        let value = serde_json::json!({ "form": IMAGE_FORM_NOW + 1, "notes": "in another way" });
+        let value = record::encode("images", &value)?;
+        opened.meta.insert("images", value).unwrap();
+        Ok(())
+    };
+    store.reading(later).unwrap();
+    assert_eq!(store.image_notes().unwrap(), None);
+    store.put_image_notes(&notes("docker 3")).unwrap();
+    assert_eq!(store.image_notes().unwrap(), Some(notes("docker 3")));
 }

@@ -71,6 +71,11 @@ impl FakeContainers {
         self.happened.notify_waiters();
     }
 
+    /// It promises less from now on, like an engine that speaks Docker's API in its own way.
+    pub fn be_vague(&self) {
+        self.world().is_vague = true;
+    }
+
     /// What the image of this id says.
     pub fn set_image_config(&self, id: &str, config: ImageConfig) {
         self.world().configs.insert(id.to_owned(), config);

@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) registry: BTreeMap<String, String>,
     /// What images say, by id; those that are not here say little.
     pub(super) configs: BTreeMap<String, ImageConfig>,
+    /// Whether it is one of the engines that promise less: it vouches for no reference that it lists.
+    pub(super) is_vague: bool,
     pub(super) events: Vec<Event>,
     pub(super) journal: Vec<String>,
     /// The reading calls, without waits for events.
@@ -154,7 +156,16 @@ impl World {
         Some(ImageFacts {
             id: id.clone(),
             config: config.unwrap_or_else(made::plain_image),
+            is_fixed: true,
         })
+    }
+
+    /// The reference that a container was created with, if that leads to its image now.
+    pub(super) fn vouched(&self, held: &Held) -> Option<String> {
+        let reference = &held.draft.image;
+        let id = self.image(reference)?.id;
+        let leads = id == held.facts.image_id && *reference != id && !self.is_vague;
+        leads.then(|| reference.clone())
     }
 
     /// What happened since, to whoever has these labels, to images and to networks.
@@ -233,7 +244,7 @@ impl World {
                 ));
             }
         }
-        let image = self.images.get(&draft.image).cloned();
+        let image = self.image(&draft.image).map(|image| image.id);
         let image_id =
             image.ok_or_else(|| (ErrorClass::Gone, format!("No such image: {}", draft.image)))?;
         if self.id_of(&draft.name).is_ok() {

@@ -10,6 +10,7 @@ use bollard::{API_DEFAULT_VERSION, Docker as Client};
 use super::super::{EngineError, ErrorClass};
 use super::DockerReader;
 use super::error::{CLIENT_LIMIT, classify};
+use super::transport::{self, Speaker};
 
 const OPERATION: &str = "connect to the container engine";
 const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
@@ -58,10 +59,11 @@ enum Refusal {
 
 fn try_address(address: &str) -> Result<DockerReader, Refusal> {
     let limit = CLIENT_LIMIT.as_secs();
+    let speaker = Speaker::default();
     let client = if let Some(path) = address.strip_prefix("unix://") {
-        // bollard connects anew for every call; this tells a missing permission from a missing engine early.
+        // Every call connects anew; this tells a missing permission from a missing engine early.
         UnixStream::connect(path).map_err(|error| Refusal::Next(error.kind(), words(&error)))?;
-        Client::connect_with_unix(address, limit, API_DEFAULT_VERSION)
+        transport::unix(path.as_ref(), limit, &speaker)
     } else if address.starts_with("tcp://") || address.starts_with("http://") {
         Client::connect_with_http(address, limit, API_DEFAULT_VERSION)
     } else {
@@ -72,6 +74,7 @@ fn try_address(address: &str) -> Result<DockerReader, Refusal> {
         client,
         local: address.starts_with("unix://"),
         address: address.to_owned(),
+        speaker,
         events: Arc::default(),
     })
 }

@@ -17,20 +17,27 @@ use crate::words::observed::{Health, Limits, Phase};
 use crate::words::quantity::{Bytes, Cpus};
 
 /// A line of a list, normalised; `None` for one without an id, which there is not.
-pub(super) fn summary(listed: ContainerSummary) -> Option<Summary> {
+///
+/// Docker `vouches` for the references that it lists: it looks each up, and where one is gone or leads to another
+/// image by now, it tells the id instead. Others tell what the container was once created with.
+pub(super) fn summary(listed: ContainerSummary, vouches: bool) -> Option<Summary> {
     let status = listed.status.unwrap_or_default();
     let networks = listed.network_settings.and_then(|all| all.networks);
     // A name with a slash within is another container's link to this one.
     let names = listed.names.unwrap_or_default().into_iter();
     let mut names = names.map(|name| name.trim_start_matches('/').to_owned());
     let told = listed.health.and_then(|health| health.status);
+    let image_id = listed.image_id.unwrap_or_default();
+    // Who was created with an id is listed with it, also when the image is gone.
+    let image = listed.image.filter(|image| vouches && *image != image_id);
     Some(Summary {
         id: listed.id?,
         name: names.find(|name| !name.contains('/')).unwrap_or_default(),
         labels: listed.labels.unwrap_or_default().into_iter().collect(),
         phase: listed_phase(listed.state, &status),
         health: told.map_or_else(|| listed_health(&status), health_of_summary),
-        image_id: listed.image_id.unwrap_or_default(),
+        image_id,
+        image,
         networks: networks
             .unwrap_or_default()
             .into_iter()
@@ -215,7 +222,22 @@ mod tests {
     use super::*;
 
     fn listed(json: serde_json::Value) -> Summary {
-        summary(serde_json::from_value(json).expect("a line of a list")).expect("an id")
+        listed_by(json, true)
+    }
+
+    fn listed_by(json: serde_json::Value, vouches: bool) -> Summary {
+        let listed = serde_json::from_value(json).expect("a line of a list");
+        summary(listed, vouches).expect("an id")
+    }
+
+    #[test]
+    fn only_a_reference_that_docker_lists_is_vouched_for() {
+        let line =
+            |image: &str| serde_json::json!({ "Id": "1", "Image": image, "ImageID": "sha256:9" });
+        let image = |image: &str, vouches| listed_by(line(image), vouches).image;
+        assert_eq!(image("acme/x:1", true).as_deref(), Some("acme/x:1"));
+        assert_eq!(image("acme/x:1", false), None, "it was created with that");
+        assert_eq!(image("sha256:9", true), None, "it leads elsewhere by now");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod logs;
 mod network;
 mod read;
 mod settings;
+mod transport;
 
 use std::sync::{Arc, Mutex};
 
@@ -34,6 +35,8 @@ pub struct DockerReader {
     address: String,
     /// Whether the engine shares this host's kernel.
     local: bool,
+    /// Who answers.
+    speaker: transport::Speaker,
     /// The stream of events between two waits, so that a wait loses none of a burst.
     events: Arc<Mutex<Option<events::Held>>>,
 }
@@ -84,6 +87,10 @@ impl From<DockerReader> for Docker {
 }
 
 impl ReadContainers for Docker {
+    fn engine(&self) -> Option<String> {
+        self.reader.engine()
+    }
+
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Summary>, EngineError> {
         self.reader.list(labels).await
     }

@@ -16,6 +16,10 @@ use super::error::{READ_LIMIT, call, gone, short};
 use super::{DockerReader, archive, events, facts, logs, network, settings};
 
 impl ReadContainers for DockerReader {
+    fn engine(&self) -> Option<String> {
+        self.speaker.docker()
+    }
+
     async fn list(&self, labels: &[(String, String)]) -> Result<Vec<Summary>, EngineError> {
         let filters = HashMap::from([("label", label_filters(labels))]);
         let options = ListContainersOptionsBuilder::default()
@@ -25,7 +29,9 @@ impl ReadContainers for DockerReader {
         let operation = || "list containers".to_owned();
         let future = self.client.list_containers(Some(options));
         let found = call(operation, READ_LIMIT, future).await?;
-        Ok(found.into_iter().filter_map(facts::summary).collect())
+        let vouches = self.engine().is_some();
+        let summary = |listed| facts::summary(listed, vouches);
+        Ok(found.into_iter().filter_map(summary).collect())
     }
 
     async fn inspect(&self, container: &str) -> Result<Option<Container>, EngineError> {

@@ -88,10 +88,12 @@ pub(super) fn settings(inspected: &ContainerInspectResponse) -> Settings {
 
 /// What an image says about its containers; `None` for an image without an id, which there is not.
 pub(super) fn image(inspected: ImageInspect) -> Option<ImageFacts> {
+    let is_fixed = is_fixed(&inspected);
     let config = inspected.config.unwrap_or_default();
     let volumes = config.volumes.as_deref().unwrap_or_default();
     Some(ImageFacts {
         id: inspected.id?,
+        is_fixed,
         config: ImageConfig {
             entrypoint: list(config.entrypoint.as_ref()),
             command: list(config.cmd.as_ref()),
@@ -103,6 +105,14 @@ pub(super) fn image(inspected: ImageInspect) -> Option<ImageFacts> {
             stop_signal: signal(config.stop_signal.as_deref()),
         },
     })
+}
+
+/// Whether an image's id is the digest of its configuration, as where its layers are a graph driver's. In
+/// containerd's store an id may be that of an index, and which of its platforms is meant depends on what is there:
+/// such an image has a descriptor, and its driver no data.
+fn is_fixed(inspected: &ImageInspect) -> bool {
+    let driver = inspected.graph_driver.as_ref();
+    inspected.descriptor.is_none() && driver.is_some_and(|driver| !driver.data.is_empty())
 }
 
 fn list(words: Option<&Vec<String>>) -> Vec<String> {

@@ -9,6 +9,7 @@ use super::super::containers::{Container, Draft, NetworkFacts, ReadContainers, S
 use super::super::settings::ImageConfig;
 use super::super::{EngineError, ErrorClass, Observe, draft, drift};
 use super::Fleet;
+use super::images::vouched;
 use super::seen::Moment;
 use crate::words::label;
 use crate::words::name::InstanceName;
@@ -16,7 +17,7 @@ use crate::words::observed::{Applied, Foreign, Generation, Observed};
 use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
 
 /// How many containers or images are asked about at the same time.
-const LOOKS: usize = 16;
+pub(super) const LOOKS: usize = 16;
 
 /// Containers as they were looked at, by id; nothing for one that vanished.
 type Looked = BTreeMap<String, Option<Found>>;
@@ -34,9 +35,8 @@ struct Found {
 impl<C: ReadContainers> Observe for Fleet<C> {
     async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
         let moment = self.seen.begin();
-        let ((listed, looked), mut images, networks, volumes) = tokio::try_join!(
-            self.list_and_look(),
-            self.images(moment, images),
+        let ((listed, looked, mut images), networks, volumes) = tokio::try_join!(
+            self.list_and_look(moment, images),
             self.networks(moment),
             self.volumes(moment),
         )?;
@@ -114,13 +114,30 @@ impl<C: ReadContainers> Fleet<C> {
         (ours, foreign)
     }
 
-    /// One list, and a look at each of ours in it that is not known as it is listed.
-    async fn list_and_look(&self) -> Result<(Vec<Summary>, Looked), EngineError> {
+    /// One list, a look at each of ours in it that is not known as it is listed, and the ids of the images under
+    /// these references.
+    async fn list_and_look(
+        &self,
+        moment: Moment,
+        references: &BTreeSet<String>,
+    ) -> Result<(Vec<Summary>, Looked, BTreeMap<String, String>), EngineError> {
         let listed = self.containers.list(&[]).await?;
+        self.seen.listen_to(self.containers.engine());
         let (ours, _) = self.sort(&listed);
         let unknown = self.seen.unknown(ours.iter().map(|(_, summary)| *summary));
-        let looked = self.look(unknown).await?;
-        Ok((listed, looked))
+        let vouched = vouched(&listed);
+        // What is wanted of images as soon as containers were looked at is asked beside that. Where nothing is
+        // vouched for, the reference is asked, which tells it, too.
+        let runs = ours.iter().filter(|(_, summary)| summary.image.is_some());
+        let runs: BTreeSet<&String> = runs.map(|(_, summary)| &summary.image_id).collect();
+        let wanted = runs.into_iter().filter(|_| !unknown.is_empty());
+        let wanted = wanted.cloned().collect();
+        let (looked, images, _) = tokio::try_join!(
+            self.look(unknown),
+            self.images(moment, references, &vouched),
+            self.configs(wanted),
+        )?;
+        Ok((listed, looked, images))
     }
 
     async fn look(&self, ids: Vec<String>) -> Result<Looked, EngineError> {
@@ -152,8 +169,9 @@ impl<C: ReadContainers> Fleet<C> {
         let late = new.iter().filter(|new| !looked.contains_key(&new.id));
         let late = late.map(|new| new.id.clone()).collect();
         looked.append(&mut self.look(late).await?);
-        let containers = looked.values().flatten().map(|found| &found.container);
-        let configs = self.configs(containers).await?;
+        let containers = looked.values().flatten();
+        let ids = containers.map(|found| found.container.image_id.clone());
+        let configs = self.configs(ids.collect()).await?;
         for summary in new {
             let Some(found) = looked.remove(&summary.id).flatten() else {
                 continue;
@@ -165,27 +183,6 @@ impl<C: ReadContainers> Fleet<C> {
             known.insert(summary.id.clone(), generation);
         }
         Ok(known)
-    }
-
-    /// What the images of these containers say, as far as they are still there.
-    async fn configs(
-        &self,
-        containers: impl Iterator<Item = &Container>,
-    ) -> Result<BTreeMap<String, Arc<ImageConfig>>, EngineError> {
-        let ids: BTreeSet<String> = containers.map(|found| found.image_id.clone()).collect();
-        let look = |id: String| async move {
-            if let Some(config) = self.seen.config(&id) {
-                return Ok(Some((id, config)));
-            }
-            let image = self.containers.image(&id).await?;
-            Ok(image.map(|image| (id.clone(), self.seen.keep_config(id, image.config))))
-        };
-        let found: Vec<_> = stream::iter(ids)
-            .map(look)
-            .buffered(LOOKS)
-            .try_collect()
-            .await?;
-        Ok(found.into_iter().flatten().collect())
     }
 
     fn found(&self, container: Container) -> Found {
@@ -243,69 +240,6 @@ impl<C: ReadContainers> Fleet<C> {
             author,
             restarts: container.restarts,
         }
-    }
-
-    /// Ids of the images under these references, as far as there are any.
-    async fn images(
-        &self,
-        moment: Moment,
-        references: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, String>, EngineError> {
-        let look = |reference: String| async move {
-            let id = match self.seen.image(&reference) {
-                Some(known) => known,
-                None => self.look_at_image(moment, &reference).await?,
-            };
-            Ok(id.map(|id| (reference, id)))
-        };
-        let found: Vec<_> = stream::iter(references.clone())
-            .map(look)
-            .buffered(LOOKS)
-            .try_collect()
-            .await?;
-        Ok(found.into_iter().flatten().collect())
-    }
-
-    /// Looks again at images that are known from before a container was looked at that runs another: nobody
-    /// shall be replaced for what an event that is late or lost would have told.
-    async fn doubt(
-        &self,
-        moment: Moment,
-        images: &mut BTreeMap<String, String>,
-        generations: impl Iterator<Item = &Generation>,
-    ) -> Result<(), EngineError> {
-        let doubtful: BTreeSet<String> = generations
-            .filter_map(|generation| {
-                let Applied::Spec(spec) = &generation.applied else {
-                    return None;
-                };
-                let other = images.get(&spec.image)? != &generation.image_id;
-                (other && self.seen.is_image_older(&spec.image, &generation.id))
-                    .then(|| spec.image.clone())
-            })
-            .collect();
-        for reference in doubtful {
-            match self.look_at_image(moment, &reference).await? {
-                Some(id) => images.insert(reference, id),
-                None => images.remove(&reference),
-            };
-        }
-        Ok(())
-    }
-
-    /// The id of the image under a reference, asked now.
-    pub(super) async fn look_at_image(
-        &self,
-        moment: Moment,
-        reference: &str,
-    ) -> Result<Option<String>, EngineError> {
-        let image = self.containers.image(reference).await?;
-        let id = image.as_ref().map(|image| &image.id);
-        self.seen.keep_image(moment, reference, id);
-        Ok(image.map(|image| {
-            self.seen.keep_config(image.id.clone(), image.config);
-            image.id
-        }))
     }
 
     async fn networks(&self, moment: Moment) -> Result<Vec<NetworkFacts>, EngineError> {

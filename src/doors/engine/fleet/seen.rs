@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::containers::{NetworkFacts, Summary};
-use super::super::settings::ImageConfig;
+use super::super::containers::{ImageFacts, NetworkFacts, Summary};
+use super::super::settings::{ImageConfig, ImageNotes};
 use crate::words::observed::Generation;
 
 /// How often everything is looked at again, whatever events said.
@@ -40,8 +40,14 @@ struct State {
     containers_marked: Moment,
     images: HashMap<String, (Option<String>, Moment)>,
     images_marked: Moment,
-    /// By id: an image never changes under its id.
-    configs: HashMap<String, Arc<ImageConfig>>,
+    /// The engine that tells all this, where its promises are known.
+    engine: Option<String>,
+    /// By id: an image never changes under its id. With whether that is so for ever.
+    configs: HashMap<String, (Arc<ImageConfig>, bool)>,
+    /// What an earlier process noted of images, or this one since.
+    noted: Option<ImageNotes>,
+    /// Whether containers came or went since then.
+    notes_due: bool,
     networks: Option<(Vec<NetworkFacts>, Moment)>,
     networks_marked: Moment,
     volumes: Option<(Vec<String>, Moment)>,
@@ -69,6 +75,18 @@ impl State {
         self.images_marked = now;
         self.networks_marked = now;
         self.volumes_marked = now;
+    }
+
+    /// Knows what was noted of this engine's images, where it does not know better.
+    fn take_notes(&mut self) {
+        let noted = self.noted.as_ref();
+        let Some(noted) = noted.filter(|noted| self.engine.as_ref() == Some(&noted.engine)) else {
+            return;
+        };
+        for (id, config) in &noted.configs {
+            let config = || (Arc::new(config.clone()), true);
+            self.configs.entry(id.clone()).or_insert_with(config);
+        }
     }
 
     fn is_fresh(&self, kept: &Kept, summary: &Summary) -> bool {
@@ -189,6 +207,7 @@ impl Seen {
             at,
         };
         state.generations.insert(summary.id.clone(), kept);
+        state.notes_due = true;
     }
 
     /// Forgets what a list that began at `at` no longer has. What somebody removed may have left its secrets.
@@ -199,6 +218,7 @@ impl Seen {
             .generations
             .retain(|id, kept| listed.contains(id) || kept.at > at);
         if state.generations.len() < before {
+            state.notes_due = true;
             state.volumes_marked = state.tick();
         }
         state
@@ -229,13 +249,64 @@ impl Seen {
     }
 
     pub(super) fn config(&self, image_id: &str) -> Option<Arc<ImageConfig>> {
-        self.state().configs.get(image_id).cloned()
+        let state = self.state();
+        let (config, _) = state.configs.get(image_id)?;
+        Some(Arc::clone(config))
     }
 
-    pub(super) fn keep_config(&self, image_id: String, config: ImageConfig) -> Arc<ImageConfig> {
-        let config = Arc::new(config);
-        self.state().configs.insert(image_id, Arc::clone(&config));
+    pub(super) fn keep_config(&self, image_id: String, image: ImageFacts) -> Arc<ImageConfig> {
+        let config = Arc::new(image.config);
+        let kept = (Arc::clone(&config), image.is_fixed);
+        self.state().configs.insert(image_id, kept);
         config
+    }
+
+    /// What an earlier process noted of images.
+    pub(super) fn recall_images(&self, notes: ImageNotes) {
+        let mut state = self.state();
+        state.noted = Some(notes);
+        state.take_notes();
+    }
+
+    /// This engine answers. What another one said of images, or another version of it, is asked anew.
+    pub(super) fn listen_to(&self, engine: Option<String>) {
+        let mut state = self.state();
+        if state.engine != engine {
+            state.engine = engine;
+            state.configs.clear();
+            state.take_notes();
+        }
+    }
+
+    /// What the next process shall know of images, if that is other than what is noted. Counts as noted then.
+    pub(super) fn image_news(&self) -> Option<ImageNotes> {
+        let mut state = self.state();
+        if !std::mem::take(&mut state.notes_due) {
+            return None;
+        }
+        let engine = state.engine.clone()?;
+        let used = state.generations.values();
+        let used: BTreeSet<&String> = used.map(|kept| &kept.generation.image_id).collect();
+        let fixed = |id: &&String| state.configs.get(*id).is_some_and(|(_, fixed)| *fixed);
+        let lasting: BTreeSet<&String> = used.into_iter().filter(fixed).collect();
+        let is_noted = match &state.noted {
+            Some(noted) => {
+                noted.engine == engine && noted.configs.keys().eq(lasting.iter().copied())
+            }
+            None => lasting.is_empty(),
+        };
+        if is_noted {
+            return None;
+        }
+        let config = |id: &String| Some(ImageConfig::clone(&state.configs.get(id)?.0));
+        let configs = lasting.into_iter().cloned();
+        let configs = configs.filter_map(|id| Some((id.clone(), config(&id)?)));
+        let notes = ImageNotes {
+            configs: configs.collect(),
+            engine,
+        };
+        state.noted = Some(notes.clone());
+        Some(notes)
     }
 
     pub(super) fn networks(&self) -> Option<Vec<NetworkFacts>> {
@@ -280,6 +351,7 @@ mod tests {
             phase: Phase::Running,
             health: None,
             image_id: "sha256:1".to_owned(),
+            image: Some("acme/x:1".to_owned()),
             networks: BTreeMap::new(),
         }
     }
@@ -371,5 +443,57 @@ mod tests {
         let mut other = summary();
         other.phase = Phase::Exited(1);
         assert!(seen.generations(&[&other]).is_empty());
+    }
+
+    fn notes(engine: &str) -> ImageNotes {
+        let config = ImageConfig::default();
+        ImageNotes {
+            engine: engine.to_owned(),
+            configs: BTreeMap::from([("sha256:1".to_owned(), config)]),
+        }
+    }
+
+    fn facts(is_fixed: bool) -> ImageFacts {
+        ImageFacts {
+            id: "sha256:1".to_owned(),
+            config: ImageConfig::default(),
+            is_fixed,
+        }
+    }
+
+    #[tokio::test]
+    async fn notes_count_for_the_engine_that_they_are_of() {
+        let seen = Seen::default();
+        seen.recall_images(notes("docker 1"));
+        assert!(seen.config("sha256:1").is_none(), "nobody answered yet");
+        seen.listen_to(Some("docker 1".to_owned()));
+        assert!(seen.config("sha256:1").is_some());
+        seen.listen_to(Some("docker 2".to_owned()));
+        assert!(seen.config("sha256:1").is_none());
+        seen.listen_to(None);
+        assert!(seen.config("sha256:1").is_none());
+        let late = Seen::default();
+        late.listen_to(Some("docker 1".to_owned()));
+        late.recall_images(notes("docker 1"));
+        assert!(late.config("sha256:1").is_some());
+    }
+
+    #[tokio::test]
+    async fn what_lasts_of_the_images_in_use_is_news_once() {
+        let seen = Seen::default();
+        seen.listen_to(Some("docker 1".to_owned()));
+        let moment = seen.begin();
+        seen.keep_generation(moment, &summary(), &generation(), true);
+        seen.keep_config("sha256:1".to_owned(), facts(false));
+        assert_eq!(seen.image_news(), None, "its id may come to mean another");
+        seen.keep_config("sha256:1".to_owned(), facts(true));
+        seen.keep_config("sha256:2".to_owned(), facts(true));
+        seen.keep_generation(moment, &summary(), &generation(), true);
+        assert_eq!(seen.image_news(), Some(notes("docker 1")));
+        seen.keep_generation(moment, &summary(), &generation(), true);
+        assert_eq!(seen.image_news(), None);
+        seen.forget_others(moment + 1, &BTreeSet::new());
+        let none = seen.image_news().expect("nobody runs it any more");
+        assert_eq!(none.configs, BTreeMap::new());
     }
 }

@@ -1,6 +1,7 @@
 use bollard::models::ContainerInspectResponse;
 use serde_json::{Value, json};
 
+use super::super::super::settings::IMAGE_FORM_NOW;
 use super::*;
 
 fn set(json: Value) -> Settings {
@@ -129,4 +130,52 @@ fn a_memory_file_systems_size_has_units() {
     ] {
         assert_eq!(bytes(written), size, "{written}");
     }
+}
+
+fn inspected_image(json: Value) -> ImageFacts {
+    let inspected: ImageInspect = serde_json::from_value(json).expect("an inspect");
+    image(inspected).expect("an id")
+}
+
+/// Notes of images outlive the version that wrote them.
+#[test]
+fn what_an_image_says_changes_only_with_its_form() {
+    let facts = inspected_image(json!({
+        "Id": "sha256:1",
+        "Config": {
+            "Entrypoint": ["/tiny"], "Cmd": ["serve"], "Env": ["A=1", "PATH=/bin", "NONE"],
+            "Labels": { "team": "qa" }, "WorkingDir": "", "Volumes": { "/data/": {} }, "StopSignal": "15",
+            "Healthcheck": { "Test": ["CMD", "/tiny", "ping"], "Interval": 1_500_000_000 },
+        },
+    }));
+    let says = serde_json::to_value(&facts.config).expect("text");
+    let form_1 = json!({
+        "entrypoint": ["/tiny"], "command": ["serve"], "env": { "A": "1", "PATH": "/bin" },
+        "labels": { "team": "qa" }, "working_dir": "/", "volumes": ["/data"], "stop_signal": "SIGTERM",
+        "health_check": { "test": ["CMD", "/tiny", "ping"], "interval": "1s500ms", "timeout": "30s",
+            "start_period": "0s", "retries": 3 },
+    });
+    assert_eq!((IMAGE_FORM_NOW, says), (1, form_1));
+    let again: ImageConfig = serde_json::from_value(json!(facts.config)).expect("read back");
+    assert_eq!(again, facts.config);
+}
+
+#[test]
+fn only_the_digest_of_a_configuration_says_the_same_for_ever() {
+    let is_fixed = |driver: Value, descriptor: Value| {
+        let json = json!({ "Id": "sha256:1", "GraphDriver": driver, "Descriptor": descriptor });
+        inspected_image(json).is_fixed
+    };
+    let overlay =
+        json!({ "Name": "overlay2", "Data": { "UpperDir": "/var/lib/docker/overlay2/1/diff" } });
+    let snapshotter = json!({ "Name": "overlayfs", "Data": null });
+    let descriptor = json!({ "mediaType": "application/vnd.oci.image.index.v1+json", "digest": "sha256:1", "size": 1 });
+    assert!(is_fixed(overlay.clone(), Value::Null));
+    assert!(
+        !is_fixed(snapshotter.clone(), Value::Null),
+        "containerd's store, up to Docker 27"
+    );
+    assert!(!is_fixed(snapshotter, descriptor.clone()));
+    assert!(!is_fixed(overlay, descriptor));
+    assert!(!is_fixed(Value::Null, Value::Null));
 }
