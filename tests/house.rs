@@ -7,10 +7,15 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&str; 5] = ["words", "decisions", "doors", "daemon", "face"];
 
 /// Crates of the outside, and the one room that may name each.
-const DOORS: [(&str, &str); 9] = [
+const DOORS: [(&str, &str); 14] = [
     ("bollard", "doors/engine/docker"),
     ("sled", "doors/store"),
     ("notify", "doors/source"),
+    ("rcgen", "doors/tls"),
+    ("tokio_rustls", "doors/tls"),
+    ("governor", "daemon/forward_auth/limiter"),
+    ("lru", "daemon/forward_auth/limiter"),
+    ("listenfd", "face/cli/serve"),
     ("hmac", "daemon/webhook"),
     ("sha2", "daemon/webhook"),
     ("prometheus_client", "daemon/metrics"),
