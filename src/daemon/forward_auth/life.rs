@@ -137,6 +137,8 @@ pub(super) struct Lived<S> {
 
 impl<S> Lived<S> {
     pub(super) fn new(stream: S, life: Arc<Life>) -> Self {
+        // A handshake before it had a limit of its own.
+        life.turn();
         Self { stream, life }
     }
 }
