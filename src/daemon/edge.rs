@@ -17,6 +17,7 @@ use super::site::Site;
 use super::tokens::Tokens;
 use crate::decisions::access::AccessPolicy;
 use crate::decisions::report::Failure;
+use crate::doors::store;
 use crate::doors::tls::{Acceptor, Authority};
 
 /// The listener, and what it answers from.
@@ -174,6 +175,8 @@ fn tls(site: &Site) -> Result<Option<Acceptor>, Failure> {
     let mut names = vec![site.config.listen.auth.ip().to_string()];
     let host = traefik.auth_url.as_deref().and_then(host_of);
     names.extend(host.filter(|host| *host != names[0]).map(str::to_owned));
+    // The first thing that a daemon keeps, and a key: nobody else may write there.
+    store::prepare(&site.state).map_err(|error| failure(&error))?;
     let made = Authority::open(&site.state).and_then(|authority| {
         authority.hand_out(file)?;
         authority.acceptor(&names)

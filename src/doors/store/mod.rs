@@ -64,12 +64,18 @@ pub struct Store {
     _lock: Lock,
 }
 
+/// Makes the state directory where it is missing, and refuses one that others can write: also for what is kept
+/// beside the store, and before it.
+pub fn prepare(dir: &Path) -> Result<(), StoreError> {
+    directory::prepare(dir)
+}
+
 impl Store {
     /// Opens the store in the state directory `dir`, which is made when it is not there. Waits up to
     /// `wait` for another process to close it; then the error names that process.
     pub fn open(dir: &Path, wait: Duration) -> Result<Self, StoreError> {
         let deadline = Instant::now() + wait;
-        directory::prepare(dir)?;
+        prepare(dir)?;
         let lock = loop {
             match Lock::take(dir)? {
                 Ok(lock) => break lock,
