@@ -147,6 +147,11 @@ http() {
   inside "$1" node -e 'fetch("http://127.0.0.1:6080" + process.argv[1]).then(async r => console.log(r.status, await r.text()))' "$2"
 }
 
+# header NAME PATH HEADER: of an answer.
+header() {
+  inside "$1" node -e 'fetch("http://127.0.0.1:6080" + process.argv[1]).then(r => console.log(r.headers.get(process.argv[2])))' "$2" "$3"
+}
+
 # The first bytes that come through noVNC's WebSocket.
 websocket_banner() {
   inside "$1" node -e '
@@ -202,6 +207,8 @@ test_vnc() {
     bash -c "'$docker' logs '${PREFIX}main' 2>&1 | grep -c 'longer than 8 characters'"
   check "noVNC's / leads to vnc.html" contains 'url=vnc.html' http main /
   check 'noVNC serves /vnc.html' contains 200 http main /vnc.html
+  check 'browsers ask for its page anew each time' equals no-cache header main '/vnc.html?x' cache-control
+  check 'but not for what the page consists of' equals null header main /app/ui.js cache-control
   check 'VNC comes through the WebSocket' contains 'RFB 003' websocket_banner main
 }
 
