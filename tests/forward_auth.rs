@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // Clippy knows test functions, not the helpers beside them.
 
+#[path = "forward_auth/tickets.rs"]
+mod tickets;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use instanced::daemon::forward_auth::{
-    AuthCounts, EdgeTable, ForwardAuth, ForwardAuthError, Limits, SharedTable, bind,
+    AuthCounts, EdgeTable, ForwardAuth, ForwardAuthError, Limits, SharedTable, SharedTokens, bind,
 };
 use instanced::daemon::uses::Uses;
 use instanced::decisions::access::{AccessPolicy, Guard, Reason};
@@ -27,6 +30,7 @@ const BEARER: &str = "Authorization: Bearer alice-token\r\n";
 struct Server {
     address: SocketAddr,
     table: SharedTable,
+    tokens: SharedTokens,
     counts: Arc<AuthCounts>,
     shutdown: CancellationToken,
     served: Option<tokio::task::JoinHandle<()>>,
@@ -49,6 +53,7 @@ impl Server {
         let table: SharedTable = Arc::new(ArcSwapOption::from_pointee(made));
         let auth = ForwardAuth::new(policy, Arc::clone(&table), Arc::clone(&counts));
         let auth = auth.with_limits(limits);
+        let tokens = auth.tokens();
         let shutdown = CancellationToken::new();
         let guard = runtime.enter();
         let listener = bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -58,6 +63,7 @@ impl Server {
         Self {
             address,
             table,
+            tokens,
             counts,
             shutdown,
             served,

@@ -5,6 +5,8 @@
 mod orders;
 #[path = "rounds/rollouts.rs"]
 mod rollouts;
+#[path = "rounds/screens.rs"]
+mod screens;
 #[path = "rounds/snapshots.rs"]
 mod snapshots;
 mod support;

@@ -102,7 +102,7 @@ pub trait Operations: Send + Sync + 'static {
     /// `GET /v1/instances/{name}`: one in full.
     fn instance(&self, name: InstanceName) -> impl Future<Output = Outcome> + Send;
 
-    /// `GET /v1/instances/{name}/vnc-password`: for whoever shall see the screen.
+    /// `GET /v1/instances/{name}/vnc-password`: for whoever shall see the screen; with that for looking alone.
     fn vnc_password(&self, name: InstanceName) -> impl Future<Output = Outcome> + Send;
 }
 

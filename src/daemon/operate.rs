@@ -30,7 +30,9 @@ use crate::doors::engine::docker::DockerReader;
 use crate::doors::engine::fleet::Fleet;
 use crate::doors::engine::{EngineError, ErrorClass, Observe};
 use crate::doors::store::{Store, StoreError};
-use crate::words::control::{AskReconcile, AskTicket, IssueToken, Problem, RotateToken};
+use crate::words::control::{
+    AskReconcile, AskTicket, IssueToken, Problem, RotateToken, VncPasswords,
+};
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::overrides::Order;
@@ -321,10 +323,8 @@ impl Operations for Operator {
     }
 
     async fn vnc_password(&self, name: InstanceName) -> Outcome {
-        let password = vnc_password(&self.site, Some(&self.store), &name)
-            .await
-            .map_err(|failure| Problem::unavailable(failure.message))?;
-        Ok(json!({ "password": password }))
+        let passwords = vnc_passwords(&self.site, Some(&self.store), &name).await;
+        value(&passwords.map_err(|failure| Problem::unavailable(failure.message))?)
     }
 }
 
@@ -368,16 +368,31 @@ fn order_problem(error: &OrderError) -> Problem {
     }
 }
 
-/// The VNC password that an instance uses now; the store's, where it runs not yet.
+/// The VNC passwords that an instance uses now; the store's, where it runs not yet.
 ///
 /// # Errors
 /// When neither engine nor store can tell.
-pub async fn vnc_password(
+pub async fn vnc_passwords(
     site: &Site,
     store: Option<&Arc<Store>>,
     name: &InstanceName,
+) -> Result<VncPasswords, Failure> {
+    let password = secret_in_use(site, store, name, secret::VNC_PASSWORD).await?;
+    let view_password = secret_in_use(site, store, name, secret::VNC_VIEW_PASSWORD).await?;
+    Ok(VncPasswords {
+        password,
+        view_password,
+    })
+}
+
+/// A secret's first line, which is what counts of a password.
+async fn secret_in_use(
+    site: &Site,
+    store: Option<&Arc<Store>>,
+    name: &InstanceName,
+    secret: &str,
 ) -> Result<Option<String>, Failure> {
-    let secret: secret::SecretName = secret::VNC_PASSWORD.parse().expect("a secret's name");
+    let secret: secret::SecretName = secret.parse().expect("a secret's name");
     let used = match site.observer() {
         Ok(engine) => engine.read_secret(name, &secret).await,
         Err(error) => Err(error),
@@ -397,11 +412,8 @@ pub async fn vnc_password(
         (Err(error), None) => return Err(error.into()),
         (Ok(None), None) => None,
     };
-    Ok(value.map(|value| {
-        String::from_utf8_lossy(value.expose())
-            .trim_end()
-            .to_owned()
-    }))
+    let text = value.map(|value| String::from_utf8_lossy(value.expose()).into_owned());
+    Ok(text.and_then(|text| Some(text.lines().next()?.trim_end().to_owned())))
 }
 
 /// The observation without images: who is there, and what it was made from.

@@ -13,7 +13,7 @@ pub use super::serve::{Start, serve};
 use super::site::Acting;
 pub use super::site::Site;
 pub use tokens::{
-    Issued, issue_ticket, issue_token, list_tokens, revoke_token, rotate_token, vnc_password,
+    Issued, issue_ticket, issue_token, list_tokens, revoke_token, rotate_token, vnc_passwords,
 };
 
 use super::chain::{chain, failure};

@@ -14,10 +14,10 @@ use crate::doors::vault;
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Observed};
-use crate::words::secret::{FingerprintKey, SecretName, SecretSource, SecretValue};
+use crate::words::secret::{
+    self, FingerprintKey, SecretName, SecretSource, SecretValue, VNC_PASSWORD_COUNTS,
+};
 
-/// VNC's protocol takes eight characters and no more.
-const GENERATED_LENGTH: usize = 8;
 /// Letters and digits that nobody mistakes for one another when typing.
 const GENERATED_FROM: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
@@ -79,9 +79,28 @@ pub async fn seal<O: Observe>(
                 values.insert(name.clone(), value);
             }
         }
+        if let Some(why) = typing_by_looking(&values) {
+            sealed.unreadable.insert(instance.clone(), why);
+        }
         sealed.values.insert(instance.clone(), values);
     }
     Ok(sealed)
+}
+
+/// Why whoever may look could also type: VNC goes by the password alone.
+fn typing_by_looking(values: &Secrets) -> Option<String> {
+    let of = |wanted: &str| {
+        let mut found = values.iter().filter(|(name, _)| name.as_str() == wanted);
+        found.next().map(|(_, value)| value)
+    };
+    let (all, view) = (of(secret::VNC_PASSWORD)?, of(secret::VNC_VIEW_PASSWORD)?);
+    all.is_same_vnc_password(view).then(|| {
+        let (all, view) = (secret::VNC_PASSWORD, secret::VNC_VIEW_PASSWORD);
+        format!(
+            "secret {view}: it begins with the same {VNC_PASSWORD_COUNTS} characters as {all}, and VNC counts no more: \
+             whoever may look could also type"
+        )
+    })
 }
 
 async fn generated<O: Observe>(
@@ -122,7 +141,7 @@ async fn generated<O: Observe>(
 }
 
 fn generate() -> Result<SecretValue, SealError> {
-    let mut random = [0_u8; GENERATED_LENGTH];
+    let mut random = [0_u8; VNC_PASSWORD_COUNTS];
     getrandom::fill(&mut random).map_err(SealError::Random)?;
     // 256 is a multiple of 32: every character is equally likely.
     let text = random

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use super::link::SCREEN;
 use super::style::{Label, paint};
 use super::table;
 use super::words::shell_word;
 use crate::decisions::status::{EndpointStatus, InstanceStatus};
+use crate::words::control::VncPasswords;
 use crate::words::manifest::Auth;
 
 /// What stands for the token where none is given.
@@ -18,7 +20,7 @@ pub struct Connection<'c> {
     /// The instance.
     pub instance: &'c InstanceStatus,
     /// What its VNC server asks for, where it has one.
-    pub vnc_password: Option<&'c str>,
+    pub vnc: VncPasswords,
 }
 
 impl Connection<'_> {
@@ -27,11 +29,11 @@ impl Connection<'_> {
         self.instance
             .endpoints
             .iter()
-            .filter(|e| e.auth == Auth::Bearer || e.name == "mcp")
+            .filter(|e| e.auth == Auth::Bearer || e.auth == Auth::None && e.name == "mcp")
     }
 
-    fn vnc(&self) -> Option<&EndpointStatus> {
-        self.instance.endpoints.iter().find(|e| e.name == "vnc")
+    fn has_screen(&self) -> bool {
+        self.instance.endpoints.iter().any(|e| e.name == SCREEN)
     }
 
     /// Everything, for a person. `bearer` is the token as a shell's word has it within double quotes.
@@ -40,13 +42,25 @@ impl Connection<'_> {
         for endpoint in &self.instance.endpoints {
             pairs.push((&endpoint.name, endpoint.url.clone()));
         }
-        if self.vnc().is_some() {
-            pairs.push((
-                "vnc password",
-                self.vnc_password.unwrap_or("(not known yet)").to_owned(),
-            ));
+        if self.has_screen() {
+            let password = self.vnc.password.as_deref();
+            let password = password.unwrap_or("(not known yet)").to_owned();
+            pairs.push(("vnc password", password));
+        }
+        if let Some(password) = &self.vnc.view_password {
+            pairs.push(("to look alone", password.clone()));
         }
         let mut drawn = table::pairs(&pairs);
+        for endpoint in &self.instance.endpoints {
+            if endpoint.auth == Auth::Ticket {
+                let command = paint(Label::Literal, self.opening(endpoint));
+                let name = &endpoint.name;
+                let _ = writeln!(
+                    drawn,
+                    "\nTo open {name} in a browser, by a link that this prints:\n\n  {command}"
+                );
+            }
+        }
         let commands = self.claude_code(bearer);
         if commands.is_empty() {
             return drawn;
@@ -64,6 +78,15 @@ impl Connection<'_> {
             );
         }
         drawn
+    }
+
+    /// The command that makes a link to an endpoint.
+    fn opening(&self, endpoint: &EndpointStatus) -> String {
+        let named = match endpoint.name.as_str() {
+            SCREEN => String::new(),
+            other => format!(" {other}"),
+        };
+        format!("instanced connect {} --open{named}", self.instance.name)
     }
 
     /// The commands that add it to Claude Code.
@@ -102,7 +125,8 @@ impl Connection<'_> {
         json!({
             "name": self.instance.name,
             "endpoints": self.instance.endpoints,
-            "vnc_password": self.vnc_password,
+            "vnc_password": self.vnc.password,
+            "vnc_view_password": self.vnc.view_password,
             "client": self.client_json(PLACEHOLDER),
         })
     }

@@ -7,6 +7,7 @@ pub mod connect;
 pub mod diagnostics;
 pub mod diff;
 pub mod exit;
+pub mod link;
 pub mod output;
 pub mod plan;
 pub mod report;

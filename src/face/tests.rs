@@ -14,8 +14,10 @@ use crate::decisions::plan::{Action, Plan, Reason, Retired, Step};
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 use crate::decisions::status::{InstancePhase, InstanceStatus, endpoints};
 use crate::words::config::Config;
+use crate::words::control::VncPasswords;
 use crate::words::desired::{Content, Desired, Snapshot, SourceFile};
 use crate::words::diagnostic::Diagnostic;
+use crate::words::manifest::Auth;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Health, Phase};
 use crate::words::origin::{Origin, Origins};
@@ -406,11 +408,30 @@ fn how_to_connect() {
     let alice = instance("alice", InstancePhase::Running, Some(Health::Healthy), "");
     let connection = Connection {
         instance: &alice,
-        vnc_password: Some("k3v9x0qa"),
+        vnc: VncPasswords {
+            password: Some("k3v9x0qa".to_owned()),
+            view_password: None,
+        },
     };
     assert_snapshot!(strip_str(&connection.draw(PLACEHOLDER)));
     let text = serde_json::to_string_pretty(&connection.client_json("mcp_x")).unwrap();
     assert_snapshot!("how_to_connect_as_json", text);
+}
+
+#[test]
+fn how_to_connect_where_people_open_links() {
+    let mut alice = instance("alice", InstancePhase::Running, Some(Health::Healthy), "");
+    for endpoint in &mut alice.endpoints {
+        endpoint.auth = Auth::Ticket;
+    }
+    let connection = Connection {
+        instance: &alice,
+        vnc: VncPasswords {
+            password: Some("k3v9x0qa".to_owned()),
+            view_password: Some("h4w2y7rb".to_owned()),
+        },
+    };
+    assert_snapshot!(strip_str(&connection.draw(PLACEHOLDER)));
 }
 
 #[test]

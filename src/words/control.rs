@@ -62,6 +62,16 @@ pub struct AskTicket {
     pub session: Option<Span>,
 }
 
+/// What an instance's VNC server asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VncPasswords {
+    /// Of whoever may do everything.
+    pub password: Option<String>,
+    /// Of whoever may look.
+    pub view_password: Option<String>,
+}
+
 /// Asks for a round.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

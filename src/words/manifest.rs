@@ -192,6 +192,9 @@ pub struct EndpointPart {
 pub struct VncPart {
     /// Its password; without one, the daemon makes one and keeps it.
     pub password: Option<SecretFrom>,
+    /// The password of those who may look, and no more; without one, the daemon makes one where the endpoint
+    /// `vnc` is guarded by tickets.
+    pub view_password: Option<SecretFrom>,
 }
 
 /// How the daemon asks whether an instance is well.

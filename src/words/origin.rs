@@ -68,17 +68,31 @@ impl Origins {
             "secrets" if field.contains(".print") => return Origin::Secret,
             _ => {}
         }
-        let written = in_manifest(field);
+        let written = match in_manifest(field) {
+            // Where no password is named, the endpoint's guard asks for one.
+            VIEW_PASSWORD
+                if !self
+                    .layers
+                    .iter()
+                    .any(|(_, paths)| says(paths, VIEW_PASSWORD)) =>
+            {
+                "endpoints.vnc.auth"
+            }
+            written => written,
+        };
         let said = self.layers.iter().find(|(_, paths)| says(paths, written));
         said.map_or(Origin::Nobody, |(origin, _)| *origin)
     }
 }
+
+const VIEW_PASSWORD: &str = "vnc.view_password";
 
 /// How a manifest writes what a spec keeps under another name.
 fn in_manifest(field: &str) -> &str {
     match field {
         "security.uid" | "security.gid" => "security.user",
         _ if field.starts_with("secrets.vnc_password") => "vnc",
+        _ if field.starts_with("secrets.vnc_view_password") => VIEW_PASSWORD,
         _ => field,
     }
 }
@@ -110,7 +124,7 @@ mod tests {
             vec![
                 (
                     Origin::Manifest,
-                    layer(&["resources.memory", "security.user"]),
+                    layer(&["resources.memory", "security.user", "endpoints.vnc.auth"]),
                 ),
                 (
                     Origin::Template,
@@ -128,6 +142,7 @@ mod tests {
             ("env.GONE", Origin::Nobody),
             ("endpoints.mcp.host", Origin::Host),
             ("secrets.key.print.hash", Origin::Secret),
+            ("secrets.vnc_view_password", Origin::Manifest),
         ] {
             assert_eq!(origins.of(field), origin, "{field}");
         }

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 /// The secret that holds the VNC password.
 pub const VNC_PASSWORD: &str = "vnc_password";
+/// The secret that holds the VNC password of those who may look, and no more.
+pub const VNC_VIEW_PASSWORD: &str = "vnc_view_password";
+/// How many bytes of a password VNC's protocol counts.
+pub const VNC_PASSWORD_COUNTS: usize = 8;
 /// Where secrets stand inside an instance.
 pub const DIRECTORY: &str = "/run/secrets";
 
@@ -146,6 +150,16 @@ impl SecretValue {
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
+
+    /// Whether VNC takes both for the same password: it counts the first bytes of the first line.
+    pub fn is_same_vnc_password(&self, other: &Self) -> bool {
+        let counts = |value: &Self| {
+            let line = value.0.split(|byte| *byte == b'\n').next();
+            let line = line.unwrap_or_default();
+            line[..line.len().min(VNC_PASSWORD_COUNTS)].to_vec()
+        };
+        counts(self) == counts(other)
+    }
 }
 
 impl fmt::Debug for SecretValue {
@@ -173,6 +187,18 @@ mod tests {
         let value = SecretValue::new(b"hunter2".to_vec());
         let print = FingerprintKey::new([7; 32]).print(&value);
         assert!(!format!("{value:?} {print:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn vnc_counts_eight_bytes_of_the_first_line() {
+        let same = |one: &str, other: &str| {
+            let [one, other] = [one, other].map(|text| SecretValue::new(text.into()));
+            one.is_same_vnc_password(&other)
+        };
+        assert!(same("12345678-mine", "12345678-theirs"));
+        assert!(same("short", "short\nmore"));
+        assert!(!same("short", "shorter"));
+        assert!(!same("1234567\n", "12345678"));
     }
 
     #[test]

@@ -94,6 +94,15 @@ impl Edge {
 
     /// A GET with these headers.
     pub fn get(&self, host: &str, path: &str, headers: &[&str]) -> Answer {
+        self.ask(&[], host, path, headers)
+    }
+
+    /// A HEAD with these headers.
+    pub fn head(&self, host: &str, path: &str, headers: &[&str]) -> Answer {
+        self.ask(&["--head"], host, path, headers)
+    }
+
+    fn ask(&self, options: &[&str], host: &str, path: &str, headers: &[&str]) -> Answer {
         let said = run("curl", |command| {
             command.args([
                 "-s",
@@ -103,6 +112,7 @@ impl Edge {
                 "--connect-to",
                 &self.connect,
             ]);
+            command.args(options);
             for header in headers {
                 command.args(["-H", header]);
             }

@@ -234,7 +234,7 @@ fn each_policy_that_is_broken_is_told_at_its_field() {
         ("image: ghcr.io/x:1\nsecrets:\n  k: { from_file: /etc/shadow }\n", format!("3:19: secrets.k.from_file: `/etc/shadow` is not allowed here {}", operator("secrets"))),
         ("image: ghcr.io/x:1\nsecrets:\n  k: { from_env: HOME }\n", format!("3:18: secrets.k.from_env: `env:HOME` is not allowed here {}", operator("secrets"))),
         ("image: ghcr.io/x:1\nsecurity: { cap_add: [net_admin] }\n", format!("2:13: security.cap_add: `NET_ADMIN` is not allowed here {}", operator("cap_add"))),
-        ("image: ghcr.io/x:1\nendpoints:\n  mcp:\n    auth: none\n", "4:11: endpoints.mcp.auth: everyone whom the network lets through may use it (`auth: bearer` guards it; policy.auth_none says what is allowed)".to_owned()),
+        ("image: ghcr.io/x:1\nendpoints:\n  mcp:\n    auth: none\n", "4:11: endpoints.mcp.auth: everyone whom the network lets through may use it (`auth: bearer` guards it for clients, `auth: ticket` for people; policy.auth_none says what is allowed)".to_owned()),
         ("image: ghcr.io/x:1\nresources: { memory: 3g }\n", format!("2:22: resources.memory: 3GiB is more than the 2GiB that are allowed here {}", limit("memory"))),
         ("image: ghcr.io/x:1\nresources: { cpus: 2 }\n", format!("2:20: resources.cpus: 2 is more than the 1.5 that are allowed here {}", limit("cpus"))),
         ("image: ghcr.io/x:1\nresources: { pids: 1001 }\n", format!("2:20: resources.pids: 1001 is more than the 1000 that are allowed here {}", limit("pids"))),

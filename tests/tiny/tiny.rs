@@ -1,6 +1,6 @@
 //! A tiny instance: one static program that answers like the browser's image, and fails on demand.
 //!
-//! Ports: 8080 MCP over HTTP (`/screen` tells the screen), 5900 an RFB banner, 6080 a page.
+//! Ports: 8080 MCP over HTTP (`/screen` tells the screen, `/request` what was asked, with a cookie of its own), 5900 an RFB banner, 6080 a page.
 //! Faults, from the environment: `TINY_SLOW_START_MS` (serves later), `TINY_EXIT_AFTER_MS` with `TINY_EXIT_CODE`,
 //! `TINY_IGNORE_TERM=1`. Commands for `exec`: `probe HOST PORT`, `cat FILE`, `stat FILE` (mode, owner, group),
 //! `write FILE`, `status` (what this process may do), `ping` (whether the instance in here serves).
@@ -167,11 +167,13 @@ fn respond(client: TcpStream, answer: fn(&str, &str, &str) -> Answer) {
             return;
         }
         let mut length = 0_usize;
+        let mut asked = first.clone();
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header).unwrap_or(0) == 0 {
                 return;
             }
+            asked.push_str(&header);
             let header = header.trim().to_ascii_lowercase();
             if header.is_empty() {
                 break;
@@ -186,12 +188,17 @@ fn respond(client: TcpStream, answer: fn(&str, &str, &str) -> Answer) {
         }
         let mut words = first.split_ascii_whitespace();
         let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-        let (status, kind, text) = answer(method, path, &String::from_utf8_lossy(&body));
+        let (status, kind, text) = match path.strip_prefix("/request") {
+            Some(_) => ("200 OK", "text/plain", asked),
+            None => answer(method, path, &String::from_utf8_lossy(&body)),
+        };
         let length = text.len();
         let head =
             format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n");
         let session = if path.starts_with("/mcp") {
             "Mcp-Session-Id: tiny\r\n"
+        } else if path.starts_with("/request") {
+            "Set-Cookie: own=kept; Path=/\r\n"
         } else {
             ""
         };

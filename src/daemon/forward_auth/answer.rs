@@ -168,21 +168,22 @@ fn page(status: StatusCode) -> Bytes {
     let (title, text) = match status.as_u16() {
         401 => (
             "This link does not open",
-            "It was used already, or its time is over, or it came without a ticket. A link opens once. \
-             For a new one, ask whoever runs this instance; they run \
-             <code>instanced&nbsp;connect&nbsp;NAME</code>.",
+            "<p>It was used already, or its time is over, or it came without a ticket. A link opens once, in one \
+             browser.\n<p>For a new one, ask whoever runs this instance. They run:\n\
+             <p><code>instanced connect NAME --open</code>",
         ),
         429 => (
             "Too many tries",
-            "Too many links that do not open came from your address. Wait a minute, then open a new link.",
+            "<p>Too many links that do not open came from your address.\n\
+             <p>Wait a minute, then open a new link.",
         ),
         503 => (
             "Not ready yet",
-            "Who may pass is not known at the moment. Load this page again in a few seconds.",
+            "<p>Who may pass is not known at the moment.\n<p>Load this page again in a few seconds.",
         ),
         _ => (
             "Not from here",
-            "This request came from another page than the instance's own, or could not be read.",
+            "<p>This request came from another page than the instance's own, or could not be read.",
         ),
     };
     let phrase = status.canonical_reason().unwrap_or_default();
@@ -190,12 +191,19 @@ fn page(status: StatusCode) -> Bytes {
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
          <style>\n\
-         :root {{ color-scheme: light dark }}\n\
-         body {{ font: 1.05rem/1.6 system-ui, sans-serif; max-width: 34rem; margin: 18vh auto 0; padding: 0 1.5rem }}\n\
-         h1 {{ font-size: 1.5rem; line-height: 1.25; margin: 0 0 .75rem }}\n\
-         code {{ font: .95em ui-monospace, monospace; background: #8882; padding: .15em .35em; border-radius: .3em }}\n\
-         footer {{ margin-top: 2rem; font-size: .875rem; opacity: .65 }}\n\
-         </style>\n<h1>{title}</h1>\n<p>{text}</p>\n<footer>{} {phrase}</footer>\n</html>\n",
+         :root {{ color-scheme: light dark; --page: #f3f4f6; --card: #fff; --text: #1f2430; --line: #0001 }}\n\
+         @media (prefers-color-scheme: dark) {{\n  \
+         :root {{ --page: #14161a; --card: #1e2127; --text: #e4e6eb; --line: #fff2 }}\n}}\n\
+         body {{ margin: 0; min-height: 100vh; padding: 1.5rem; box-sizing: border-box; display: grid; \
+         place-items: center; background: var(--page); color: var(--text); font: 1rem/1.6 system-ui, sans-serif }}\n\
+         main {{ max-width: 29rem; padding: 2.25rem 2.5rem; background: var(--card); border: 1px solid var(--line); \
+         border-radius: .75rem; box-shadow: 0 1px 3px #0002 }}\n\
+         h1 {{ font-size: 1.4rem; line-height: 1.25; margin: 0 0 1rem }}\n\
+         p {{ margin: 0 0 .75rem }}\n\
+         code {{ display: block; padding: .6rem .8rem; background: #8882; border-radius: .4rem; \
+         font: .9rem ui-monospace, monospace }}\n\
+         footer {{ margin-top: 1.5rem; font-size: .8rem; opacity: .6 }}\n\
+         </style>\n<main>\n<h1>{title}</h1>\n{text}\n<footer>{} {phrase}</footer>\n</main>\n</html>\n",
         status.as_u16()
     ))
 }

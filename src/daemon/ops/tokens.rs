@@ -10,7 +10,7 @@ use crate::daemon::operate;
 use crate::daemon::site::Site;
 use crate::daemon::tokens::{Rotated, Tokens, TokensError};
 use crate::decisions::report::Failure;
-use crate::words::control::{AskTicket, IssueToken, RotateToken};
+use crate::words::control::{AskTicket, IssueToken, RotateToken, VncPasswords};
 use crate::words::manifest::Auth;
 use crate::words::name::{EndpointName, InstanceName};
 use crate::words::observed::Applied;
@@ -208,25 +208,18 @@ pub async fn revoke_token(site: &Site, id: &str) -> Result<TokenRecord, Failure>
     revoked.await?.ok_or_else(|| unknown(id))
 }
 
-/// The VNC password of an instance, where it has one.
-pub async fn vnc_password(site: &Site, name: &InstanceName) -> Result<Option<String>, Failure> {
+/// The VNC passwords of an instance, as far as it has any.
+pub async fn vnc_passwords(site: &Site, name: &InstanceName) -> Result<VncPasswords, Failure> {
     if let Some(client) = daemon(site).await? {
-        let answer: Value = read(
-            client
-                .get(&format!("/v1/instances/{name}/vnc-password"))
-                .await,
-        )?;
-        return Ok(answer
-            .get("password")
-            .and_then(Value::as_str)
-            .map(str::to_owned));
+        let path = format!("/v1/instances/{name}/vnc-password");
+        return read(client.get(&path).await);
     }
     let store = if site.state.is_dir() {
         Some(open_store(site).await?)
     } else {
         None
     };
-    operate::vnc_password(site, store.as_ref(), name).await
+    operate::vnc_passwords(site, store.as_ref(), name).await
 }
 
 async fn own_tokens(site: &Site) -> Result<Tokens, Failure> {

@@ -7,7 +7,7 @@ use crate::words::config::{Config, ProviderConfig, Scheme, TlsConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::label;
 use crate::words::manifest::{
-    EnvValue, HealthPart, Manifest, ResourcesPart, ScreenPart, SecretFrom, SecurityPart,
+    Auth, EnvValue, HealthPart, Manifest, ResourcesPart, ScreenPart, SecretFrom, SecurityPart,
     StatusRange, VolumePart,
 };
 use crate::words::name::{self, EndpointName, InstanceName};
@@ -60,7 +60,7 @@ pub(super) fn normalise(
         entrypoint: manifest.entrypoint.clone(),
         command: manifest.command.clone(),
         env: texts(&manifest.env),
-        secrets: secrets(manifest, &mut told),
+        secrets: secrets(manifest, &endpoints, &mut told),
         screen: manifest
             .screen
             .as_ref()
@@ -116,6 +116,9 @@ fn endpoints(
         match (part.port, host) {
             (Some(port), Ok(host)) => {
                 let auth = part.auth.unwrap_or_default();
+                if auth == Auth::Ticket {
+                    check_ticket(key, config, told);
+                }
                 endpoints.insert(
                     key.clone(),
                     Endpoint {
@@ -136,6 +139,32 @@ fn endpoints(
         }
     }
     endpoints
+}
+
+/// Tickets are for browsers, and sessions for what browsers take for safe.
+fn check_ticket(endpoint: &EndpointName, config: &Config, told: &mut Vec<Problem>) {
+    let at = ["endpoints", endpoint.as_str(), "auth"];
+    if endpoint.as_str() == "mcp" {
+        told.push(
+            Problem::error(&at, "no MCP client gets in by a ticket")
+                .with_help(
+                    "write `auth: bearer`: a ticket is for people, who open a link in a browser",
+                )
+                .as_warning(),
+        );
+    }
+    let domain = config.domain.as_str();
+    let is_local = domain == "localhost" || domain.ends_with(".localhost");
+    if config.public.scheme == Scheme::Http && !is_local {
+        let message = format!("over plain HTTP, browsers keep no session of {domain}");
+        told.push(
+            Problem::error(&at, message)
+                .with_help(
+                    "the host's operator puts TLS before it: public.scheme in instanced.yaml",
+                )
+                .as_warning(),
+        );
+    }
 }
 
 fn default_auth_url(config: &Config) -> String {
@@ -176,7 +205,11 @@ fn edge(config: &Config) -> Edge {
     }
 }
 
-fn secrets(manifest: &Manifest, told: &mut Vec<Problem>) -> BTreeMap<SecretName, SecretSpec> {
+fn secrets(
+    manifest: &Manifest,
+    endpoints: &BTreeMap<EndpointName, Endpoint>,
+    told: &mut Vec<Problem>,
+) -> BTreeMap<SecretName, SecretSpec> {
     let source = |from: &SecretFrom| match from {
         SecretFrom::FromFile(path) => SecretSource::File(path.clone()),
         SecretFrom::FromEnv(name) => SecretSource::Env(name.clone()),
@@ -194,24 +227,29 @@ fn secrets(manifest: &Manifest, told: &mut Vec<Problem>) -> BTreeMap<SecretName,
             )
         })
         .collect();
-    if let Some(vnc) = &manifest.vnc {
-        let name: SecretName = secret::VNC_PASSWORD.parse().expect("a secret's name");
-        let from = vnc
-            .password
-            .as_ref()
-            .map_or(SecretSource::Generated, source);
-        if secrets
-            .insert(name, SecretSpec { from, print: None })
-            .is_some()
-        {
+    let Some(vnc) = &manifest.vnc else {
+        return secrets;
+    };
+    let mut own = |key: &str, name: &str, from: SecretSource| {
+        let parsed: SecretName = name.parse().expect("a secret's name");
+        let spec = SecretSpec { from, print: None };
+        if secrets.insert(parsed, spec).is_some() {
             told.push(
-                Problem::error(
-                    &["secrets", secret::VNC_PASSWORD],
-                    "the VNC password has its own key",
-                )
-                .with_help("write it under vnc.password"),
+                Problem::error(&["secrets", name], "VNC's passwords have keys of their own")
+                    .with_help(format!("write it under vnc.{key}")),
             );
         }
+    };
+    let password = vnc.password.as_ref().map(source);
+    let password = password.unwrap_or(SecretSource::Generated);
+    own("password", secret::VNC_PASSWORD, password);
+    // Where nobody asked for one it would change, and so replace, every container that there is.
+    let by_ticket = endpoints
+        .get("vnc")
+        .is_some_and(|vnc| vnc.auth == Auth::Ticket);
+    let view = vnc.view_password.as_ref().map(source);
+    if let Some(view) = view.or(by_ticket.then_some(SecretSource::Generated)) {
+        own("view_password", secret::VNC_VIEW_PASSWORD, view);
     }
     secrets
 }

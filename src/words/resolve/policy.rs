@@ -5,7 +5,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use crate::words::config::{Config, Policy, ResourcePolicy, Verdict};
 use crate::words::diagnostic::Problem;
 use crate::words::manifest::{Auth, Manifest};
-use crate::words::secret::SecretSource;
+use crate::words::secret::{self, SecretSource};
 use crate::words::spec::{Resources, Spec, VolumeSource};
 
 /// What the policy allows, its globs compiled: that takes longer than a manifest.
@@ -68,11 +68,10 @@ pub(super) fn problems(
             SecretSource::Generated => continue,
         };
         if !matches(&allowed.secrets, &subject) {
-            let written = merged.secrets.contains_key(name);
-            let base: &[&str] = if written {
-                &["secrets", name.as_str()]
-            } else {
-                &["vnc", "password"]
+            let base: &[&str] = match name.as_str() {
+                written if merged.secrets.contains_key(name) => &["secrets", written],
+                secret::VNC_VIEW_PASSWORD => &["vnc", "view_password"],
+                _ => &["vnc", "password"],
             };
             let path = [base, &[key]].concat();
             problems.push(denied(&path, &subject, "policy.secrets.allow"));
@@ -93,7 +92,7 @@ pub(super) fn problems(
             let path = ["endpoints", name.as_str(), "auth"];
             let problem =
                 Problem::error(&path, "everyone whom the network lets through may use it")
-                    .with_help("`auth: bearer` guards it; policy.auth_none says what is allowed");
+                    .with_help("`auth: bearer` guards it for clients, `auth: ticket` for people; policy.auth_none says what is allowed");
             judged(policy.auth_none, problem, &mut problems);
         }
     }

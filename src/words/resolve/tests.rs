@@ -107,6 +107,41 @@ fn null_takes_away_what_a_layer_below_says() {
 }
 
 #[test]
+fn a_screen_that_people_open_by_links_has_a_second_password() {
+    let secrets = |text: &str| -> Vec<String> {
+        let secrets = one(text).secrets.into_keys();
+        secrets.map(|name| name.to_string()).collect()
+    };
+    let both = ["vnc_password", "vnc_view_password"];
+    assert_eq!(secrets("{}"), both[..1]);
+    assert_eq!(secrets("endpoints: { vnc: { auth: bearer } }"), both[..1]);
+    assert_eq!(secrets("endpoints: { vnc: { auth: ticket } }"), both);
+    let named = "vnc: { view_password: { from_file: /run/secrets/look } }";
+    assert_eq!(secrets(named), both);
+    // Without VNC there is nothing to ask for one.
+    assert_eq!(
+        secrets("endpoints: { vnc: { auth: ticket } }\nvnc: null"),
+        both[..0]
+    );
+}
+
+#[test]
+fn a_ticket_where_it_opens_nothing_is_a_warning() {
+    let text = "endpoints: { mcp: { auth: ticket }, vnc: { auth: ticket } }";
+    let told = said(text);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("endpoints.mcp.auth: no MCP client gets in by a ticket"));
+
+    let mut config = Config::default();
+    config.public.scheme = crate::words::config::Scheme::Http;
+    assert_eq!(said_with(&config, text).len(), 1, "localhost is safe");
+    config.domain = "example.com".parse().unwrap();
+    let told = said_with(&config, text);
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert!(told[2].contains("browsers keep no session of example.com"));
+}
+
+#[test]
 fn equal_meaning_is_equal_spec() {
     let one_way = one("resources: { memory: 1024MiB, cpus: 1.0 }\nrestart: 'no'\n");
     let other = one("restart: no\nresources: { cpus: 1, memory: 1GiB }\n");
@@ -211,6 +246,14 @@ fn each_mistake_has_its_place_and_its_way_out() {
         (
             "secrets: { vnc_password: { from_file: /run/secrets/x } }",
             "write it under vnc.password",
+        ),
+        (
+            "secrets: { vnc_view_password: { from_file: /run/secrets/x } }\nendpoints: { vnc: { auth: ticket } }",
+            "write it under vnc.view_password",
+        ),
+        (
+            "vnc: { view_password: { from_file: /etc/shadow } }",
+            "vnc.view_password.from_file: `/etc/shadow` is not allowed here",
         ),
         (
             "security: { cap_add: [CAP_SYS_ADMIN] }",

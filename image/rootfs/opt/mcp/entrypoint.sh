@@ -38,24 +38,44 @@ check_settings() {
     || problem "MCP_ALLOWED_HOSTS must be host[:port] names, separated by commas, not '$MCP_ALLOWED_HOSTS'"
 }
 
-# The password stays in its file; run-x11vnc.sh hands it to x11vnc. The environment is
-# no place for it, as 'inspect' and every child would show it.
-check_password() {
-  local password=
+# The passwords stay in their files; run-x11vnc.sh hands them to x11vnc. The environment
+# is no place for them, as 'inspect' and every child would show them.
+check_passwords() {
+  local password='' view=''
   export VNC_PASSWORD_FILE=${VNC_PASSWORD_FILE:-/run/secrets/vnc_password}
+  export VNC_VIEW_PASSWORD_FILE=${VNC_VIEW_PASSWORD_FILE:-/run/secrets/vnc_view_password}
   if [ -n "${VNC_PASSWORD+set}" ]; then
     log "warning: VNC_PASSWORD in the environment is ignored: put the password into a file"
     unset VNC_PASSWORD
   fi
-  if [ ! -e "$VNC_PASSWORD_FILE" ]; then
-    problem "no VNC password: $VNC_PASSWORD_FILE does not exist (VNC_PASSWORD_FILE names another file)"
-  elif [ ! -f "$VNC_PASSWORD_FILE" ] || [ ! -r "$VNC_PASSWORD_FILE" ]; then
-    problem "no VNC password: $VNC_PASSWORD_FILE cannot be read as uid $(id -u) (mode 0400, owner 1000)"
+  check_password 'VNC password' "$VNC_PASSWORD_FILE" VNC_PASSWORD_FILE
+  [ -e "$VNC_VIEW_PASSWORD_FILE" ] || return 0
+  view=$password
+  check_password 'VNC password for looking alone' "$VNC_VIEW_PASSWORD_FILE" VNC_VIEW_PASSWORD_FILE
+  [ -z "$view" ] || [ "$(counted "$view")" != "$(counted "$password")" ] \
+    || problem "the VNC password and the one for looking alone begin with the same 8 characters: whoever may look could also type"
+}
+
+# What the protocol counts of a password: 8 bytes.
+counted() { (LC_ALL=C; printf '%s' "${1:0:8}"); }
+
+# check_password WHAT FILE VARIABLE: sets password to the file's first line. x11vnc takes
+# a line that begins with '#', or has one of its own words in it, for something else.
+check_password() {
+  password=
+  if [ ! -e "$2" ]; then
+    problem "no $1: $2 does not exist ($3 names another file)"
+  elif [ ! -f "$2" ] || [ ! -r "$2" ]; then
+    problem "no $1: $2 cannot be read as uid $(id -u) (mode 0400, owner 1000)"
   else
-    IFS= read -r password < "$VNC_PASSWORD_FILE" || true
-    [ -n "$password" ] || problem "no VNC password: the first line of $VNC_PASSWORD_FILE is empty"
+    IFS= read -r password < "$2" || true
+    case $(counted "$password") in
+      '#'* | *__SKIP__* | *__COMM__*) problem "x11vnc takes no $1 that begins with '#' or holds __SKIP__ or __COMM__: $2" ;;
+      *[![:space:]]*) ;;
+      *) problem "no $1: the first line of $2 is empty" ;;
+    esac
     [ "${#password}" -le 8 ] \
-      || log "the VNC password is longer than 8 characters: the protocol uses the first 8 only"
+      || log "the $1 is longer than 8 characters: the protocol uses the first 8 only"
   fi
 }
 
@@ -130,7 +150,7 @@ JSON
 
 main() {
   check_settings
-  check_password
+  check_passwords
   [ "$problems" -eq 0 ] || exit 64
   clear_leftovers
   make_directories
