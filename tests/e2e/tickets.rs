@@ -17,6 +17,9 @@ const COOKIE: &str = "__Host-instanced";
 /// As a browser says that a person opens a link.
 const OPENED: &str = "Sec-Fetch-Dest: document";
 
+/// What `xev` tells of a pointer that moves and clicks, and of a key.
+const INPUT: [&str; 3] = ["MotionNotify", "ButtonPress", "KeyPress"];
+
 /// A page of a browser's that says why a link does not open.
 fn is_refusal(page: &Value) -> bool {
     let text = page["text"].as_str().unwrap_or_default();
@@ -318,9 +321,7 @@ impl Scene {
 
     fn got_input(&self) -> bool {
         let seen = self.seen();
-        ["MotionNotify", "ButtonPress", "KeyPress"]
-            .iter()
-            .any(|event| seen.contains(event))
+        INPUT.iter().any(|event| seen.contains(event))
     }
 
     fn looking_is_not_typing(&mut self) {
@@ -356,10 +357,11 @@ impl Scene {
             scene.browser.open("typist", &link.0);
             assert_eq!(scene.browser.screen("typist").state, "connected");
             scene.browser.input("typist", 0.05, 0.1);
-            let seen = scene.seen();
-            for event in ["MotionNotify", "ButtonPress", "KeyPress"] {
-                assert!(seen.contains(event), "no {event}: {seen}");
-            }
+            eventually("all three arrive", SOON, || {
+                let seen = scene.seen();
+                let all = INPUT.iter().all(|event| seen.contains(event));
+                all.then_some(()).ok_or(seen)
+            });
         });
     }
 
@@ -385,14 +387,23 @@ impl Scene {
             },
         );
         self.step("sessions and tickets end by themselves", |scene| {
-            let link = scene.link("bob", &["--session", "4s"]);
+            let late = scene.link("bob", &["--valid", "1s"]);
+            let link = scene.link("bob", &["--session", "15s"]);
             assert_eq!(way(&scene.browser.open("brief", &link.0)), [303, 200]);
             let session = scene.session("brief");
             assert_eq!(scene.with_session("bob", &session), 200);
-            let late = scene.link("bob", &["--valid", "1s"]);
-            std::thread::sleep(Duration::from_secs(5));
-            assert_eq!(scene.with_session("bob", &session), 401);
-            assert_eq!(scene.browser.cookies("brief"), [] as [Value; 0]);
+            eventually("the session is over", SOON, || {
+                let status = scene.with_session("bob", &session);
+                (status == 401)
+                    .then_some(())
+                    .ok_or_else(|| status.to_string())
+            });
+            eventually("the browser forgets it", SOON, || {
+                let kept = scene.browser.cookies("brief");
+                kept.is_empty()
+                    .then_some(())
+                    .ok_or_else(|| format!("{kept:?}"))
+            });
             assert!(is_refusal(&scene.browser.open("late", &late.0)));
         });
     }
@@ -405,10 +416,6 @@ impl Scene {
             let inside: String = containers
                 .map(|one| engine::docker(&["logs", &one.id]).all())
                 .collect();
-            let state: Vec<_> = std::fs::read_dir(scene.lab.path("state"))
-                .expect("it is there")
-                .collect();
-            assert!(!state.is_empty());
             for secret in &scene.secrets {
                 for (name, log) in [
                     ("traefik", &traefik),
@@ -435,7 +442,45 @@ fn the_upstream_sees_neither_ticket_nor_session() {
         "echo",
         &tiny("endpoints: { mcp: null, web: { port: 8080, path: /request, auth: ticket } }"),
     );
+    lab.save(
+        "open",
+        &tiny("endpoints: { mcp: null, web: { port: 8080, path: /request, auth: none } }"),
+    );
     let _daemon = Daemon::start(&lab);
+    check(
+        "tickets",
+        "links are printed for programs, too, and where no ticket is needed",
+        || {
+            let open = |words: &[&str]| lab.instanced(words);
+            let asked = [
+                "--format", "json", "connect", "echo", "--open", "web", "--label", "Bob",
+            ];
+            let told = open(&asked).expect_code(0).json();
+            assert_eq!(told["record"]["kind"], "ticket", "{told}");
+            assert_eq!(told["record"]["label"], "Bob", "{told}");
+            assert!(
+                told["url"]
+                    .as_str()
+                    .is_some_and(|url| url.contains("?ticket=mcp_")),
+                "{told}"
+            );
+            let said = open(&["connect", "open", "--open", "web"]).expect_code(0);
+            assert_eq!(
+                said.stdout.trim_end(),
+                edge.url("http", "web-open", "/request")
+            );
+            assert!(said.stderr.contains("Link to web of open"), "{said}");
+            let said = open(&["-q", "connect", "open", "--open", "web"]).expect_code(0);
+            assert_eq!(said.stderr, "");
+            open(&["connect", "open", "--open", "web", "--valid", "1h"])
+                .expect_code(1)
+                .expect_words(&["open to all", "leave --valid and --session away"]);
+            open(&["connect", "open", "--open"])
+                .expect_code(1)
+                .expect_words(&["no endpoint `vnc`", "it has: web"]);
+            open(&["connect", "open", "--valid", "1h"]).expect_code(64);
+        },
+    );
     edge.becomes(401, "web-echo", "/request", SOON);
     let mut browser = Browser::start();
     let link = Link::ask(&lab, "echo", &["web"]);

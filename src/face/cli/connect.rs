@@ -145,6 +145,9 @@ async fn open(
             "url": url, "endpoint": name, "view_only": args.view_only, "record": record,
         }));
     } else {
+        if link.screen.as_ref().is_some_and(|s| s.password.is_none()) {
+            out.say("The VNC password is not known yet: noVNC will ask for it.");
+        }
         out.say(link::told(&args.name, name.as_str(), record));
         out.result(link);
     }

@@ -41,7 +41,7 @@ check_settings() {
 # The passwords stay in their files; run-x11vnc.sh hands them to x11vnc. The environment
 # is no place for them, as 'inspect' and every child would show them.
 check_passwords() {
-  local password='' view=''
+  local password='' full
   export VNC_PASSWORD_FILE=${VNC_PASSWORD_FILE:-/run/secrets/vnc_password}
   export VNC_VIEW_PASSWORD_FILE=${VNC_VIEW_PASSWORD_FILE:-/run/secrets/vnc_view_password}
   if [ -n "${VNC_PASSWORD+set}" ]; then
@@ -50,9 +50,9 @@ check_passwords() {
   fi
   check_password 'VNC password' "$VNC_PASSWORD_FILE" VNC_PASSWORD_FILE
   [ -e "$VNC_VIEW_PASSWORD_FILE" ] || return 0
-  view=$password
+  full=$password
   check_password 'VNC password for looking alone' "$VNC_VIEW_PASSWORD_FILE" VNC_VIEW_PASSWORD_FILE
-  [ -z "$view" ] || [ "$(counted "$view")" != "$(counted "$password")" ] \
+  [ -z "$full" ] || [ "$(counted "$full")" != "$(counted "$password")" ] \
     || problem "the VNC password and the one for looking alone begin with the same 8 characters: whoever may look could also type"
 }
 
