@@ -447,6 +447,7 @@ fn the_upstream_sees_neither_ticket_nor_session() {
         &tiny("endpoints: { mcp: null, web: { port: 8080, path: /request, auth: none } }"),
     );
     let _daemon = Daemon::start(&lab);
+    edge.becomes(401, "web-echo", "/request", SOON);
     check(
         "tickets",
         "links are printed for programs, too, and where no ticket is needed",
@@ -481,7 +482,6 @@ fn the_upstream_sees_neither_ticket_nor_session() {
             open(&["connect", "open", "--valid", "1h"]).expect_code(64);
         },
     );
-    edge.becomes(401, "web-echo", "/request", SOON);
     let mut browser = Browser::start();
     let link = Link::ask(&lab, "echo", &["web"]);
     check(
