@@ -113,11 +113,11 @@ unit() {
 # Programs of others read what is written for them.
 consumers() { cargo test --locked --no-fail-fast --test consumers; }
 
-# The layouts, then the daemon behind one of them: both, also when the first fails.
+# The layouts, then the daemon behind one of them: both, also when the first fails. Much of it is waiting.
 traefik() {
   local status=0
   traefik/test.sh || status=$?
-  cargo test --locked --no-fail-fast --test traefik || status=$?
+  cargo test --locked --no-fail-fast --test traefik -- --test-threads=4 || status=$?
   return "$status"
 }
 
