@@ -193,10 +193,13 @@ impl Lab {
             .stderr(log)
             .spawn()
             .expect("setpriv is part of util-linux");
-        let edge = Edge { child };
+        let mut edge = Edge { child };
         let host = self.host(UNKNOWN);
         // Whatever is answered there: it is routed.
         self.eventually("Traefik serves the routes", || {
+            let ended = edge.child.try_wait().unwrap();
+            let log = || fs::read_to_string(self.path("traefik.log")).unwrap_or_default();
+            assert!(ended.is_none(), "no Traefik: {}", log());
             let mut client = Client::from(Ipv4Addr::LOCALHOST, self.http).ok()?;
             client
                 .send(format!("GET /mcp HTTP/1.1\r\nHost: {host}\r\n\r\n"))
