@@ -107,7 +107,7 @@ check() { scripts/check.sh; }
 unit() {
   local targets=() file
   for file in tests/*.rs; do
-    [[ "$file" = tests/@(consumers|e2e|soak).rs ]] || targets+=(--test "$(basename "$file" .rs)")
+    [[ "$file" = tests/@(consumers|traefik|e2e|soak).rs ]] || targets+=(--test "$(basename "$file" .rs)")
   done
   cargo test --locked --no-fail-fast --lib --bins "${targets[@]}"
 }
@@ -115,7 +115,13 @@ unit() {
 # Programs of others read what is written for them.
 consumers() { cargo test --locked --no-fail-fast --test consumers; }
 
-traefik() { traefik/test.sh; }
+# The layouts, then the daemon behind one of them: both, also when the first fails. Much of it is waiting.
+traefik() {
+  local status=0
+  traefik/test.sh || status=$?
+  cargo test --locked --no-fail-fast --test traefik -- --test-threads=4 || status=$?
+  return "$status"
+}
 
 image() { image/test.sh; }
 

@@ -21,6 +21,8 @@ mod http;
 mod identity;
 #[path = "traefik/lab.rs"]
 mod lab;
+#[path = "traefik/people.rs"]
+mod people;
 #[path = "traefik/take_over.rs"]
 mod take_over;
 #[path = "traefik/upstream.rs"]

@@ -25,6 +25,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_instanced");
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 /// Where the containers would be: an address that leads nowhere.
 const NOWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Of every instance: clients with tokens, and people with tickets.
+const MANIFEST: &str = "endpoints: { vnc: { auth: ticket } }\n";
 /// The daemon knows these.
 pub const KNOWN: [&str; 2] = ["alice", "bob"];
 /// Traefik alone has routes of this one, as it has for a moment when an instance was removed.
@@ -90,7 +92,7 @@ impl Lab {
             wishes.origins,
         );
         if wishes.tls {
-            text += &format!("  auth_ca: {here}/auth-ca.pem\n");
+            text = format!("{text}  auth_ca: {here}/auth-ca.pem\n");
         }
         let config = serde_yaml::from_str(&text).unwrap();
         for directory in ["instances.d", "dynamic", "drafts"] {
@@ -98,7 +100,11 @@ impl Lab {
         }
         fs::write(dir.path().join("instanced.yaml"), text).unwrap();
         for name in KNOWN {
-            fs::write(dir.path().join(format!("instances.d/{name}.yaml")), "{}\n").unwrap();
+            fs::write(
+                dir.path().join(format!("instances.d/{name}.yaml")),
+                MANIFEST,
+            )
+            .unwrap();
         }
         Self {
             dir,
@@ -124,7 +130,7 @@ impl Lab {
         let file = |name: &&str| SourceFile {
             path: format!("instances.d/{name}.yaml"),
             stem: (*name).to_owned(),
-            content: Content::Text("{}\n".to_owned()),
+            content: Content::Text(MANIFEST.to_owned()),
         };
         let names = [KNOWN[0], KNOWN[1], UNKNOWN];
         let snapshot = Snapshot {
@@ -187,10 +193,13 @@ impl Lab {
             .stderr(log)
             .spawn()
             .expect("setpriv is part of util-linux");
-        let edge = Edge { child };
+        let mut edge = Edge { child };
         let host = self.host(UNKNOWN);
         // Whatever is answered there: it is routed.
         self.eventually("Traefik serves the routes", || {
+            let ended = edge.child.try_wait().unwrap();
+            let log = || fs::read_to_string(self.path("traefik.log")).unwrap_or_default();
+            assert!(ended.is_none(), "no Traefik: {}", log());
             let mut client = Client::from(Ipv4Addr::LOCALHOST, self.http).ok()?;
             client
                 .send(format!("GET /mcp HTTP/1.1\r\nHost: {host}\r\n\r\n"))
@@ -248,16 +257,41 @@ impl Lab {
         self.run(&["token", "revoke", id.unwrap()]);
     }
 
-    /// How many questions were answered so, about any instance or this one.
-    pub fn answered(&self, instance: Option<&str>, reason: Option<&str>) -> usize {
+    /// What the control socket answers.
+    fn control(&self, method: &str, path: &str, body: &str) -> String {
         let mut stream = UnixStream::connect(self.path("state/control.sock")).unwrap();
         write!(
             stream,
-            "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
         )
         .unwrap();
-        let mut metrics = String::new();
-        stream.read_to_string(&mut metrics).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// A new ticket for the screen of an instance.
+    pub fn ticket(&self, name: &str) -> String {
+        let path = format!("/v1/instances/{name}/tickets");
+        let answer = self.control("POST", &path, r#"{ "endpoint": "vnc", "label": "Ada" }"#);
+        let issued: Value = serde_json::from_str(&answer).unwrap();
+        let token = issued["token"].as_str();
+        token.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// How many connections the listener has had.
+    pub fn connections(&self) -> usize {
+        let metrics = self.control("GET", "/metrics", "");
+        let mut lines = metrics.lines();
+        let count = lines.find_map(|line| line.strip_prefix("instanced_auth_connections_total "));
+        count.and_then(|count| count.parse().ok()).unwrap()
+    }
+
+    /// How many questions were answered so, about any instance or this one.
+    pub fn answered(&self, instance: Option<&str>, reason: Option<&str>) -> usize {
+        let metrics = self.control("GET", "/metrics", "");
         assert!(
             metrics.contains("instanced_auth_requests_total{"),
             "{metrics}"

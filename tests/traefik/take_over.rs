@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use super::http::{Client, PATIENCE};
 use super::lab::{Daemon, Lab, Wishes};
 
-/// How often each client asks.
-const EVERY: Duration = Duration::from_millis(10);
+/// How often each client asks. All of them ask at once: so Traefik, which keeps two idle connections to the listener,
+/// opens new ones all the time, and it is those that a next daemon could lose.
+const EVERY: Duration = Duration::from_millis(20);
 /// Those with a connection for each request, and those with one for all.
-const FRESH: usize = 4;
-const KEPT: usize = 3;
+const FRESH: usize = 12;
+const KEPT: usize = 12;
 
 struct Load {
     stop: Arc<AtomicBool>,
@@ -24,6 +25,7 @@ struct Load {
 impl Load {
     fn on(lab: &Lab, token: &str) -> Self {
         let (stop, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let began = Instant::now();
         let client = |n: usize| {
             let (stop, asked, to) = (Arc::clone(&stop), Arc::clone(&asked), lab.http);
             let request = format!(
@@ -32,8 +34,12 @@ impl Load {
             );
             thread::spawn(move || {
                 let mut failures = Vec::new();
-                let (mut kept, began) = (None, Instant::now());
+                let (mut kept, mut next) = (None, began);
                 while !stop.load(Ordering::Relaxed) {
+                    while next < Instant::now() {
+                        next += EVERY;
+                    }
+                    thread::sleep(next.saturating_duration_since(Instant::now()));
                     if let Err(failure) = ask(&mut kept, n < KEPT, to, &request) {
                         failures.push(format!(
                             "client {n}, after {} ms: {failure}",
@@ -41,7 +47,6 @@ impl Load {
                         ));
                     }
                     asked.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(EVERY);
                 }
                 failures
             })
@@ -98,7 +103,7 @@ fn nobody_is_refused(wishes: Wishes) {
     let token = lab.token("alice", "laptop");
     lab.until_known("alice", &token);
     let load = Load::on(&lab, &token);
-    for _ in 0..3 {
+    for _ in 0..5 {
         load.goes_on(300);
         let next = Daemon::start(&lab, &["--take-over"]);
         let (success, log) = daemon.ended();
