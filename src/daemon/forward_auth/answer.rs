@@ -15,14 +15,14 @@ use hyper::{HeaderMap, Response, StatusCode};
 use crate::decisions::access::{Reason, SESSION_COOKIE};
 use crate::words::token::{Token, TokenRecord};
 
-const INSTANCE_ID: HeaderName = HeaderName::from_static("x-mcp-instance-id");
+static INSTANCE_ID: HeaderName = HeaderName::from_static("x-mcp-instance-id");
 /// No script, no picture, nothing but the page's own style.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 /// 204, in the request's own header map: its memory is there already, and goes on to the next request.
 pub(super) fn allow(instance: HeaderValue, mut headers: HeaderMap) -> Response<Full<Bytes>> {
     headers.clear();
-    headers.insert(INSTANCE_ID, instance);
+    headers.insert(&INSTANCE_ID, instance);
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers;
@@ -49,7 +49,7 @@ pub(super) fn redirect(
     now: jiff::Timestamp,
 ) -> Response<Full<Bytes>> {
     let Ok(target) = HeaderValue::from_str(target) else {
-        return refuse(Reason::Malformed, None, true);
+        return refuse(Reason::Malformed, None, true, HeaderMap::new());
     };
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SEE_OTHER;
@@ -74,11 +74,12 @@ pub(super) fn redirect(
     response
 }
 
-/// A refusal; for a person, as a page.
+/// A refusal; for a person, as a page. `headers` is a map whose memory serves once more.
 pub(super) fn refuse(
     reason: Reason,
     wait: Option<Duration>,
     to_person: bool,
+    mut headers: HeaderMap,
 ) -> Response<Full<Bytes>> {
     let (status, body) = told(reason.status());
     let (body, media_type) = if to_person {
@@ -88,7 +89,7 @@ pub(super) fn refuse(
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
+    headers.clear();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     if to_person {
@@ -110,6 +111,7 @@ pub(super) fn refuse(
         }
         _ => {}
     }
+    *response.headers_mut() = headers;
     response
 }
 
@@ -217,13 +219,13 @@ mod tests {
     #[tokio::test]
     async fn every_refusal_has_its_own_status_and_a_short_body_with_its_phrase() {
         for reason in Reason::ALL {
-            let response = refuse(reason, None, false);
+            let response = refuse(reason, None, false, HeaderMap::new());
             assert_eq!(response.status().as_u16(), reason.status(), "{reason:?}");
             assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
             if reason.status() == 401 {
                 assert!(response.headers().contains_key(WWW_AUTHENTICATE));
             }
-            for absent in [INSTANCE_ID, LOCATION, SET_COOKIE] {
+            for absent in [&INSTANCE_ID, &LOCATION, &SET_COOKIE] {
                 assert!(!response.headers().contains_key(absent), "{reason:?}");
             }
             let phrase = response.status().canonical_reason().unwrap();
@@ -237,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn a_person_gets_a_page_that_fits_what_the_edge_reads() {
         for reason in Reason::ALL {
-            let response = refuse(reason, None, true);
+            let response = refuse(reason, None, true, HeaderMap::new());
             assert_eq!(response.status().as_u16(), reason.status(), "{reason:?}");
             let phrase = response.status().canonical_reason().unwrap();
             let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -250,7 +252,12 @@ mod tests {
 
     #[test]
     fn a_limit_says_how_long_it_lasts() {
-        let response = refuse(Reason::Limited, Some(Duration::from_millis(5_200)), false);
+        let response = refuse(
+            Reason::Limited,
+            Some(Duration::from_millis(5_200)),
+            false,
+            HeaderMap::new(),
+        );
         assert_eq!(response.headers()[RETRY_AFTER], "6");
     }
 }

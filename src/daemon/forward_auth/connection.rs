@@ -12,7 +12,7 @@ use hyper::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -33,13 +33,13 @@ use crate::words::manifest::Auth;
 /// Requests at a time on one connection of HTTP/2; Traefik has one connection for all it asks.
 const STREAMS_MAX: u32 = 1_000;
 
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+static PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 
 /// What every connection needs.
 pub(super) struct Shared {
@@ -130,11 +130,11 @@ impl Shared {
             }
             (Verdict::Redirect(_), _) => match target(&head) {
                 Some(target) => answer::redirect(&target, None, now),
-                None => self.refuse(Reason::Malformed.into(), None, peer, &head),
+                None => self.refuse(Reason::Malformed.into(), None, peer, head),
             },
-            (Verdict::Refuse(refusal), table) => self.refuse(refusal, table, peer, &head),
+            (Verdict::Refuse(refusal), table) => self.refuse(refusal, table, peer, head),
             // Without a table nobody passes.
-            (_, None) => self.refuse(Reason::Unready.into(), None, peer, &head),
+            (_, None) => self.refuse(Reason::Unready.into(), None, peer, head),
         };
         self.counts.end(sample);
         Either::Left(std::future::ready(Ok(response)))
@@ -174,10 +174,10 @@ impl Shared {
         refusal: Refusal,
         table: Option<&EdgeTable>,
         peer: SocketAddr,
-        head: &Parts,
+        head: Parts,
     ) -> Response<Full<Bytes>> {
         let (refusal, wait) = if refusal.reason.is_guess() {
-            self.limit(refusal, peer, head)
+            self.limit(refusal, peer, &head)
         } else {
             (refusal, None)
         };
@@ -189,7 +189,7 @@ impl Shared {
             table.count(refusal);
         }
         tracing::debug!(reason = reason.as_str(), path = head.uri.path(), "refused");
-        answer::refuse(reason, wait, to_person)
+        answer::refuse(reason, wait, to_person, head.headers)
     }
 
     /// A wrong token counts against whoever sent it. Where there were too many, the answer says so instead.
@@ -229,7 +229,7 @@ impl Shared {
         async move {
             let refuse = |reason: Reason| {
                 shared.counts.count_refused(reason);
-                answer::refuse(reason, None, true)
+                answer::refuse(reason, None, true, HeaderMap::new())
             };
             let Some(target) = target else {
                 return refuse(Reason::Malformed);

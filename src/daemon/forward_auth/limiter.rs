@@ -1,9 +1,11 @@
 //! How often one client may guess. Asked only when a wrong token was presented: whoever has a valid one passes,
 //! whatever else its address sends.
 
+use std::collections::hash_map::RandomState;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock, MonotonicClock};
@@ -59,7 +61,7 @@ impl<C: Clock + Clone> Limiter<C> {
 
     /// How many clients are remembered.
     pub(super) fn clients(&self) -> usize {
-        self.clients.locked().len()
+        self.clients.count.load(Ordering::Relaxed)
     }
 }
 
@@ -71,19 +73,27 @@ impl<C: Clock + Clone> std::fmt::Debug for Limiter<C> {
 
 /// The buckets, at most [`CLIENTS_MAX`] of them.
 #[derive(Clone)]
-struct Clients(Arc<Mutex<LruCache<IpAddr, Nanos>>>);
+struct Clients {
+    buckets: Arc<Mutex<LruCache<IpAddr, Nanos, RandomState>>>,
+    count: Arc<AtomicUsize>,
+}
 
 impl Default for Clients {
     fn default() -> Self {
-        // Unbounded, as a bounded one takes all its memory at once; it is kept short below.
-        Self(Arc::new(Mutex::new(LruCache::unbounded())))
+        // Unbounded, as a bounded one takes all its memory at once; it is kept short below. Its hash has random keys:
+        // what is kept here is what clients choose.
+        let buckets = LruCache::unbounded_with_hasher(RandomState::default());
+        Self {
+            buckets: Arc::new(Mutex::new(buckets)),
+            count: Arc::default(),
+        }
     }
 }
 
 impl Clients {
-    fn locked(&self) -> std::sync::MutexGuard<'_, LruCache<IpAddr, Nanos>> {
+    fn locked(&self) -> MutexGuard<'_, LruCache<IpAddr, Nanos, RandomState>> {
         // A panic in between leaves a bucket as it was.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,6 +110,7 @@ impl StateStore for Clients {
         if clients.len() > CLIENTS_MAX {
             clients.pop_lru();
         }
+        self.count.store(clients.len(), Ordering::Relaxed);
         Ok(told)
     }
 }
