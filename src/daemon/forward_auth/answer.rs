@@ -103,8 +103,7 @@ pub(super) fn refuse(
     }
     match reason {
         Reason::Unready | Reason::Limited => {
-            let seconds = wait.map_or(1, |wait| wait.as_secs() + 1);
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(RETRY_AFTER, seconds(wait));
         }
         Reason::WrongMethod => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -113,6 +112,19 @@ pub(super) fn refuse(
     }
     *response.headers_mut() = headers;
     response
+}
+
+/// Whole seconds, rounded up; one, where nothing says how long. What a bucket says at most needs no memory.
+fn seconds(wait: Option<Duration>) -> HeaderValue {
+    match wait.map_or(1, |wait| wait.as_secs() + 1) {
+        1 => HeaderValue::from_static("1"),
+        2 => HeaderValue::from_static("2"),
+        3 => HeaderValue::from_static("3"),
+        4 => HeaderValue::from_static("4"),
+        5 => HeaderValue::from_static("5"),
+        6 => HeaderValue::from_static("6"),
+        more => HeaderValue::from(more),
+    }
 }
 
 /// RFC 6750, section 3: what a bearer did wrong. Without an authorization server there is no metadata to point to.

@@ -105,7 +105,12 @@ impl StateStore for Clients {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut clients = self.locked();
-        let (told, next) = measure(clients.get(client).copied())?;
+        if let Some(known) = clients.get_mut(client) {
+            let (told, next) = measure(Some(*known))?;
+            *known = next;
+            return Ok(told);
+        }
+        let (told, next) = measure(None)?;
         clients.put(*client, next);
         if clients.len() > CLIENTS_MAX {
             clients.pop_lru();
