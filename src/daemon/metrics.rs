@@ -223,7 +223,7 @@ impl Collector for Auth {
         for (name, help, value) in [
             (
                 "auth_ready",
-                "Whether it is known who may pass; 0 when the store cannot be read: nobody passes",
+                "Whether it is known who may pass; 0 before anything is known and when the store cannot be read: nobody passes",
                 known(|_| 1),
             ),
             (

@@ -157,7 +157,9 @@ impl Operations for Operator {
         let ready = auth && last.aborted.is_none() && !last.revision.is_empty();
         let aborted = last.aborted.as_ref();
         let reason = match (auth, aborted) {
-            (false, _) => Some("the tokens cannot be read, so nobody is let in"),
+            (false, _) => {
+                Some("nothing is known yet, or the tokens cannot be read: nobody is let in")
+            }
             (true, failure) => failure.map(|failure| failure.message.as_str()),
         };
         Ok(json!({

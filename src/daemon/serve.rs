@@ -45,6 +45,8 @@ mod rounds;
 const ASKED_MAX: usize = 16;
 /// How long the daemon before may take to end its round and close its store.
 const CLOSING: Duration = Duration::from_secs(30);
+/// How long to rest when a next daemon could not be answered.
+const OFFER_REST: Duration = Duration::from_millis(200);
 /// How long the next daemon may take until it serves.
 const TAKING_OVER: Duration = Duration::from_secs(30);
 /// How long the daemon before may take to answer what it had accepted.
@@ -126,7 +128,7 @@ impl Before {
             tracing::info!("no daemon runs here: nothing to take over");
             return Ok(None);
         };
-        let socket = other.take().await.map_err(told)?;
+        let socket = within(CLOSING, other.take()).await.map_err(told)?;
         within(CLOSING, other.hear(Word::Closed))
             .await
             .map_err(told)?;
@@ -304,7 +306,9 @@ impl Session {
                 match given(&offer, socket).await {
                     Ok(next) => break next,
                     Err(error) => {
-                        tracing::warn!(%error, "who asked to take over went away");
+                        tracing::warn!(%error, "nobody could be given the listening socket");
+                        // It may be for want of file descriptors, which passes.
+                        tokio::time::sleep(OFFER_REST).await;
                     }
                 }
             }

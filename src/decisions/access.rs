@@ -97,7 +97,7 @@ pub enum Verdict<'t> {
     Redeem(Pass<'t>),
     /// 303: the browser has a session already, and comes again without the ticket.
     Redirect(Pass<'t>),
-    /// Any other status: it does not go on.
+    /// It does not go on. A challenge (401) where another token might help, else a denial; the reason has the status.
     Refuse(Refusal),
 }
 

@@ -78,6 +78,14 @@ pub struct ControlClient {
     patience: Duration,
 }
 
+/// Whether a socket is not there, or left behind by a daemon that was killed.
+pub(super) fn nobody_listens(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
+}
+
 impl ControlClient {
     /// The daemon of this state directory; `None` when none listens.
     pub async fn connect(state: &Path) -> Result<Option<Self>, ControlClientError> {
@@ -87,14 +95,7 @@ impl ControlClient {
         };
         match client.open().await {
             Ok(_) => Ok(Some(client)),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(error) if nobody_listens(&error) => Ok(None),
             Err(source) => Err(ControlClientError::Unreachable {
                 path: client.path,
                 source,

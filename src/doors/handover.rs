@@ -27,6 +27,8 @@ use rustix::net::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::control_client::nobody_listens;
+
 const SOCKET: &str = "handover.sock";
 /// What is spoken; another version of this program may speak something else.
 const VERSION: u8 = 1;
@@ -105,14 +107,7 @@ impl Other {
     pub async fn find(state: &Path) -> io::Result<Option<Self>> {
         match UnixStream::connect(state.join(SOCKET)).await {
             Ok(stream) => Ok(Some(Self { stream })),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(error) if nobody_listens(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
