@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // Clippy knows test functions, not the helpers beside them.
 
+#[path = "support/access.rs"]
+mod access;
+
 use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -16,9 +19,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use instanced::daemon::forward_auth::{AuthCounts, EdgeTable, ForwardAuth, SharedTable, bind};
 use instanced::daemon::uses::Uses;
-use instanced::decisions::access::{AccessPolicy, Guard};
-use instanced::words::manifest::Auth;
-use instanced::words::token::{TokenHash, TokenKind, TokenRecord};
+use instanced::decisions::access::AccessPolicy;
+use instanced::words::token::TokenRecord;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -80,27 +82,18 @@ fn blocks_for(at: SocketAddr) -> u64 {
 }
 
 fn listener() -> ForwardAuth {
-    let guard = Guard {
-        instance: "alice".parse().unwrap(),
-        endpoint: "mcp".parse().unwrap(),
-        host: "mcp-alice.mcp.localhost".parse().unwrap(),
-        auth: Auth::Bearer,
-        grants: Vec::new(),
-    };
     let token = TokenRecord {
-        id: "alice-token".to_owned(),
-        instance: "alice".parse().unwrap(),
-        label: "test".to_owned(),
-        hash: TokenHash::of(b"alice-token"),
-        created: jiff::Timestamp::UNIX_EPOCH,
+        // An expiry is looked at, too.
         expires: Some(jiff::Timestamp::MAX),
-        endpoints: Vec::new(),
-        kind: TokenKind::Bearer,
-        session_seconds: None,
-        successor: None,
+        ..access::record("alice", "alice-token")
     };
     let counts = Arc::<AuthCounts>::default();
-    let table = EdgeTable::build([guard], &[token], &Uses::default(), &counts);
+    let table = EdgeTable::build(
+        [access::guard("alice", "mcp")],
+        &[token],
+        &Uses::default(),
+        &counts,
+    );
     let table: SharedTable = Arc::new(ArcSwapOption::from_pointee(table));
     let policy = AccessPolicy::new(&["127.0.0.0/8".parse().unwrap()], &[]);
     ForwardAuth::new(policy, table, counts)

@@ -6,5 +6,7 @@
 mod availability;
 #[path = "edge/lab.rs"]
 mod lab;
+#[path = "support/process.rs"]
+mod process;
 #[path = "edge/tickets.rs"]
 mod tickets;

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // Clippy knows test functions, not the helpers beside them.
 
+#[path = "support/access.rs"]
+mod access;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -11,9 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use instanced::daemon::forward_auth::{AuthCounts, EdgeTable, ForwardAuth, Limits, bind};
 use instanced::daemon::uses::Uses;
-use instanced::decisions::access::{AccessPolicy, Guard};
-use instanced::words::manifest::Auth;
-use instanced::words::token::{TokenHash, TokenKind, TokenRecord};
+use instanced::decisions::access::AccessPolicy;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -43,26 +44,12 @@ impl Server {
         let runtime = Runtime::new().unwrap();
         let policy = AccessPolicy::new(&["127.0.0.0/8".parse().unwrap()], &[]);
         let counts = Arc::<AuthCounts>::default();
-        let guard = Guard {
-            instance: "alice".parse().unwrap(),
-            endpoint: "mcp".parse().unwrap(),
-            host: "mcp-alice.mcp.localhost".parse().unwrap(),
-            auth: Auth::Bearer,
-            grants: Vec::new(),
-        };
-        let token = TokenRecord {
-            id: "k3v9x0qa".to_owned(),
-            instance: "alice".parse().unwrap(),
-            label: "laptop".to_owned(),
-            hash: TokenHash::of(TOKEN.as_bytes()),
-            created: jiff::Timestamp::UNIX_EPOCH,
-            expires: None,
-            endpoints: Vec::new(),
-            kind: TokenKind::Bearer,
-            session_seconds: None,
-            successor: None,
-        };
-        let table = EdgeTable::build([guard], &[token], &Uses::default(), &counts);
+        let table = EdgeTable::build(
+            [access::guard("alice", "mcp")],
+            &[access::record("alice", TOKEN)],
+            &Uses::default(),
+            &counts,
+        );
         let table = Arc::new(ArcSwapOption::from_pointee(table));
         let auth = ForwardAuth::new(policy, table, Arc::clone(&counts)).with_limits(Limits {
             head: Duration::from_millis(500),

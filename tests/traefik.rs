@@ -23,6 +23,8 @@ mod identity;
 mod lab;
 #[path = "traefik/people.rs"]
 mod people;
+#[path = "support/process.rs"]
+mod process;
 #[path = "traefik/take_over.rs"]
 mod take_over;
 #[path = "traefik/upstream.rs"]

@@ -43,7 +43,7 @@ const IMAGES: [(&str, &str); 6] = [
     (
         "all",
         "ENV LANG=C HOME=/nowhere\nENTRYPOINT [\"/tiny\"]\nCMD [\"status\"]\nVOLUME /data\nUSER nobody\n\
-         WORKDIR /work/\nLABEL team=image traefik.enable=true\nEXPOSE 8080\nSTOPSIGNAL SIGQUIT\n\
+         WORKDIR /srv/\nLABEL team=image traefik.enable=true\nEXPOSE 8080\nSTOPSIGNAL SIGQUIT\n\
          HEALTHCHECK --start-period=1m --timeout=2s CMD /tiny ping",
     ),
 ];
@@ -133,7 +133,7 @@ fn volumes() -> impl Strategy<Value = Vec<Value>> {
         "/data/",
         "/cache",
         "/home/mcp//profile",
-        "/work",
+        "/srv",
         "/a/b/./c",
     ];
     let volume = (

@@ -1,11 +1,11 @@
 //! A configuration and a manifest in a directory of their own, and the daemon as a process on it.
 
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::process::Process;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_instanced");
 /// Long enough for a busy machine; nothing is timed.
@@ -92,66 +94,34 @@ state: state
     }
 }
 
-/// `instanced serve`, which does not outlive the test.
+/// `instanced serve`.
 pub struct Daemon {
-    pub child: Child,
-    pub log: BufReader<ChildStderr>,
+    process: Process,
     pub address: SocketAddr,
 }
 
 impl Daemon {
     /// Up to the moment when it says that it is ready.
     pub fn start(lab: &Lab, arguments: &[&str]) -> Self {
-        let mut child = lab
-            .command(&[&["serve"], arguments].concat())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut daemon = Self {
-            child,
-            log,
-            address: ([127, 0, 0, 1], 0).into(),
-        };
-        let line = daemon.wait_for("ready: ");
+        let mut process = Process::start(&mut lab.command(&[&["serve"], arguments].concat()));
+        let line = process.wait_for("ready: ");
         let (_, rest) = line.split_once("ForwardAuth on ").unwrap();
-        daemon.address = rest.split(',').next().unwrap().parse().unwrap();
-        daemon
+        let address = rest.split(',').next().unwrap().parse().unwrap();
+        Self { process, address }
     }
 
     /// Reads the log up to a line that has this in it.
     pub fn wait_for(&mut self, words: &str) -> String {
-        let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            let read = self.log.read_line(&mut line).unwrap();
-            assert!(read > 0, "the daemon ended: {seen}");
-            if line.contains(words) {
-                return line;
-            }
-            seen += &line;
-        }
+        self.process.wait_for(words)
     }
 
     pub fn terminate(&self) {
-        let id = i32::try_from(self.child.id()).unwrap();
-        let id = rustix::process::Pid::from_raw(id).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.process.terminate();
     }
 
     /// Waits until it has ended on its own, with its log up to then.
-    pub fn ended(mut self) -> (bool, String) {
-        let mut log = String::new();
-        self.log.read_to_string(&mut log).unwrap();
-        (self.child.wait().unwrap().success(), log)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn ended(self) -> (bool, String) {
+        self.process.ended()
     }
 }
 

@@ -1,11 +1,11 @@
 //! A place of its own for each test: a daemon, a Traefik and an upstream.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::{Answer, Client, PATIENCE};
+use super::process::Process;
 use super::upstream::{Seen, Upstream};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_instanced");
@@ -359,48 +360,23 @@ impl Drop for Edge {
     }
 }
 
-/// `instanced serve`, which does not outlive the test.
-pub struct Daemon {
-    child: Child,
-    log: BufReader<ChildStderr>,
-}
+/// `instanced serve`.
+pub struct Daemon(Process);
 
 impl Daemon {
     /// Up to the moment when it says that it is ready.
     pub fn start(lab: &Lab, arguments: &[&str]) -> Self {
-        let mut child = lab
-            .command(&[&["serve"], arguments].concat())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("setpriv is part of util-linux");
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut daemon = Self { child, log };
-        let mut seen = String::new();
-        while !seen.contains("ready: ") {
-            let read = daemon.log.read_line(&mut seen).unwrap();
-            assert!(read > 0, "the daemon ended: {seen}");
-        }
-        daemon
+        let mut process = Process::start(&mut lab.command(&[&["serve"], arguments].concat()));
+        process.wait_for("ready: ");
+        Self(process)
     }
 
     pub fn terminate(&self) {
-        let id = i32::try_from(self.child.id()).unwrap();
-        let id = rustix::process::Pid::from_raw(id).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.0.terminate();
     }
 
     /// Waits until it has ended on its own, with its log up to then.
-    pub fn ended(mut self) -> (bool, String) {
-        let mut log = String::new();
-        self.log.read_to_string(&mut log).unwrap();
-        (self.child.wait().unwrap().success(), log)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn ended(self) -> (bool, String) {
+        self.0.ended()
     }
 }
