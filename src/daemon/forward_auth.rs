@@ -1,8 +1,8 @@
 //! The `ForwardAuth` listener: Traefik asks it before every guarded request (`FORWARD_AUTH.md`).
 //!
 //! It turns a request into an [`AuthRequest`], a [`Verdict`] into a response, and does nothing between:
-//! no I/O, no lock, no await and no allocation where a bearer passes, so that it answers while a round runs or
-//! the engine is away. Only a ticket that becomes a session waits, for the store. What is slow, broken or too
+//! no I/O, no lock, no await and no allocation of its own where a bearer passes, so that it answers while a round
+//! runs or the engine is away. Only a ticket that becomes a session waits, for the store. What is slow, broken or too
 //! much is cut off. No log line holds a token or an `Authorization` value.
 
 use std::io;
