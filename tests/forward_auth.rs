@@ -97,7 +97,7 @@ fn whatever_is_wrong_with_a_token_or_a_host_is_the_same_401() {
         let headers = format!("X-Forwarded-Host: {host}\r\nAuthorization: Bearer {token}\r\n");
         let answer = server.get(path, &headers);
         answer.assert_challenges(INVALID);
-        answer.undated()
+        answer
     };
     let alice = "mcp-alice.mcp.localhost";
     let wrong = ask(PATH, alice, "wrong");

@@ -46,7 +46,8 @@ pub fn serve(which: &str, tls: Option<&str>) {
             ended.cancel();
         });
         if let Ok(instances) = which.parse() {
-            ours(instances, tls).serve(listener, stop).await;
+            let served = ours(instances, tls).serve(listener, stop).await;
+            served.expect("a thread");
         } else {
             tokio::select! {
                 () = bare(listener, tls) => {}

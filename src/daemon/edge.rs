@@ -161,8 +161,7 @@ fn answer(auth: ForwardAuth, listener: TcpListener, stop: CancellationToken) -> 
         .build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        auth.serve(listener, stop).await;
-        Ok(())
+        auth.serve(listener, stop).await
     })
 }
 

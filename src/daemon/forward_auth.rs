@@ -28,7 +28,7 @@ mod table;
 
 use connection::Shared;
 pub use counts::{AuthCounts, DURATIONS, InstanceCounts};
-use life::{Connections, Life};
+use life::{Connections, Life, Pulse};
 use limiter::Limiter;
 pub use table::{EdgeTable, SharedTable};
 
@@ -157,11 +157,14 @@ impl ForwardAuth {
     }
 
     /// Answers until `shutdown`, then lets the requests in flight finish.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// When it has no thread to watch over connections.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
         let trusted = Arc::new(Semaphore::new(self.limits.connections));
         let untrusted = Arc::new(Semaphore::new(self.limits.untrusted_connections));
         let mut connections = Connections::new(self.limits);
-        let mut ticks = tokio::time::interval(connections.every());
+        let pulse = Pulse::every(connections.every())?;
         loop {
             // Taken before a connection is: beyond the limit they wait in the backlog.
             let next = async {
@@ -178,7 +181,7 @@ impl ForwardAuth {
                     }
                     continue;
                 }
-                _ = ticks.tick() => {
+                () = pulse.beat() => {
                     connections.tick();
                     continue;
                 }
@@ -209,6 +212,7 @@ impl ForwardAuth {
         if left > 0 {
             tracing::warn!(open = left, "closed auth connections that did not end");
         }
+        Ok(())
     }
 
     /// One connection, from its first request to its end.

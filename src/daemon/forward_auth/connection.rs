@@ -75,6 +75,8 @@ impl Shared {
             .header_read_timeout(None)
             // An answer is one small piece: to gather pieces costs more than it saves.
             .writev(false)
+            // Nobody reads it: Traefik takes the headers it was told from a 204, and gives what a client sees its own.
+            .auto_date_header(false)
             .keep_alive(self.policy.trusts(peer.ip()))
             .serve_connection(TokioIo::new(stream), service);
         Ok(life.watch(connection).await?)
@@ -100,6 +102,7 @@ impl Shared {
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX))
+            .auto_date_header(false)
             .serve_connection(TokioIo::new(stream), service);
         Ok(life.watch(connection).await?)
     }

@@ -10,11 +10,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::Limits;
@@ -173,6 +175,36 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Lived<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Beats at an interval, from a thread of its own. A timer of the runtime's would be armed and disarmed around every
+/// wait for a request, and that costs more than the whole answer.
+pub(super) struct Pulse(Arc<Notify>);
+
+impl Pulse {
+    /// Beats until it is dropped.
+    pub(super) fn every(interval: Duration) -> io::Result<Self> {
+        let beat = Arc::new(Notify::new());
+        let heard = Arc::downgrade(&beat);
+        let beats = move || {
+            loop {
+                thread::sleep(interval);
+                match heard.upgrade() {
+                    Some(beat) => beat.notify_one(),
+                    None => return,
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("edge-pulse".to_owned())
+            .spawn(beats)?;
+        Ok(Self(beat))
+    }
+
+    /// Returns at the next beat, or at once if one was missed.
+    pub(super) async fn beat(&self) {
+        self.0.notified().await;
     }
 }
 

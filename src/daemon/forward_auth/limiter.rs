@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, MonotonicClock};
+use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 use lru::LruCache;
+use rustix::time::{ClockId, clock_gettime};
 
 /// So many guesses at once.
 const BURST: u32 = 20;
@@ -24,7 +25,7 @@ const PER_MINUTE: u32 = 10;
 const CLIENTS_MAX: usize = 32_768;
 
 /// A token bucket for each client that guesses.
-pub(super) struct Limiter<C: Clock = MonotonicClock> {
+pub(super) struct Limiter<C: Clock = CoarseClock> {
     buckets: RateLimiter<IpAddr, Clients, C, NoOpMiddleware<C::Instant>>,
     clients: Clients,
     clock: C,
@@ -32,7 +33,7 @@ pub(super) struct Limiter<C: Clock = MonotonicClock> {
 
 impl Default for Limiter {
     fn default() -> Self {
-        Self::with_clock(MonotonicClock)
+        Self::with_clock(CoarseClock)
     }
 }
 
@@ -68,6 +69,20 @@ impl<C: Clock + Clone> Limiter<C> {
 impl<C: Clock + Clone> std::fmt::Debug for Limiter<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Limiter({} clients)", self.clients())
+    }
+}
+
+/// Time that never goes back, some milliseconds late at most: buckets fill over seconds, and it is a third of the price.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CoarseClock;
+
+impl Clock for CoarseClock {
+    /// Since the machine was started.
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        let now = clock_gettime(ClockId::MonotonicCoarse);
+        Duration::try_from(now).unwrap_or_default().into()
     }
 }
 
