@@ -114,10 +114,12 @@ preflight() {
   manifests=$(configured source dir instances.d)
   http=127.0.0.1:$(configured public port 80)
   auth=$(configured listen auth 127.0.0.1:9180)
+  admin=$(configured listen admin 127.0.0.1:9181)
   take_lock || die "'make up' already runs here (pid $(holder_of_lock)): stop it with Ctrl-C where it runs, or with 'make down'"
   echo $$ >"$run_dir/up.pid"
   need_free "$http" "'public.port' in instanced.yaml"
   need_free "$auth" "'listen.auth' in instanced.yaml"
+  need_free "$admin" "'listen.admin' in instanced.yaml"
   need_free "$api" "the environment: make up TRAEFIK_API=127.0.0.1:8090"
   pick_instance
 }

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used)] // Clippy knows test functions, not the helpers beside them.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use instanced::daemon::control::{ControlError, ControlSocket, Operations, Outcome};
+use futures_util::StreamExt as _;
+use instanced::daemon::control::{Admin, ControlError, ControlSocket, Lines, Operations, Outcome};
 use instanced::daemon::events::Events;
 use instanced::decisions::event::Event;
 use instanced::doors::control_client::{ControlClient, ControlClientError};
@@ -18,6 +19,7 @@ use instanced::words::control::{
 };
 use instanced::words::name::InstanceName;
 use instanced::words::overrides::Order;
+use instanced::words::watch::{AskLog, LogLine, LogStream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -88,8 +90,36 @@ impl Operations for Echo {
     async fn snapshot(&self) -> Outcome {
         Ok(echo("snapshot"))
     }
-    async fn instances(&self) -> Outcome {
-        Ok(echo("instances"))
+    async fn instances(&self, usage: bool) -> Outcome {
+        Ok(echo(format!("instances {usage}")))
+    }
+    async fn history(&self, name: InstanceName) -> Outcome {
+        Ok(echo(format!("history {name}")))
+    }
+    async fn log(&self, name: InstanceName, ask: AskLog) -> Result<Lines, Problem> {
+        if name.as_str() == "ghost" {
+            return Err(Problem::not_found("there is no instance `ghost`"));
+        }
+        let line = |line: String| LogLine {
+            instance: name.clone(),
+            generation: 1,
+            at: None,
+            stream: LogStream::Stdout,
+            line,
+        };
+        let lines = [
+            Ok(line(format!("{:?}", ask.tail))),
+            Ok(line("of two\nlines".to_owned())),
+            Err(Problem::unavailable("the engine went away")),
+        ];
+        let lines = futures_util::stream::iter(lines);
+        if ask.follow {
+            return Ok(lines.take(1).chain(futures_util::stream::pending()).boxed());
+        }
+        Ok(lines.boxed())
+    }
+    async fn templates(&self) -> Outcome {
+        Ok(echo("templates"))
     }
     async fn instance(&self, name: InstanceName) -> Outcome {
         Ok(echo(format!("instance {name}")))
@@ -109,7 +139,7 @@ struct Daemon {
 impl Daemon {
     async fn start() -> Self {
         let state = TempDir::new().unwrap();
-        let socket = ControlSocket::bind(state.path()).await.unwrap();
+        let socket = ControlSocket::bind(state.path(), None).await.unwrap();
         let shutdown = CancellationToken::new();
         let events = Events::new(shutdown.clone());
         let echo = Echo {
@@ -236,7 +266,20 @@ async fn every_path_leads_to_its_operation() {
         asked(&client, "/v1/tokens?instance=alice").await,
         "tokens Some(InstanceName(\"alice\"))"
     );
-    assert_eq!(asked(&client, "/v1/instances").await, "instances");
+    assert_eq!(asked(&client, "/v1/instances").await, "instances false");
+    assert_eq!(
+        asked(&client, "/v1/instances?usage=true").await,
+        "instances true"
+    );
+    assert_eq!(
+        asked(&client, "/v1/instances/alice/history").await,
+        "history alice"
+    );
+    assert_eq!(asked(&client, "/v1/templates").await, "templates");
+    let live = client.get("/health/live").await.unwrap();
+    assert_eq!(live, json!({ "live": true }));
+    let description = client.get("/v1/openapi.json").await.unwrap();
+    assert_eq!(description["openapi"], "3.1.0");
     assert_eq!(asked(&client, "/v1/snapshot").await, "snapshot");
     assert_eq!(
         asked(&client, "/v1/instances/alice").await,
@@ -388,13 +431,13 @@ async fn without_a_daemon_there_is_no_client() {
 async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let state = TempDir::new().unwrap();
     drop(std::os::unix::net::UnixListener::bind(state.path().join(SOCKET)).unwrap());
-    let socket = ControlSocket::bind(state.path()).await.unwrap();
+    let socket = ControlSocket::bind(state.path(), None).await.unwrap();
     let mode = std::fs::metadata(socket.path())
         .unwrap()
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o660);
-    let error = ControlSocket::bind(state.path()).await.unwrap_err();
+    let error = ControlSocket::bind(state.path(), None).await.unwrap_err();
     assert!(matches!(error, ControlError::InUse { .. }), "{error}");
 }
 
@@ -403,7 +446,7 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     let state = TempDir::new().unwrap();
     let path = state.path().join(SOCKET);
     std::fs::write(&path, "precious").unwrap();
-    assert!(ControlSocket::bind(state.path()).await.is_err());
+    assert!(ControlSocket::bind(state.path(), None).await.is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
@@ -420,4 +463,189 @@ async fn at_the_end_the_socket_is_gone() {
             .unwrap()
             .is_none()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_comes_line_by_line_and_says_what_broke_it_off() {
+    let daemon = Daemon::start().await;
+    let client = daemon.client().await;
+    let mut lines = client
+        .lines("/v1/instances/alice/logs?tail=2")
+        .await
+        .unwrap();
+    let mut told = Vec::new();
+    let broken = loop {
+        match lines.next::<LogLine>().await {
+            Ok(Some(line)) => told.push(line.line),
+            Ok(None) => panic!("it ended as if all were well"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(told, ["Some(2)", "of two\nlines"]);
+    assert!(broken.to_string().contains("went away"), "{broken}");
+    let problem = refused(client.lines("/v1/instances/ghost/logs").await);
+    assert_eq!(problem.status, 404);
+    for query in ["tail=-1", "follow=perhaps", "since=noon", "head=1"] {
+        let path = format!("/v1/instances/alice/logs?{query}");
+        assert_eq!(refused(client.lines(&path).await).status, 400, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_may_be_let_in_and_sees_nothing_else() {
+    let state = TempDir::new().unwrap();
+    let gone = ControlSocket::bind(state.path(), Some("no-such-group")).await;
+    let gone = gone.unwrap_err().to_string();
+    assert!(gone.contains("control.group"), "{gone}");
+    // The group that this process has anyway: no test need be root's.
+    let gid = std::fs::metadata(state.path()).unwrap().gid();
+    let groups = std::fs::read_to_string("/etc/group").unwrap();
+    let name = groups.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        (fields.get(2)? == &gid.to_string()).then(|| fields[0].to_owned())
+    });
+    let name = name.expect("the group of this process has a name");
+    let socket = ControlSocket::bind(state.path(), Some(&name))
+        .await
+        .unwrap();
+    let of = |path: &std::path::Path| {
+        let found = std::fs::metadata(path).unwrap();
+        (found.gid(), found.permissions().mode() & 0o777)
+    };
+    assert_eq!(of(socket.path()), (gid, 0o660));
+    assert_eq!(of(state.path()), (gid, 0o710));
+}
+
+mod admin {
+    use instanced::words::config::{Access, AdminToken};
+    use instanced::words::token::TokenHash;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    struct Listener {
+        address: std::net::SocketAddr,
+        shutdown: CancellationToken,
+        served: JoinHandle<()>,
+    }
+
+    impl Listener {
+        async fn on(address: &str) -> Self {
+            let token = |label: &str, access| AdminToken {
+                label: label.to_owned(),
+                hash: TokenHash::of(label.as_bytes()),
+                access,
+                expires: None,
+            };
+            let tokens = [token("looks", Access::Read), token("does", Access::Full)];
+            let admin = Admin::bind(address.parse().unwrap(), &tokens, None).await;
+            let admin = admin.unwrap();
+            let address = admin.address().unwrap();
+            let shutdown = CancellationToken::new();
+            let events = Events::new(shutdown.clone());
+            let served = tokio::spawn(admin.serve(Arc::new(Echo { events }), shutdown.clone()));
+            Self {
+                address,
+                shutdown,
+                served,
+            }
+        }
+
+        /// The status and the whole answer.
+        async fn ask(&self, request: &str, token: &str) -> (u16, String) {
+            let authorization = match token {
+                "" => String::new(),
+                token => format!("Authorization: Bearer {token}\r\n"),
+            };
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            let text = format!(
+                "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{authorization}\r\n"
+            );
+            stream.write_all(text.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            (answer[9..12].parse().unwrap(), answer)
+        }
+
+        async fn status(&self, request: &str, token: &str) -> u16 {
+            self.ask(request, token).await.0
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_call_needs_what_it_needs() {
+        let admin = Listener::on("127.0.0.1:0").await;
+        for (request, without, looks, does) in [
+            ("GET /health/live", 200, 200, 200),
+            ("GET /health", 200, 200, 200),
+            ("GET /metrics", 200, 200, 200),
+            ("GET /v1/openapi.json", 200, 200, 200),
+            ("GET /v1/instances", 401, 200, 200),
+            ("GET /v1/instances/alice", 401, 200, 200),
+            ("GET /v1/instances/alice/logs", 401, 200, 200),
+            ("GET /v1/instances/alice/vnc-password", 401, 403, 200),
+            ("GET /v1/tokens", 401, 200, 200),
+            ("DELETE /v1/tokens/x", 401, 403, 404),
+            ("POST /v1/instances/alice/restart", 401, 403, 200),
+            // Who may not ask learns nothing, not even what there is.
+            ("GET /v1/nothing", 401, 404, 404),
+            ("PUT /v1/instances", 401, 403, 405),
+        ] {
+            assert_eq!(admin.status(request, "").await, without, "{request}");
+            // A wrong token is as good as none.
+            assert_eq!(admin.status(request, "other").await, without, "{request}");
+            assert_eq!(admin.status(request, "looks").await, looks, "{request}");
+            assert_eq!(admin.status(request, "does").await, does, "{request}");
+        }
+        let (_, refused) = admin.ask("GET /v1/plan", "").await;
+        let refused = refused.to_ascii_lowercase();
+        assert!(
+            refused.contains("www-authenticate: bearer\r\n"),
+            "{refused}"
+        );
+        assert!(
+            refused.contains("content-type: application/problem+json"),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn from_elsewhere_even_figures_need_a_token() {
+        let admin = Listener::on("0.0.0.0:0").await;
+        for request in ["GET /health", "GET /metrics", "GET /v1/openapi.json"] {
+            assert_eq!(admin.status(request, "").await, 401, "{request}");
+            assert_eq!(admin.status(request, "looks").await, 200, "{request}");
+        }
+        assert_eq!(admin.status("GET /health/live", "").await, 200);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_log_that_is_followed_ends_with_the_daemon() {
+        let admin = Listener::on("127.0.0.1:0").await;
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        let request = "GET /v1/instances/alice/logs?follow=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer looks\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let mut piece = [0; 1024];
+        while !answer.contains("\"line\":\"None\"") {
+            let read = stream.read(&mut piece).await.unwrap();
+            assert!(read > 0, "{answer}");
+            answer += std::str::from_utf8(&piece[..read]).unwrap();
+        }
+        admin.shutdown.cancel();
+        admin.served.await.unwrap();
+        assert_eq!(stream.read(&mut piece).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_address_that_is_taken_is_named() {
+        let admin = Listener::on("127.0.0.1:0").await;
+        let again = Admin::bind(admin.address, &[], None).await.unwrap_err();
+        let told = again.to_string();
+        assert!(
+            told.contains("listen.admin") && told.contains(&admin.address.to_string()),
+            "{told}"
+        );
+    }
 }

@@ -11,6 +11,8 @@
 mod browser;
 #[path = "e2e/clients.rs"]
 mod clients;
+#[path = "e2e/control_api.rs"]
+mod control_api;
 #[path = "e2e/daemon.rs"]
 mod daemon;
 #[path = "e2e/edge.rs"]

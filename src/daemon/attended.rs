@@ -1,7 +1,7 @@
 //! An engine as the daemon hands it to its rounds: what it tells is completed by the daemon's own probes, and
 //! which of its steps are over is noted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 use super::probes::Verdicts;
 use crate::decisions::plan::Step;
 use crate::doors::engine::settings::ImageNotes;
-use crate::doors::engine::{Engine, EngineError, Observe, Secrets};
+use crate::doors::engine::{Engine, EngineError, GenerationLog, Observe, Secrets, Watch};
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::secret::{SecretName, SecretValue};
+use crate::words::watch::{AskLog, Counters, HealthResult};
 
 /// An engine with the daemon beside it. Clones share what is noted.
 #[derive(Debug, Clone)]
@@ -70,6 +71,24 @@ impl<E: Observe> Observe for Attended<E> {
         secret: &SecretName,
     ) -> Result<Option<SecretValue>, EngineError> {
         self.engine.read_secret(instance, secret).await
+    }
+}
+
+impl<E: Watch> Watch for Attended<E> {
+    async fn log(
+        &self,
+        instance: &InstanceName,
+        ask: AskLog,
+    ) -> Result<Option<GenerationLog>, EngineError> {
+        self.engine.log(instance, ask).await
+    }
+
+    async fn counters(&self, generations: &[String]) -> BTreeMap<String, Counters> {
+        self.engine.counters(generations).await
+    }
+
+    async fn health_log(&self, generation: &str) -> Result<Vec<HealthResult>, EngineError> {
+        self.engine.health_log(generation).await
     }
 }
 

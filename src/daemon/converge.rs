@@ -334,7 +334,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let done = futures_util::stream::iter(steps).buffer_unordered(parallelism);
         let mut done: Vec<(StepReport, bool)> = done.filter_map(std::future::ready).collect().await;
         done.sort_by(|(a, _), (b, _)| a.step.instance.cmp(&b.step.instance));
-        self.journal.conclude(&done, &self.notebook).await;
+        self.journal.conclude(&done, view, &self.notebook).await;
         self.note_images().await;
         let steps: Vec<StepReport> = done.into_iter().map(|(report, _)| report).collect();
         let (desired, now) = (&view.desired, self.clock.now());

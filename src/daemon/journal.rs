@@ -11,6 +11,7 @@ use crate::decisions::remedy;
 use crate::decisions::report::{Failure, Outcome, StepReport};
 use crate::doors::store::StoreError;
 use crate::words::act::{Act, Cause, Deed};
+use crate::words::history::{Entry, EntryResult};
 
 /// So many acts of an instance are kept.
 const ACTS_KEPT: usize = 50;
@@ -65,10 +66,11 @@ impl Journal {
     pub(super) async fn conclude<N: Notebook>(
         &mut self,
         steps: &[(StepReport, bool)],
+        view: &View,
         notebook: &N,
     ) {
         let known = self.known();
-        let mut concluded = Acts::new();
+        let (mut concluded, mut told) = (Acts::new(), Vec::new());
         for (report, unclear) in steps {
             let done = match report.outcome {
                 // What it ends is a replacement that a crash broke off, and that came to nothing.
@@ -81,12 +83,19 @@ impl Journal {
             };
             if let Some(last) = acts.last_mut().filter(|act| act.done.is_none()) {
                 last.done = Some(done);
+                told.push((report.step.instance.clone(), entry(last, report, view)));
                 concluded.insert(report.step.instance.clone(), acts);
             }
         }
         drop(known);
         if let Err(failure) = self.keep(concluded, notebook).await {
             tracing::warn!("what was done could not be noted: {}", failure.message);
+        }
+        if !told.is_empty()
+            && let Err(error) = notebook.note_history(told).await
+        {
+            let failure = failure(&error);
+            tracing::warn!("the history could not be written: {}", failure.message);
         }
     }
 
@@ -103,6 +112,44 @@ impl Journal {
         self.0 = Some(acts);
         let kept = notebook.put_acts(changed).await;
         kept.map_err(|error| failure(&error))
+    }
+}
+
+/// An act that is over, for people.
+fn entry(act: &Act, report: &StepReport, view: &View) -> Entry {
+    Entry {
+        reason: report.step.reason.to_string(),
+        commit: view.desired.commit.clone(),
+        millis: Some(report.millis),
+        result: match &report.outcome {
+            Outcome::Failed(failure) => EntryResult::Failed {
+                failure: failure.message.clone(),
+            },
+            _ => EntryResult::Done,
+        },
+        ..begun(act)
+    }
+}
+
+/// What is known of an act whose end nobody noted.
+pub(super) fn begun(act: &Act) -> Entry {
+    Entry {
+        at: act.at,
+        action: act.deed.as_str().to_owned(),
+        cause: act.cause,
+        reason: String::new(),
+        generation: Some(act.generation),
+        fields: act.fields.clone(),
+        revision: act.revision.clone(),
+        commit: None,
+        result: match act.done {
+            Some(true) => EntryResult::Done,
+            Some(false) => EntryResult::Failed {
+                failure: String::new(),
+            },
+            None => EntryResult::Unknown,
+        },
+        millis: None,
     }
 }
 

@@ -8,6 +8,7 @@ use super::memory::{Memory, blocking};
 use crate::doors::engine::settings::ImageNotes;
 use crate::doors::store::{Store, StoreError};
 use crate::words::act::Act;
+use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
 use crate::words::secret::{SecretName, SecretValue};
@@ -26,6 +27,12 @@ pub trait Notebook: Clone + Send + Sync + 'static {
 
     /// Keeps what was done to these instances, in place of what was there.
     fn put_acts(&self, acts: Acts) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Adds to what was ever done to instances, for people.
+    fn note_history(
+        &self,
+        entries: Vec<(InstanceName, Entry)>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Keeps which instances are protected, and which are known not to be.
     fn put_protection(
@@ -84,6 +91,10 @@ impl Notebook for Arc<Store> {
 
     async fn put_acts(&self, acts: Acts) -> Result<(), StoreError> {
         blocking(self, move |store| store.put_acts(&acts)).await
+    }
+
+    async fn note_history(&self, entries: Vec<(InstanceName, Entry)>) -> Result<(), StoreError> {
+        blocking(self, move |store| store.note_history(&entries)).await
     }
 
     async fn put_protection(

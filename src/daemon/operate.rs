@@ -2,47 +2,53 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use serde_json::json;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::attended::Attended;
 use super::chain::chain;
-use super::control::{Operations, Outcome};
+use super::control::{Lines, Operations, Outcome};
 use super::events::Events;
 use super::follow::Syncer;
 use super::forward_auth::SharedTable;
-use super::memory::{Memory, blocking};
+use super::memory::Memory;
 use super::metrics::Metrics;
 use super::notebook::{Acts, Notebook as _};
-use super::orders::{self, OrderError};
+use super::orders;
 use super::probes::Verdicts;
 use super::round::{self, Ask, Known};
 use super::site::Site;
 use super::snapshots;
 use super::tokens::{Rotated, Tokens, TokensError};
+use super::vnc;
+use super::watch::{self, Sampler};
 use crate::decisions::report::{Failure, Report};
 use crate::decisions::saved::SavedPlan;
 use crate::decisions::source::SourceStatus;
-use crate::decisions::status::{InstanceStatus, status, status_without_engine};
+use crate::doors::engine::Observe as _;
 use crate::doors::engine::docker::DockerReader;
 use crate::doors::engine::fleet::Fleet;
-use crate::doors::engine::{EngineError, ErrorClass, Observe};
 use crate::doors::store::{Store, StoreError};
 use crate::words::control::{
-    AskReconcile, AskTicket, IssueToken, Problem, RotateToken, VncPasswords,
+    AskReconcile, AskTicket, DaemonHealth, IssueToken, IssuedToken, Problem, RevokedToken,
+    RotateToken,
 };
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::overrides::Order;
-use crate::words::secret;
+use crate::words::resolve;
+use crate::words::watch::AskLog;
+use problems::{
+    aborted_problem, engine_problem, failure_problem, order_problem, token_problem, value,
+};
 
-/// How long whoever asks for the status waits for an engine that hangs.
-const STATUS_WAIT: Duration = Duration::from_secs(5);
+mod look;
+mod problems;
 
 /// What the next round would do.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct PlanAnswer {
     /// The plan, with the ground that it stands on.
     pub saved: SavedPlan,
@@ -80,6 +86,10 @@ pub struct Operator {
     pub metrics: Arc<Metrics>,
     /// Who may pass, as the listener knows it.
     pub table: SharedTable,
+    /// What instances use.
+    pub sampler: Sampler,
+    /// When streams end.
+    pub ended: CancellationToken,
 }
 
 impl Operator {
@@ -126,28 +136,6 @@ impl Operator {
         let memory = self.store.read(now).await.map_err(failed)?;
         Ok((memory, self.store.acts().await.map_err(failed)?))
     }
-
-    /// How all instances stand, as far as the engine can tell now.
-    async fn statuses(&self) -> Result<Vec<InstanceStatus>, Problem> {
-        let last = self.last.load_full();
-        let snapshot = round::read_source(&self.site);
-        let desired = snapshot.and_then(|snapshot| round::desired(&snapshot, &self.site));
-        let observed = match self.site.observer() {
-            Ok(engine) => {
-                let engine = Attended::new(engine, self.verdicts.clone());
-                let no_images = BTreeSet::new();
-                let looking = Box::pin(engine.observe(&no_images));
-                within(STATUS_WAIT, looking).await
-            }
-            Err(error) => Err(error),
-        };
-        let desired = desired.map_err(|report| aborted_problem(&report))?;
-        let public = &self.site.config.public;
-        Ok(match observed {
-            Ok(observed) => status(&desired, &observed, &last, public),
-            Err(error) => status_without_engine(&desired, &error.to_string(), public),
-        })
-    }
 }
 
 impl Operations for Operator {
@@ -162,15 +150,16 @@ impl Operations for Operator {
             }
             (true, failure) => failure.map(|failure| failure.message.as_str()),
         };
-        Ok(json!({
-            "live": true,
-            "ready": ready,
-            "auth": auth,
-            "reason": reason,
-            "revision": last.revision,
-            "pid": std::process::id(),
-            "fingerprint": self.site.fingerprint(),
-        }))
+        value(&DaemonHealth {
+            live: true,
+            ready,
+            auth,
+            reason: reason.map(str::to_owned),
+            revision: last.revision.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            fingerprint: self.site.fingerprint(),
+        })
     }
 
     async fn tokens(&self, instance: Option<InstanceName>) -> Outcome {
@@ -187,7 +176,11 @@ impl Operations for Operator {
             .with_tokens(move |tokens| tokens.issue(asked, now))
             .await?;
         tracing::info!(instance = %record.instance, id = record.id, label = record.label, "token issued");
-        Ok(json!({ "record": record, "token": token.expose() }))
+        value(&IssuedToken {
+            record,
+            token: token.expose().to_owned(),
+            replaced: None,
+        })
     }
 
     async fn revoke_token(&self, id: String) -> Outcome {
@@ -195,7 +188,7 @@ impl Operations for Operator {
         self.with_tokens(move |tokens| tokens.revoke(&revoked))
             .await?;
         tracing::info!(id, "token revoked");
-        Ok(json!({ "id": id }))
+        value(&RevokedToken { id })
     }
 
     async fn rotate_token(&self, id: String, asked: RotateToken) -> Outcome {
@@ -205,7 +198,11 @@ impl Operations for Operator {
             .await?;
         let Rotated { old, new, token } = rotated;
         tracing::info!(instance = %new.instance, id = new.id, replaced = old.id, "token rotated");
-        Ok(json!({ "record": new, "token": token.expose(), "replaced": old }))
+        value(&IssuedToken {
+            record: new,
+            token: token.expose().to_owned(),
+            replaced: Some(old),
+        })
     }
 
     async fn issue_ticket(&self, name: InstanceName, asked: AskTicket) -> Outcome {
@@ -214,7 +211,11 @@ impl Operations for Operator {
             .with_tokens(move |tokens| tokens.ticket(name, asked, now))
             .await?;
         tracing::info!(instance = %record.instance, id = record.id, label = record.label, "ticket issued");
-        Ok(json!({ "record": record, "token": token.expose() }))
+        value(&IssuedToken {
+            record,
+            token: token.expose().to_owned(),
+            replaced: None,
+        })
     }
 
     async fn reconcile(&self, asked: AskReconcile) -> Outcome {
@@ -236,7 +237,7 @@ impl Operations for Operator {
         let now = jiff::Timestamp::now();
         let ask = orders::take(&self.site, &self.store, &name, order, now).await;
         let ask = ask.map_err(|error| order_problem(&error))?;
-        tracing::info!(instance = %name, ?order, "an operator's order");
+        self.write_down(&name, order, now).await;
         value(&self.round(ask).await?)
     }
 
@@ -312,20 +313,33 @@ impl Operations for Operator {
         value(&taken.map_err(|failure| failure_problem(&failure))?)
     }
 
-    async fn instances(&self) -> Outcome {
-        value(&self.statuses().await?)
+    async fn instances(&self, usage: bool) -> Outcome {
+        value(&self.statuses(usage).await?)
     }
 
     async fn instance(&self, name: InstanceName) -> Outcome {
-        let all = self.statuses().await?;
-        match all.into_iter().find(|status| status.name == name) {
-            Some(status) => value(&status),
-            None => Err(unknown(&name)),
-        }
+        value(&self.detail(&name).await?)
+    }
+
+    async fn history(&self, name: InstanceName) -> Outcome {
+        value(&self.history_of(&name).await?)
+    }
+
+    async fn log(&self, name: InstanceName, ask: AskLog) -> Result<Lines, Problem> {
+        let engine = self.observer()?;
+        let lines = watch::log(engine, name, ask, self.ended.clone()).await;
+        let lines = lines.map_err(|error| engine_problem(&error))?;
+        Ok(lines.map_err(|error| engine_problem(&error)).boxed())
+    }
+
+    async fn templates(&self) -> Outcome {
+        let snapshot = round::read_source(&self.site);
+        let snapshot = snapshot.map_err(|report| aborted_problem(&report))?;
+        value(&resolve::templates(&snapshot))
     }
 
     async fn vnc_password(&self, name: InstanceName) -> Outcome {
-        let passwords = vnc_passwords(&self.site, Some(&self.store), &name).await;
+        let passwords = vnc::passwords(&self.site, Some(&self.store), &name).await;
         value(&passwords.map_err(|failure| Problem::unavailable(failure.message))?)
     }
 }
@@ -347,7 +361,7 @@ pub fn of_directory(site: &Site, last: &Report) -> SourceStatus {
 pub fn ask(asked: AskReconcile) -> Result<Ask, Problem> {
     let expect: Option<SavedPlan> = match asked.plan {
         Some(plan) => Some(serde_json::from_value(plan).map_err(|error| {
-            Problem::invalid(format!("this is no saved plan: {error}"))
+            Problem::refused(format!("this is no saved plan: {error}"))
                 .with_help("save one: instanced reconcile --dry-run --out FILE")
         })?),
         None => None,
@@ -361,121 +375,8 @@ pub fn ask(asked: AskReconcile) -> Result<Ask, Problem> {
     })
 }
 
-fn order_problem(error: &OrderError) -> Problem {
-    let detail = chain(error);
-    match error {
-        OrderError::Unknown(_) => Problem::not_found(detail).with_help("see `instanced status`"),
-        OrderError::Source(_) => Problem::unavailable(detail),
-        OrderError::Store(_) => Problem::internal(detail),
-    }
-}
-
-/// The VNC passwords that an instance uses now; the store's, where it runs not yet.
-///
-/// # Errors
-/// When neither engine nor store can tell.
-pub async fn vnc_passwords(
-    site: &Site,
-    store: Option<&Arc<Store>>,
-    name: &InstanceName,
-) -> Result<VncPasswords, Failure> {
-    let password = secret_in_use(site, store, name, secret::VNC_PASSWORD).await?;
-    let view_password = secret_in_use(site, store, name, secret::VNC_VIEW_PASSWORD).await?;
-    Ok(VncPasswords {
-        password,
-        view_password,
-    })
-}
-
-/// A secret's first line, which is what counts of a password.
-async fn secret_in_use(
-    site: &Site,
-    store: Option<&Arc<Store>>,
-    name: &InstanceName,
-    secret: &str,
-) -> Result<Option<String>, Failure> {
-    let secret: secret::SecretName = secret.parse().expect("a secret's name");
-    let used = match site.observer() {
-        Ok(engine) => engine.read_secret(name, &secret).await,
-        Err(error) => Err(error),
-    };
-    let value = match (used, store) {
-        (Ok(Some(value)), _) => Some(value),
-        (used, Some(store)) => {
-            let of = name.clone();
-            let kept = blocking(store, move |store| store.secret(&of, &secret)).await;
-            match (kept, used) {
-                (Ok(Some(kept)), _) => Some(kept),
-                (_, Err(error)) => return Err(error.into()),
-                (Err(error), _) => return Err(super::chain::failure(&error)),
-                (Ok(None), Ok(_)) => None,
-            }
-        }
-        (Err(error), None) => return Err(error.into()),
-        (Ok(None), None) => None,
-    };
-    let text = value.map(|value| String::from_utf8_lossy(value.expose()).into_owned());
-    Ok(text.and_then(|text| Some(text.lines().next()?.trim_end().to_owned())))
-}
-
 /// The observation without images: who is there, and what it was made from.
 pub async fn observe(site: &Site) -> Result<Observed, Failure> {
     let engine = site.observer()?;
     Ok(engine.observe(&BTreeSet::new()).await?)
-}
-
-async fn within<T>(
-    limit: Duration,
-    asked: impl Future<Output = Result<T, EngineError>>,
-) -> Result<T, EngineError> {
-    let answer = tokio::time::timeout(limit, asked).await;
-    answer.unwrap_or_else(|_| {
-        let detail = format!("no answer within {} s", limit.as_secs());
-        Err(EngineError::new("ask the engine", ErrorClass::Away, detail))
-    })
-}
-
-fn value<T: serde::Serialize>(of: &T) -> Outcome {
-    serde_json::to_value(of).map_err(|error| Problem::internal(error.to_string()))
-}
-
-fn unknown(name: &InstanceName) -> Problem {
-    Problem::not_found(format!("there is no instance `{name}`")).with_help("see `instanced status`")
-}
-
-fn aborted_problem(report: &Report) -> Problem {
-    match &report.aborted {
-        Some(failure) => failure_problem(failure),
-        None => Problem::unavailable("the round was aborted"),
-    }
-}
-
-fn failure_problem(failure: &Failure) -> Problem {
-    let problem = Problem::unavailable(&failure.message);
-    match &failure.help {
-        Some(help) => problem.with_help(help),
-        None => problem,
-    }
-}
-
-fn token_problem(error: &TokensError) -> Problem {
-    let detail = chain(error);
-    match error {
-        TokensError::Label(_) | TokensError::Past(_) | TokensError::Lasting { .. } => {
-            Problem::invalid(detail)
-        }
-        TokensError::LabelTaken { .. }
-        | TokensError::NotBearer { .. }
-        | TokensError::Expired { .. }
-        | TokensError::Replaced { .. }
-        | TokensError::Spent(_) => Problem::conflict(detail),
-        TokensError::Unknown(_) => {
-            Problem::not_found(detail).with_help("see `instanced token list`")
-        }
-        TokensError::Random(_) | TokensError::Store(_) => {
-            // Whoever asked may be a program: the operator shall see it, too.
-            tracing::error!("tokens: {detail}");
-            Problem::internal(detail)
-        }
-    }
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 pub use super::serve::{Start, serve};
 use super::site::Acting;
 pub use super::site::Site;
+pub use look::{Feed, detail, history, log, source_status, status, status_with_usage};
 pub use tokens::{
     Issued, issue_ticket, issue_token, list_tokens, revoke_token, rotate_token, vnc_passwords,
 };
@@ -19,18 +20,15 @@ pub use tokens::{
 use super::chain::{chain, failure};
 use super::clock::{Clock, jitter};
 use super::converge::Converger;
-use super::follow::status_without_daemon;
 use super::memory::{Memory, blocking};
 use super::notebook::Acts;
 use super::operate::{self, PlanAnswer};
 use super::orders;
 use super::round::{self, Ask, Known, View};
 use super::routes;
-use crate::decisions::plan::Action;
-use crate::decisions::report::{Failure, Outcome, Report, StepReport};
+use crate::decisions::report::{Failure, Report};
 use crate::decisions::saved::SavedPlan;
-use crate::decisions::source::{SourceStatus, unfinished};
-use crate::decisions::status::{self, InstanceStatus};
+use crate::decisions::source::unfinished;
 use crate::doors::control_client::{ControlClient, ControlClientError};
 use crate::doors::files;
 use crate::doors::source;
@@ -42,6 +40,7 @@ use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
 use crate::words::resolve::resolve_on;
 
+mod look;
 mod tokens;
 
 /// How long a command waits for the store of another.
@@ -158,7 +157,7 @@ pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Option<SavedPlan>,
         Err(report) => return (None, *report),
     };
     match look(site, snapshot, names).await {
-        Ok((view, note)) => {
+        Ok(Looked { view, note, .. }) => {
             let now = jiff::Timestamp::now();
             let saved = SavedPlan::new(view.plan, &view.desired, &view.observed, now);
             let report = Report {
@@ -185,12 +184,12 @@ async fn plan_of_daemon(site: &Site) -> Result<Option<PlanAnswer>, Failure> {
     read(client.get("/v1/plan").await).map(Some)
 }
 
-/// What a round of this snapshot would find and do, with a note on what could not be taken into account.
+/// What a round of this snapshot would find and do.
 async fn look(
     site: &Site,
     snapshot: Snapshot,
     names: &[InstanceName],
-) -> Result<(View, Option<String>), Box<Report>> {
+) -> Result<Looked, Box<Report>> {
     let desired = round::desired(&snapshot, site)?;
     let engine = site
         .observer()
@@ -200,15 +199,30 @@ async fn look(
         names: names.to_vec(),
         ..Ask::default()
     };
+    let acts = Arc::new(acts);
     let known = Known {
         policy: &site.config.reconcile,
         memory: &memory,
-        acts: &Arc::new(acts),
+        acts: &acts,
         keep: None::<&Arc<Store>>,
         now: jiff::Timestamp::now(),
     };
     let view = round::look(&engine, desired, &known, &ask).await?;
-    Ok((view, note))
+    Ok(Looked {
+        view,
+        memory,
+        acts,
+        note,
+    })
+}
+
+/// What was seen, and what was known of it.
+struct Looked {
+    view: View,
+    memory: Memory,
+    acts: Arc<Acts>,
+    /// What could not be taken into account.
+    note: Option<String>,
 }
 
 /// The source as it is now. Of a repository, a copy is fetched that goes again: a look leaves nothing behind.
@@ -360,78 +374,31 @@ pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Rep
     Ok(Box::pin(round_for(site, acting, store, ask)).await)
 }
 
-/// How every instance stands.
-pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
-    if let Some(client) = daemon(site).await? {
-        return read(client.get("/v1/instances").await);
-    }
-    let nothing = || Failure {
-        message: "nothing was read".to_owned(),
-        help: None,
-    };
-    let failed = |report: Box<Report>| report.aborted.unwrap_or_else(nothing);
-    let snapshot = round::read_source(site).map_err(failed)?;
-    let (view, _) = look(site, snapshot, &[]).await.map_err(failed)?;
-    let held = view
-        .plan
-        .steps
-        .iter()
-        .filter(|step| step.action == Action::Held);
-    let report = Report {
-        steps: held
-            .map(|step| StepReport {
-                step: step.clone(),
-                outcome: Outcome::Held,
-                millis: 0,
-            })
-            .collect(),
-        ..Report::default()
-    };
-    Ok(status::status(
-        &view.desired,
-        &view.observed,
-        &report,
-        &site.config.public,
-    ))
-}
-
-/// At which revision the fleet is, how far behind its source, and why.
-pub async fn source_status(site: &Site) -> Result<SourceStatus, Failure> {
-    if let Some(client) = daemon(site).await? {
-        return read(client.get("/v1/source").await);
-    }
-    if let Some(mirror) = site.mirror() {
-        return status_without_daemon(&mirror).map_err(|error| failure(&error));
-    }
-    let read = round::read_source(site).map(|snapshot| Report {
-        revision: snapshot.revision,
-        commit: snapshot.commit,
-        ..Report::default()
-    });
-    let read = read.unwrap_or_else(|report| *report);
-    Ok(operate::of_directory(site, &read))
-}
-
 pub(super) async fn daemon(site: &Site) -> Result<Option<ControlClient>, Failure> {
     ControlClient::connect(&site.state)
         .await
         .map_err(|error| failure(&error))
 }
 
+/// The daemon's answer.
+pub(super) fn told<T>(answer: Result<T, ControlClientError>) -> Result<T, Failure> {
+    answer.map_err(|error| match error {
+        ControlClientError::Refused(problem) => Failure {
+            message: problem.detail,
+            help: problem.help,
+        },
+        error => failure(&error),
+    })
+}
+
+/// The daemon's answer, as what it was asked for.
 pub(super) fn read<T: DeserializeOwned>(
     answer: Result<Value, ControlClientError>,
 ) -> Result<T, Failure> {
-    match answer {
-        Ok(value) => serde_json::from_value(value).map_err(|error| Failure {
-            message: format!("the daemon's answer is not understood: {error}"),
-            help: Some("daemon and command may be of different versions".to_owned()),
-        }),
-        Err(ControlClientError::Refused(problem)) => Err(Failure {
-            message: problem.detail,
-            help: problem.help,
-        }),
-        Err(error) => Err(failure(&error)),
-    }
+    serde_json::from_value(told(answer)?).map_err(|error| Failure {
+        message: format!("the daemon's answer is not understood: {error}"),
+        help: Some("daemon and command may be of different versions".to_owned()),
+    })
 }
 
 /// Opens the store, waiting for whoever holds it.

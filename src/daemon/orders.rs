@@ -7,7 +7,9 @@ use super::round::{self, Ask};
 use super::site::Site;
 use crate::decisions::report::Report;
 use crate::doors::store::StoreError;
+use crate::words::act::Cause;
 use crate::words::desired::Desired;
+use crate::words::history::{Entry, EntryResult};
 use crate::words::name::InstanceName;
 use crate::words::overrides::{Order, Overrides, Stopped};
 
@@ -66,6 +68,27 @@ pub async fn take_of(
     let after = with(before, order, desired, name, now);
     notebook.set_overrides(name.clone(), after).await?;
     Ok(ask)
+}
+
+/// An operator's word as the history has it, where no step of a plan says the same.
+pub fn entry(order: Order, revision: String, at: jiff::Timestamp) -> Option<Entry> {
+    let action = match order {
+        Order::Suspend => "suspend",
+        Order::Resume => "resume",
+        Order::Restart | Order::Recreate | Order::Stop | Order::Start => return None,
+    };
+    Some(Entry {
+        at,
+        action: action.to_owned(),
+        cause: Cause::Operator,
+        reason: "an operator asked for it".to_owned(),
+        generation: None,
+        fields: Vec::new(),
+        revision,
+        commit: None,
+        result: EntryResult::Done,
+        millis: None,
+    })
 }
 
 fn with(

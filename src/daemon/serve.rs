@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::{chain, failure};
-use super::control::ControlSocket;
+use super::control::{Admin, ControlSocket};
 use super::edge::Edge;
 use super::events::Events;
 use super::follow::Syncer;
@@ -32,6 +32,7 @@ use super::site::{ActError, Site};
 use super::source::Source;
 use super::tokens::Tokens;
 use super::uses::{self, Uses};
+use super::watch::Sampler;
 use super::webhook::{self, Webhook};
 use crate::decisions::report::{Failure, Report};
 use crate::doors::handover::{Offer, Other, Word};
@@ -195,7 +196,8 @@ impl Session {
         edge.open()?;
         edge.redeem_at(Some(Arc::clone(&tokens)));
 
-        let control = ControlSocket::bind(&site.state)
+        let group = site.config.control.group.as_deref();
+        let control = ControlSocket::bind(&site.state, group)
             .await
             .map_err(|error| failure(&error))?;
         let offer = Offer::bind(&site.state).map_err(|error| failure(&error))?;
@@ -203,7 +205,7 @@ impl Session {
         let events = Events::new(end.clone());
         let metrics = Arc::new(Metrics::new(edge.table(), edge.counts()));
         let source = Source::follow(site, &events).map_err(|error| failure(&error))?;
-        let webhook = webhook(site, &source).await?;
+        let admin = admin(site, &source).await?;
         let author = blocking(&store, Store::author).await;
         let author = author.map_err(|error| failure(&error))?;
         let acting = match site.engine(&author) {
@@ -226,6 +228,8 @@ impl Session {
             events: events.clone(),
             metrics: Arc::clone(&metrics),
             table: edge.table(),
+            sampler: Sampler::default(),
+            ended: end.clone(),
         });
 
         let mut tasks = JoinSet::new();
@@ -235,16 +239,15 @@ impl Session {
             end.clone(),
         )?);
         tasks.spawn(uses::keep(uses, Arc::clone(&store), end.clone()));
-        if let Some(webhook) = webhook {
-            let until = end.clone();
-            tasks.spawn(async move { webhook.serve(until).await });
-        }
         let told = format!(
-            "watching {}, answering ForwardAuth on {}, control socket {}",
+            "watching {}, answering ForwardAuth on {}, control API on {} and {}",
             site.source_named(),
             edge.address(),
-            control.path().display()
+            control.path().display(),
+            admin.address().unwrap_or(site.config.listen.admin),
         );
+        let (operations, until) = (Arc::clone(&operator), end.clone());
+        tasks.spawn(async move { admin.serve(operations, until).await });
         let until = end.clone();
         tasks.spawn(async move { control.serve(operator, until).await });
 
@@ -402,17 +405,28 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The webhook, where the source has one.
-async fn webhook(site: &Site, source: &Source) -> Result<Option<Webhook>, Failure> {
+/// `listen.admin`, with the webhook where the source has one.
+async fn admin(site: &Site, source: &Source) -> Result<Admin, Failure> {
     let git = site.config.source.git.as_ref();
-    let (Some(hook), Some(syncer)) = (git.and_then(|git| git.webhook.as_ref()), source.syncer())
-    else {
-        return Ok(None);
+    let hook = git.and_then(|git| git.webhook.as_ref());
+    let webhook = match (hook, source.syncer()) {
+        (Some(hook), Some(syncer)) => Some(Webhook::new(&hook.secret_file, syncer)?),
+        _ => None,
     };
-    let webhook = Webhook::bind(site.config.listen.admin, &hook.secret_file, syncer).await?;
-    let at = webhook.address().map(|at| at.to_string());
-    tracing::info!(at, path = webhook::PATH, "listening for webhooks");
-    Ok(Some(webhook))
+    let (address, has_webhook) = (site.config.listen.admin, webhook.is_some());
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            %address,
+            "listen.admin can be reached from elsewhere, and speaks plain HTTP: put TLS before it"
+        );
+    }
+    let bound = Admin::bind(address, &site.config.control.tokens, webhook).await;
+    let admin = bound.map_err(|error| failure(&error))?;
+    if has_webhook {
+        let at = admin.address().map(|at| at.to_string());
+        tracing::info!(at, path = webhook::PATH, "listening for webhooks");
+    }
+    Ok(admin)
 }
 
 /// SIGHUP: whatever the source is, it is looked at now.

@@ -149,6 +149,7 @@ impl Site {
             source: same.source,
             engine: same.engine,
             listen: same.listen,
+            control: same.control,
             state: None,
             ..self.config.clone()
         };

@@ -3,43 +3,29 @@
 //! Nothing that it sends is believed or read, but that it knows the secret: GitHub's, Gitea's and Bitbucket's sign the
 //! body with it, GitLab's and whatever else send it along.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http_body_util::BodyExt as _;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::chain::failure;
 use super::follow::Syncer;
 use crate::decisions::report::Failure;
 use crate::doors::files::read_text;
-use crate::words::control::{PROBLEM_TYPE, Problem};
+use crate::words::control::Problem;
 
 /// Where it is.
 pub const PATH: &str = "/v1/sync";
-/// Connections at a time; more of them wait.
-const CONNECTIONS: usize = 32;
-/// How long a request may take, and a connection be idle.
+/// How long a request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// GitHub sends no more than this, in bytes.
 const BODY_MAX: usize = 25 << 20;
-/// How long to rest when no connection can be accepted.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// Shorter secrets can be guessed, in bytes.
 const SECRET_MIN: usize = 16;
 
@@ -48,104 +34,39 @@ const SIGNATURES: [&str; 2] = ["x-hub-signature-256", "x-hub-signature"];
 /// The header that holds the secret itself, of GitLab's.
 const TOKEN: &str = "x-gitlab-token";
 
-/// A bound webhook.
+/// What a forge calls.
 pub struct Webhook {
-    listener: TcpListener,
-    asked: Arc<Answerer>,
-}
-
-struct Answerer {
     secret_file: PathBuf,
     syncer: Syncer,
 }
 
 impl Webhook {
-    /// Binds it. The secret is read anew for each request, so that it can be changed.
+    /// A webhook. The secret is read anew for each request, so that it can be changed.
     ///
     /// # Errors
-    /// When the address is taken, or the secret will not do.
-    pub async fn bind(
-        address: SocketAddr,
-        secret_file: &Path,
-        syncer: Syncer,
-    ) -> Result<Self, Failure> {
+    /// When the secret will not do.
+    pub fn new(secret_file: &Path, syncer: Syncer) -> Result<Self, Failure> {
         secret(secret_file)?;
-        let listener = TcpListener::bind(address).await.map_err(|error| Failure {
-            message: format!("cannot listen on {address} (`listen.admin`): {error}"),
-            help: Some("give `listen.admin` an address that is free".to_owned()),
-        })?;
         Ok(Self {
-            listener,
-            asked: Arc::new(Answerer {
-                secret_file: secret_file.to_owned(),
-                syncer,
-            }),
+            secret_file: secret_file.to_owned(),
+            syncer,
         })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.listener.local_addr().ok()
+    /// Has the repository asked, where the request proves itself.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn answer(&self, request: Request<Incoming>) -> Result<(), Problem> {
+        let answered = tokio::time::timeout(REQUEST_MAX, self.proven(request)).await;
+        answered
+            .unwrap_or_else(|_| Err(Problem::too_slow("the request did not arrive in time")))?;
+        tracing::info!("a webhook has the repository asked");
+        self.syncer.poke();
+        Ok(())
     }
 
-    /// Answers until `shutdown`. What is under way then is broken off: a forge tries again.
-    pub async fn serve(self, shutdown: CancellationToken) {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut connections = JoinSet::new();
-        loop {
-            let next = async {
-                let permit = Arc::clone(&permits).acquire_owned().await;
-                (self.listener.accept().await, permit)
-            };
-            let (accepted, permit) = tokio::select! {
-                next = next => next,
-                Some(_) = connections.join_next() => continue,
-                () = shutdown.cancelled() => return,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let asked = Arc::clone(&self.asked);
-                    connections.spawn(async move {
-                        let _permit = permit;
-                        connection(stream, &asked).await;
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the webhook cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                }
-            }
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, asked: &Answerer) {
-    let service = service_fn(|request| async move {
-        let answered = tokio::time::timeout(REQUEST_MAX, asked.answer(request)).await;
-        let answered = answered
-            .unwrap_or_else(|_| Err(Problem::too_slow("the request did not arrive in time")));
-        Ok::<_, Infallible>(respond(answered))
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_MAX)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "a webhook's connection broke off");
-    }
-}
-
-impl Answerer {
-    async fn answer(&self, request: Request<Incoming>) -> Result<(), Problem> {
-        let path = request.uri().path();
-        if path != PATH {
-            return Err(Problem::not_found(format!("there is no {path:?} here")));
-        }
-        if request.method() != Method::POST {
-            let method = request.method();
-            return Err(Problem::method(format!("{path} knows POST, not {method}")));
-        }
+    async fn proven(&self, request: Request<Incoming>) -> Result<(), Problem> {
         let secret = secret(&self.secret_file).map_err(|failure| {
             tracing::error!("the webhook's {}", failure.message);
             Problem::unavailable("the webhook's secret cannot be read")
@@ -158,9 +79,13 @@ impl Answerer {
                 "give the forge what source.git.webhook.secret_file holds, as the webhook's secret",
             ));
         }
-        tracing::info!("a webhook has the repository asked");
-        self.syncer.poke();
         Ok(())
+    }
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Webhook({})", self.secret_file.display())
     }
 }
 
@@ -237,20 +162,4 @@ fn secret(file: &Path) -> Result<String, Failure> {
         });
     }
     Ok(secret.to_owned())
-}
-
-fn respond(answered: Result<(), Problem>) -> Response<Full<Bytes>> {
-    let (status, media_type, text) = match answered {
-        Ok(()) => (202, "application/json", r#"{"sync":"asked"}"#.to_owned()),
-        Err(problem) => {
-            let text = serde_json::to_string(&problem).unwrap_or_default();
-            (problem.status, PROBLEM_TYPE, text)
-        }
-    };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let media_type = HeaderValue::from_static(media_type);
-    response.headers_mut().insert(CONTENT_TYPE, media_type);
-    response
 }

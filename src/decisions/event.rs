@@ -1,5 +1,6 @@
 //! What happened, as the event stream tells it: every change with its reason, revision and author.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Action, Step};
@@ -8,7 +9,7 @@ use crate::words::commit::Commit;
 use crate::words::name::InstanceName;
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A step was done, failed, or is held.
@@ -32,7 +33,7 @@ pub enum Event {
 }
 
 /// A step and what became of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepEvent {
     /// When its round ended.
     pub at: jiff::Timestamp,
@@ -56,7 +57,7 @@ pub struct StepEvent {
 }
 
 /// A round.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RoundEvent {
     /// When it ended.
     pub at: jiff::Timestamp,

@@ -1,6 +1,7 @@
 //! Floor 1: decisions. Pure functions on the words; time and randomness come in as arguments.
 
 pub mod access;
+pub mod admission;
 pub mod change;
 pub mod check;
 pub mod compare;

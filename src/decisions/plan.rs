@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::change::Change;
@@ -31,7 +32,7 @@ use removals::Removals;
 pub const ABSENCE: Duration = Duration::from_secs(5);
 
 /// Everything to be done to make observed what is desired.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// The revision that is desired.
     pub revision: String,
@@ -45,7 +46,7 @@ pub struct Plan {
 }
 
 /// One instance's action with its reason.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Whose.
     pub instance: InstanceName,
@@ -61,7 +62,7 @@ pub struct Step {
 }
 
 /// What is done to an instance. Any engine can perform these, each in its own calls.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Action {
     /// A first generation comes up.
@@ -69,6 +70,7 @@ pub enum Action {
         /// Its number.
         generation: u64,
         /// What it is made from.
+        #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
         spec: Arc<Spec>,
         /// Unfinished creations that go first.
         discard: Vec<Retired>,
@@ -78,6 +80,7 @@ pub enum Action {
         /// Which.
         target: Retired,
         /// What it was made from.
+        #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
         spec: Arc<Spec>,
     },
     /// A generation goes down and stays down, engine restarts included.
@@ -90,6 +93,7 @@ pub enum Action {
         /// Which.
         target: Retired,
         /// What it shall be.
+        #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
         spec: Arc<Spec>,
     },
     /// It goes down and comes up again, the same container.
@@ -104,6 +108,7 @@ pub enum Action {
         /// The new one's number.
         generation: u64,
         /// What it is made from.
+        #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
         spec: Arc<Spec>,
     },
     /// Generations go for good.
@@ -116,7 +121,7 @@ pub enum Action {
 }
 
 /// A generation that a step names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Retired {
     /// The engine's id of it.
     pub id: String,
@@ -140,7 +145,7 @@ impl From<&Generation> for Retired {
 }
 
 /// Why a step is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Reason {
     /// No generation is there.

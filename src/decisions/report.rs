@@ -1,5 +1,6 @@
 //! What a round did: data for the log, the status, the API and the command line alike.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Step;
@@ -7,7 +8,7 @@ use crate::words::commit::Commit;
 use crate::words::diagnostic::Diagnostic;
 
 /// One round, told. A round never fails: what failed is in here.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The revision that was desired; empty when the source could not be read.
     pub revision: String,
@@ -32,7 +33,7 @@ pub struct Report {
 }
 
 /// One step and its outcome.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepReport {
     /// The step.
     pub step: Step,
@@ -43,7 +44,7 @@ pub struct StepReport {
 }
 
 /// What became of a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// Done.
@@ -62,7 +63,7 @@ pub enum Outcome {
 }
 
 /// Something that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// What was tried and what came of it.
     pub message: String,

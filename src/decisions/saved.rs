@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Action, Plan, Step};
@@ -15,7 +16,7 @@ use crate::words::secret::SecretSource;
 const FORMAT: u32 = 1;
 
 /// A plan with what it was made from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SavedPlan {
     /// The form of this record.
     pub format: u32,

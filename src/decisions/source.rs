@@ -1,5 +1,6 @@
 //! How the fleet stands to its source: at which commit it is, how far behind, and why.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Reason;
@@ -8,7 +9,7 @@ use crate::words::commit::Commit;
 use crate::words::diagnostic::{Diagnostic, Severity};
 
 /// How the fleet stands to its source.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceStatus {
     /// Where manifests come from, as a person would say it.
     pub source: String,
@@ -27,7 +28,7 @@ pub struct SourceStatus {
 }
 
 /// How far a fleet is behind its repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Behind {
     /// Commits since the newest that the whole fleet was made; none where it never was made one.
     pub commits: Option<u64>,

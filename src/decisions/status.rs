@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::words::act::{Act, Deed};
 use crate::words::config::Public;
 use crate::words::desired::Desired;
+use crate::words::history::Entry;
 use crate::words::manifest::{Auth, State};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Generation, Health, Observed, Phase};
 use crate::words::spec::Spec;
+use crate::words::watch::{HealthResult, Usage};
 
 use super::plan::Reason;
 use super::report::{Outcome, Report};
 
 /// One instance, for status.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceStatus {
     /// Its name.
     pub name: InstanceName,
@@ -33,12 +37,48 @@ pub struct InstanceStatus {
     pub owner: Option<String>,
     /// When it was started last.
     pub started: Option<jiff::Timestamp>,
+    /// The revision that what stands was made by, or changed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// When what failed is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<jiff::Timestamp>,
+    /// What it uses now, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Where its endpoints are.
     pub endpoints: Vec<EndpointStatus>,
 }
 
+/// One instance in full.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceDetail {
+    /// How it stands.
+    #[serde(flatten)]
+    pub status: InstanceStatus,
+    /// What the engine calls what stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The way out, where one can be named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// Since when it is suspended by an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<jiff::Timestamp>,
+    /// Since when it is stopped by an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<jiff::Timestamp>,
+    /// Since when it is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<jiff::Timestamp>,
+    /// What its health check said lately, oldest first.
+    pub health_log: Vec<HealthResult>,
+    /// What was done to it last, oldest first.
+    pub history: Vec<Entry>,
+}
+
 /// One endpoint, for status.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EndpointStatus {
     /// Its name.
     pub name: String,
@@ -49,7 +89,7 @@ pub struct EndpointStatus {
 }
 
 /// How an instance stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InstancePhase {
     /// It shall be, and is not there yet.
@@ -80,6 +120,19 @@ pub fn status_without_engine(desired: &Desired, why: &str, public: &Public) -> V
         why.clone_into(&mut status.reason);
     }
     all
+}
+
+/// Says of each instance which revision made what stands, or changed it last.
+pub fn note_revisions(all: &mut [InstanceStatus], acts: &BTreeMap<InstanceName, Vec<Act>>) {
+    let makes = |act: &&Act| {
+        act.done == Some(true) && matches!(act.deed, Deed::Create | Deed::Replace | Deed::Update)
+    };
+    for status in all.iter_mut().filter(|status| status.generation.is_some()) {
+        let last = acts
+            .get(&status.name)
+            .and_then(|acts| acts.iter().rfind(makes));
+        status.revision = last.map(|act| act.revision.clone());
+    }
 }
 
 /// How every instance stands that is desired, held or observed.
@@ -142,6 +195,12 @@ pub fn status(
                 image: spec.map(|s| s.image.clone()),
                 owner: spec.and_then(|s| s.owner.clone()),
                 started: newest.and_then(|g| g.started),
+                revision: None,
+                next_try: match step.map(|s| &s.outcome) {
+                    Some(Outcome::Waiting { until, .. }) => Some(*until),
+                    _ => None,
+                },
+                usage: None,
                 endpoints: spec.map(|s| endpoints(s, public)).unwrap_or_default(),
             }
         })

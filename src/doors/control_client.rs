@@ -9,8 +9,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::words::control::{Problem, SOCKET};
 
@@ -71,6 +73,9 @@ pub enum ControlClientError {
     Refused(Problem),
 }
 
+type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+type Connected = hyper::client::conn::http1::Connection<TokioIo<UnixStream>, Full<Bytes>>;
+
 /// A running daemon.
 #[derive(Debug, Clone)]
 pub struct ControlClient {
@@ -127,6 +132,34 @@ impl ControlClient {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// Asks for what comes line by line, for as long as it comes.
+    pub async fn lines(&self, path: &str) -> Result<Lines, ControlClientError> {
+        let request = self.request(Method::GET, path, None)?;
+        let asked = async {
+            let (mut sender, connection) = self.handshake().await?;
+            // It moves the bytes for as long as somebody reads them.
+            let connection = AbortOnDropHandle::new(tokio::spawn(async move {
+                let _ = connection.await;
+            }));
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(|source| self.broke_off(source))?;
+            if !response.status().is_success() {
+                return Err(self.refused(response).await);
+            }
+            Ok(Lines {
+                client: self.clone(),
+                body: response.into_body(),
+                rest: Vec::new(),
+                _connection: connection,
+            })
+        };
+        tokio::time::timeout(self.patience, asked)
+            .await
+            .unwrap_or_else(|_| Err(self.silent(Method::GET, path)))
+    }
+
     /// Asks for something to go.
     pub async fn delete(&self, path: &str) -> Result<Value, ControlClientError> {
         self.ask(Method::DELETE, path, None).await
@@ -138,36 +171,34 @@ impl ControlClient {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Value, ControlClientError> {
+        let request = self.request(method.clone(), path, body)?;
+        tokio::time::timeout(self.patience, self.exchange(request))
+            .await
+            .unwrap_or_else(|_| Err(self.silent(method, path)))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Request<Full<Bytes>>, ControlClientError> {
         let mut request = Request::builder()
-            .method(method.clone())
+            .method(method)
             .uri(path)
             .header(HOST, "instanced");
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let request = request
+        request
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|source| ControlClientError::Path {
                 request: path.to_owned(),
                 source,
-            })?;
-        tokio::time::timeout(self.patience, self.exchange(request))
-            .await
-            .unwrap_or_else(|_| {
-                Err(ControlClientError::Silent {
-                    path: self.path.clone(),
-                    method,
-                    request: path.to_owned(),
-                    patience: self.patience,
-                })
             })
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, ControlClientError> {
-        let broke_off = |source| ControlClientError::BrokeOff {
-            path: self.path.clone(),
-            source,
-        };
+    async fn handshake(&self) -> Result<(Sender, Connected), ControlClientError> {
         let stream = self
             .open()
             .await
@@ -175,11 +206,18 @@ impl ControlClient {
                 path: self.path.clone(),
                 source,
             })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(broke_off)?;
+            .map_err(|source| self.broke_off(source))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, ControlClientError> {
+        let (mut sender, connection) = self.handshake().await?;
         let answer = async {
-            let response = sender.send_request(request).await.map_err(broke_off)?;
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(|source| self.broke_off(source))?;
             self.read(response).await
         };
         // The connection moves the bytes; it ends after the answer, or before it with the answer's error.
@@ -192,22 +230,97 @@ impl ControlClient {
 
     async fn read(&self, response: Response<Incoming>) -> Result<Value, ControlClientError> {
         let status = response.status();
-        let strange = || ControlClientError::Strange {
-            path: self.path.clone(),
-            status: status.as_u16(),
-        };
+        if !status.is_success() {
+            return Err(self.refused(response).await);
+        }
+        let strange = || self.strange(status.as_u16());
         let body = Limited::new(response.into_body(), ANSWER_MAX)
             .collect()
             .await;
         let bytes = body.map_err(|_| strange())?.to_bytes();
-        if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|_| strange());
+        serde_json::from_slice(&bytes).map_err(|_| strange())
+    }
+
+    /// The problem that a refusal holds.
+    async fn refused(&self, response: Response<Incoming>) -> ControlClientError {
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), ANSWER_MAX)
+            .collect()
+            .await;
+        let problem = body.ok().map(|body| body.to_bytes());
+        match problem.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            Some(problem) => ControlClientError::Refused(problem),
+            None => self.strange(status),
         }
-        let problem = serde_json::from_slice(&bytes).map_err(|_| strange())?;
-        Err(ControlClientError::Refused(problem))
+    }
+
+    fn broke_off(&self, source: hyper::Error) -> ControlClientError {
+        let path = self.path.clone();
+        ControlClientError::BrokeOff { path, source }
+    }
+
+    fn strange(&self, status: u16) -> ControlClientError {
+        let path = self.path.clone();
+        ControlClientError::Strange { path, status }
+    }
+
+    fn silent(&self, method: Method, request: &str) -> ControlClientError {
+        ControlClientError::Silent {
+            path: self.path.clone(),
+            method,
+            request: request.to_owned(),
+            patience: self.patience,
+        }
     }
 
     async fn open(&self) -> io::Result<UnixStream> {
         UnixStream::connect(&self.path).await
+    }
+}
+
+/// What comes line by line.
+pub struct Lines {
+    client: ControlClient,
+    body: Incoming,
+    rest: Vec<u8>,
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Lines {
+    /// The next line; `None` at the end. Nothing is lost when it is dropped before that.
+    ///
+    /// # Errors
+    /// What broke it off: the last line says so, or the daemon went away.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ControlClientError> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                if let Ok(line) = serde_json::from_slice(&line) {
+                    return Ok(Some(line));
+                }
+                return Err(match serde_json::from_slice(&line) {
+                    Ok(problem) => ControlClientError::Refused(problem),
+                    Err(_) => self.client.strange(200),
+                });
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(source)) => return Err(self.client.broke_off(source)),
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.rest.extend_from_slice(data);
+                    }
+                }
+            }
+            if self.rest.len() > ANSWER_MAX {
+                return Err(self.client.strange(200));
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lines(…)")
     }
 }

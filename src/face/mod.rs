@@ -7,6 +7,7 @@ pub mod connect;
 pub mod diagnostics;
 pub mod diff;
 pub mod exit;
+pub mod history;
 pub mod link;
 pub mod output;
 pub mod plan;
@@ -17,6 +18,7 @@ pub mod style;
 pub mod table;
 pub mod telemetry;
 pub mod tokens;
+pub mod top;
 pub mod words;
 
 #[cfg(test)]

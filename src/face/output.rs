@@ -2,7 +2,7 @@
 //! writes to either, but the log.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use anstream::AutoStream;
 use serde::Serialize;
@@ -107,6 +107,34 @@ impl Output {
         self.note(written);
     }
 
+    /// A result for a program, one of many: a line.
+    pub fn json_line<T: Serialize>(&mut self, value: &T) {
+        let written = serde_json::to_string(value)
+            .map_err(io::Error::from)
+            .and_then(|text| write_text(&mut self.out, &text));
+        self.note(written);
+    }
+
+    /// Whether a person looks at the results as they are written.
+    pub fn is_terminal(&self) -> bool {
+        self.format == Format::Human && io::stdout().is_terminal()
+    }
+
+    /// Whether nobody reads any more.
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// The terminal as a screen to be drawn on; as it was before, once that is dropped.
+    pub fn screen(&mut self) -> Screen<'_> {
+        let mut stdout = io::stdout();
+        let written = stdout
+            .write_all(ENTER.as_bytes())
+            .and_then(|()| stdout.flush());
+        self.note(written);
+        Screen { output: self }
+    }
+
     /// Said on the way; not said when quiet, nor to a program.
     pub fn say(&mut self, text: impl fmt::Display) {
         if !self.quiet && self.format == Format::Human {
@@ -162,6 +190,80 @@ impl Output {
             self.broken.get_or_insert(error);
         }
     }
+}
+
+/// Another page of the terminal, without a cursor; and back.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[H";
+const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+
+/// A terminal that is drawn on in place.
+pub struct Screen<'o> {
+    output: &'o mut Output,
+}
+
+impl Screen<'_> {
+    /// Draws a frame, as far as the terminal has room: in place of the one before, without a moment of nothing.
+    pub fn draw(&mut self, frame: &str) {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+        let (rows, columns) = size
+            .filter(|size| size.ws_row > 0 && size.ws_col > 0)
+            .map_or((24, 80), |size| (size.ws_row.into(), size.ws_col.into()));
+        let mut lines: Vec<&str> = frame.lines().collect();
+        let more = lines.len().saturating_sub(rows);
+        let note = format!("… and {} more lines", more + 1);
+        if more > 0 {
+            lines.truncate(rows - 1);
+            lines.push(&note);
+        }
+        let mut drawn = "\x1b[H".to_owned();
+        for (number, line) in lines.iter().enumerate() {
+            let end = if number + 1 < lines.len() { "\r\n" } else { "" };
+            let line = cut(line, columns);
+            let line = match self.output.out.current_choice() {
+                anstream::ColorChoice::Never => anstream::adapter::strip_str(&line).to_string(),
+                _ => line,
+            };
+            drawn += &line;
+            drawn += "\x1b[K";
+            drawn += end;
+        }
+        drawn += "\x1b[J";
+        let mut stdout = io::stdout();
+        let written = stdout
+            .write_all(drawn.as_bytes())
+            .and_then(|()| stdout.flush());
+        self.output.note(written);
+    }
+}
+
+impl Drop for Screen<'_> {
+    fn drop(&mut self) {
+        let mut stdout = io::stdout();
+        let written = stdout
+            .write_all(LEAVE.as_bytes())
+            .and_then(|()| stdout.flush());
+        self.output.note(written);
+    }
+}
+
+/// The beginning of a line, so many characters of it that are seen; styles count for nothing.
+fn cut(line: &str, columns: usize) -> String {
+    let (mut kept, mut seen, mut in_style) = (String::new(), 0, false);
+    for c in line.chars() {
+        if c == '\x1b' {
+            in_style = true;
+        }
+        if in_style {
+            in_style = c != 'm';
+        } else if seen == columns {
+            // Styles that end beyond it still have to.
+            continue;
+        } else {
+            seen += 1;
+        }
+        kept.push(c);
+    }
+    kept
 }
 
 fn write_text(stream: &mut dyn Write, text: &dyn fmt::Display) -> io::Result<()> {

@@ -6,20 +6,29 @@ use jiff::Timestamp;
 
 use super::style::{Label, paint};
 use super::table;
-use super::words::{age, count, moment};
+use super::words::{age, bytes, count, harmless, moment, second, share};
 use crate::decisions::source::SourceStatus;
-use crate::decisions::status::{EndpointStatus, InstancePhase, InstanceStatus};
+use crate::decisions::status::{EndpointStatus, InstanceDetail, InstancePhase, InstanceStatus};
 use crate::words::manifest::Auth;
 use crate::words::observed::Health;
+use crate::words::watch::{HealthResult, Usage};
 
-/// All of them, and below the table why some are not as they should be.
-pub fn draw(all: &[InstanceStatus], now: Timestamp) -> String {
+/// So much of what a health check wrote is shown.
+const OUTPUT_LINES: usize = 8;
+
+/// All of them, and below the table why some are not as they should be. `wide` also tells owners and URLs.
+pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
     if all.is_empty() {
         return "There are no instances. Write a manifest, `instances.d/NAME.yaml`, to have one.\n"
             .to_owned();
     }
-    let rows: Vec<Vec<String>> = all.iter().map(|one| row(one, now)).collect();
-    let heads = ["NAME", "STATE", "HEALTH", "GEN", "AGE", "OWNER", "IMAGE"];
+    let mut heads = vec![
+        "NAME", "STATE", "HEALTH", "GEN", "AGE", "CPU", "MEMORY", "REVISION", "IMAGE",
+    ];
+    if wide {
+        heads.extend(["OWNER", "URLS"]);
+    }
+    let rows: Vec<Vec<String>> = all.iter().map(|one| row(one, wide, now)).collect();
     let mut drawn = table::draw(&heads, &rows, 1, |row| label(all[row].phase));
     let told: Vec<_> = all.iter().filter(|one| !one.reason.is_empty()).collect();
     if !told.is_empty() {
@@ -83,19 +92,35 @@ pub fn draw_source(source: &SourceStatus, now: Timestamp) -> String {
 }
 
 /// One in full.
-pub fn draw_one(one: &InstanceStatus, now: Timestamp) -> String {
+pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> String {
+    let one = &detail.status;
     let phase = word(one.phase);
     let state = match label(one.phase) {
         Some(label) => paint(label, phase).to_string(),
         None => phase.to_owned(),
     };
-    let started = one
-        .started
-        .map(|at| format!("{} ({} ago)", moment(at), age(at, now)));
+    let since = |at: Timestamp| format!("{} ({} ago)", moment(at), age(at, now));
+    let since = |at: Option<Timestamp>| at.map(since).unwrap_or_default();
+    let next = one.next_try.map(|at| {
+        let seconds = at.as_second().saturating_sub(now.as_second()).max(0);
+        format!("{} (in {seconds}s)", second(at))
+    });
+    let usage = one.usage.map(|usage| {
+        let cpu = usage.cpu.map_or_else(|| "-".to_owned(), share);
+        format!(
+            "cpu {cpu}, memory {}, {} pids, network {} in, {} out",
+            memory(&usage),
+            usage.pids,
+            bytes(usage.network_received),
+            bytes(usage.network_sent)
+        )
+    });
     let pairs = [
         ("name", paint(Label::Subject, &one.name).to_string()),
         ("state", state),
         ("reason", one.reason.clone()),
+        ("help", detail.help.clone().unwrap_or_default()),
+        ("next try", next.unwrap_or_default()),
         (
             "health",
             one.health.map(health).unwrap_or_default().to_owned(),
@@ -104,9 +129,15 @@ pub fn draw_one(one: &InstanceStatus, now: Timestamp) -> String {
             "generation",
             one.generation.map(|n| format!("g{n}")).unwrap_or_default(),
         ),
-        ("started", started.unwrap_or_default()),
+        ("container", detail.container.clone().unwrap_or_default()),
+        ("started", since(one.started)),
+        ("uses", usage.unwrap_or_default()),
         ("image", one.image.clone().unwrap_or_default()),
+        ("revision", one.revision.clone().unwrap_or_default()),
         ("owner", one.owner.clone().unwrap_or_default()),
+        ("suspended", since(detail.suspended)),
+        ("stopped", since(detail.stopped)),
+        ("frozen", since(detail.frozen)),
     ];
     let mut drawn = table::pairs(&pairs);
     if !one.endpoints.is_empty() {
@@ -127,20 +158,62 @@ pub fn draw_one(one: &InstanceStatus, now: Timestamp) -> String {
             );
         }
     }
+    drawn += &health_log(&detail.health_log, now);
+    if !detail.history.is_empty() {
+        let _ = writeln!(drawn, "\n{}", paint(Label::Heading, "last done to it"));
+        for line in super::history::draw(&detail.history).lines() {
+            let _ = writeln!(drawn, "  {line}");
+        }
+    }
     drawn
 }
 
-fn row(one: &InstanceStatus, now: Timestamp) -> Vec<String> {
+/// The last thing that its health check said, and before it what it said otherwise.
+fn health_log(log: &[HealthResult], now: Timestamp) -> String {
+    let Some(last) = log.last() else {
+        return String::new();
+    };
+    let same = log.iter().rev().take_while(|r| r.passed == last.passed);
+    let (same, verdict) = (same.count(), if last.passed { "passed" } else { "failed" });
+    let mut drawn = format!(
+        "\n{}\n  {verdict} {} ago, {} in a row\n",
+        paint(Label::Heading, "health check"),
+        age(last.at, now),
+        count(same, "time")
+    );
+    for line in last.output.lines().take(OUTPUT_LINES) {
+        let _ = writeln!(drawn, "  {}", paint(Label::Faint, harmless(line)));
+    }
+    drawn
+}
+
+fn row(one: &InstanceStatus, wide: bool, now: Timestamp) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    vec![
+    let mut row = vec![
         one.name.to_string(),
         word(one.phase).to_owned(),
         or_dash(one.health.map(|h| health(h).to_owned())),
         or_dash(one.generation.map(|n| format!("g{n}"))),
         or_dash(one.started.map(|at| age(at, now))),
-        or_dash(one.owner.clone()),
+        or_dash(one.usage.and_then(|usage| usage.cpu).map(share)),
+        or_dash(one.usage.map(|usage| memory(&usage))),
+        or_dash(one.revision.clone()),
         or_dash(one.image.clone()),
-    ]
+    ];
+    if wide {
+        let urls: Vec<&str> = one.endpoints.iter().map(|e| e.url.as_str()).collect();
+        row.push(or_dash(one.owner.clone()));
+        row.push(or_dash((!urls.is_empty()).then(|| urls.join(" "))));
+    }
+    row
+}
+
+/// Memory beside its limit.
+pub(super) fn memory(usage: &Usage) -> String {
+    match usage.memory_limit {
+        Some(limit) => format!("{}/{}", bytes(usage.memory), bytes(limit)),
+        None => bytes(usage.memory),
+    }
 }
 
 fn guard(endpoint: &EndpointStatus) -> impl std::fmt::Display {

@@ -32,6 +32,20 @@ pub enum Label {
     Faint,
 }
 
+/// Who speaks, where several do: each by a colour of its own, as far as there are enough.
+pub fn paint_voice(number: usize, text: impl fmt::Display) -> impl fmt::Display {
+    const VOICES: [AnsiColor; 6] = [
+        AnsiColor::Cyan,
+        AnsiColor::Green,
+        AnsiColor::Magenta,
+        AnsiColor::Yellow,
+        AnsiColor::Blue,
+        AnsiColor::Red,
+    ];
+    let style = VOICES[number % VOICES.len()].on_default();
+    format!("{style}{text}{style:#}")
+}
+
 impl Label {
     const fn style(self) -> Style {
         match self {

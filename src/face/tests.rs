@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::connect::{Connection, PLACEHOLDER};
 use super::plan::PlanView;
-use super::{diagnostics, report, status, tokens};
+use super::{diagnostics, report, tokens};
 use crate::decisions::change;
 use crate::decisions::plan::{Action, Plan, Reason, Retired, Step};
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
@@ -25,8 +25,10 @@ use crate::words::resolve::resolve;
 use crate::words::secret::{FingerprintKey, SecretValue};
 use crate::words::spec::Spec;
 use crate::words::token::{ListedToken, TOKEN_RANDOM_BYTES, Token, TokenKind, TokenRecord};
+use crate::words::watch::Usage;
 
 mod source;
+mod standing;
 
 const BROKEN: &str = "\
 resources:
@@ -376,31 +378,18 @@ fn instance(
         image: Some(spec.image.clone()),
         owner: spec.owner.clone(),
         started: runs.then(|| "2026-11-20T09:15:00Z".parse().unwrap()),
+        revision: runs.then(|| "git:5b3e5b3e5b3e".to_owned()),
+        next_try: None,
+        usage: runs.then_some(Usage {
+            cpu: Some(0.034),
+            memory: 312 << 20,
+            memory_limit: Some(1 << 30),
+            network_received: 5 << 20,
+            network_sent: 1 << 20,
+            pids: 84,
+        }),
         endpoints: endpoints(&spec, &Config::default().public),
     }
-}
-
-#[test]
-fn the_status_table() {
-    let all = [
-        instance("alice", InstancePhase::Running, Some(Health::Healthy), ""),
-        instance("bob", InstancePhase::Held, None, &unreadable().to_string()),
-        instance(
-            "carol-long-name",
-            InstancePhase::Unhealthy,
-            Some(Health::Unhealthy),
-            "",
-        ),
-        instance("dora", InstancePhase::Pending, None, ""),
-        instance(
-            "erin",
-            InstancePhase::Failed,
-            None,
-            "cannot pull the image `acme/mcp:9`",
-        ),
-    ];
-    assert_snapshot!(strip_str(&status::draw(&all, now())));
-    assert_snapshot!("one_in_full", strip_str(&status::draw_one(&all[0], now())));
 }
 
 #[test]

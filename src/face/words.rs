@@ -28,6 +28,49 @@ pub fn took(millis: u64) -> String {
     }
 }
 
+/// A number of bytes, in the unit that fits: `0B`, `512KiB`, `1.5GiB`.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut unit, mut scale) = (0, 1_u64);
+    while unit + 1 < UNITS.len() && number >= scale.saturating_mul(1024) {
+        scale *= 1024;
+        unit += 1;
+    }
+    let (whole, tenths) = (number / scale, number % scale * 10 / scale);
+    if unit == 0 || whole >= 10 || tenths == 0 {
+        format!("{whole}{}", UNITS[unit])
+    } else {
+        format!("{whole}.{tenths}{}", UNITS[unit])
+    }
+}
+
+/// Processor time as a share of one processor: `3%`, `150%`.
+pub fn share(cpu: f64) -> String {
+    format!("{:.0}%", cpu * 100.0)
+}
+
+/// A text that somebody else has written, as a terminal may have it: what would steer it is made visible.
+pub fn harmless(text: &str) -> String {
+    let steers = |c: char| {
+        (c.is_control() && c != '\t')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return text.to_owned();
+    }
+    let shown = |c: char| match c {
+        c if !steers(c) => c.to_string(),
+        c @ '\0'..='\x1f' => format!("^{}", char::from(c as u8 + 0x40)),
+        c => c.escape_unicode().to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+/// A moment, to the second, in UTC.
+pub fn second(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// A moment, to the minute, in UTC.
 pub fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
@@ -58,6 +101,28 @@ mod tests {
             ("0s".into(), "119s".into(), "2m".into())
         );
         assert_eq!((ago(7_200), ago(172_800)), ("2h".into(), "2d".into()));
+    }
+
+    #[test]
+    fn bytes_are_told_in_the_unit_that_fits() {
+        for (number, told) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KiB"),
+            (1536, "1.5KiB"),
+            (300 << 20, "300MiB"),
+            (1 << 30, "1GiB"),
+            (u64::MAX, "16777215TiB"),
+        ] {
+            assert_eq!(bytes(number), told);
+        }
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_shown_instead() {
+        assert_eq!(harmless("tab\tand ü"), "tab\tand ü");
+        assert_eq!(harmless("\x1b]0;title\x07\r"), "^[]0;title^G^M");
+        assert_eq!(harmless("\u{9b}2J \u{202e}x"), r"\u{9b}2J \u{202e}x");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What was done to an instance, as the store keeps it: from these, planning knows what was tried lately
 //! and did not last.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One action that was begun on an instance.
@@ -46,8 +47,23 @@ pub enum Deed {
     Remove,
 }
 
+impl Deed {
+    /// As plans, logs and metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Update => "update",
+            Self::Restart => "restart",
+            Self::Replace => "replace",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 /// Why something was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// What is desired changed.

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::name::{HostName, ManagerName};
 use super::quantity::{Bytes, Cpus, Share, Span};
 
+pub use control::{Access, AdminToken, Control};
 pub use source::{Follow, GitSource, Signers, Source, Webhook};
 
+mod control;
 mod source;
 
 /// The daemon's configuration.
@@ -34,6 +36,8 @@ pub struct Config {
     pub network: Network,
     /// Where the daemon listens.
     pub listen: Listen,
+    /// Who may use the control API.
+    pub control: Control,
     /// What routes go through.
     pub traefik: Traefik,
     /// Who may ask for verdicts, and whose forwarded addresses are believed.
@@ -60,6 +64,7 @@ impl Default for Config {
             engine: EngineConfig::default(),
             network: Network::default(),
             listen: Listen::default(),
+            control: Control::default(),
             traefik: Traefik::default(),
             trusted_proxies: ["127.0.0.0/8", "::1/128"]
                 .map(|n| n.parse().expect("a network"))
@@ -187,7 +192,7 @@ pub struct Listen {
     /// For Traefik's `ForwardAuth`.
     #[schemars(with = "String")]
     pub auth: SocketAddr,
-    /// For webhooks, where the source has one.
+    /// For the control API, figures and webhooks. From elsewhere than this host it needs `control.tokens`.
     #[schemars(with = "String")]
     pub admin: SocketAddr,
 }

@@ -4,24 +4,30 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::name::{EndpointName, InstanceName};
 use super::quantity::Span;
+use super::token::TokenRecord;
 
 /// The control socket's name within the state directory.
 pub const SOCKET: &str = "control.sock";
 /// The media type of a [`Problem`] (RFC 9457).
 pub const PROBLEM_TYPE: &str = "application/problem+json";
 
+/// What a label looks like, for those who write one.
+const LABEL: &str = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
+
 /// Asks for a new token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IssueToken {
     /// Whose endpoints it shall open.
     pub instance: InstanceName,
     /// What it is for.
+    #[schemars(length(min = 1, max = 100), regex(pattern = LABEL))]
     pub label: String,
     /// From when on it is no longer valid; never, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,7 +41,7 @@ pub struct IssueToken {
 pub const OVERLAP: Span = Span::secs(24 * 60 * 60);
 
 /// Asks for a token in place of another.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateToken {
     /// For how long the old one goes on; [`OVERLAP`] when absent.
@@ -47,12 +53,13 @@ pub struct RotateToken {
 }
 
 /// Asks for a ticket: it opens, once, a session in a browser.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AskTicket {
     /// The endpoint that the session shall open.
     pub endpoint: EndpointName,
     /// Whom or what it is for; several may say the same.
+    #[schemars(length(min = 1, max = 100), regex(pattern = LABEL))]
     pub label: String,
     /// Within which time it must be redeemed; 10 minutes when absent, a day at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,7 +70,7 @@ pub struct AskTicket {
 }
 
 /// What an instance's VNC server asks for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VncPasswords {
     /// Of whoever may do everything.
@@ -73,7 +80,7 @@ pub struct VncPasswords {
 }
 
 /// Asks for a round.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AskReconcile {
     /// These instances alone; all of them when empty.
@@ -90,8 +97,62 @@ pub struct AskReconcile {
     pub fingerprint: Option<String>,
 }
 
+/// What a new token's answer holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct IssuedToken {
+    /// What is kept of it.
+    pub record: TokenRecord,
+    /// Its plain text, which nobody tells again.
+    pub token: String,
+    /// What is kept of the one that it replaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<TokenRecord>,
+}
+
+/// Which token was revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RevokedToken {
+    /// Its id.
+    pub id: String,
+}
+
+/// Whether the daemon is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DaemonHealth {
+    /// It answers.
+    pub live: bool,
+    /// Its last round could see what is desired and what there is.
+    pub ready: bool,
+    /// It is known who may pass to instances.
+    pub auth: bool,
+    /// Why it is not ready.
+    pub reason: Option<String>,
+    /// The revision that is desired.
+    pub revision: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// The program's version.
+    pub version: String,
+    /// Names its configuration and source.
+    pub fingerprint: String,
+}
+
+/// That the daemon lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Live {
+    /// It answers.
+    pub live: bool,
+}
+
+/// That the daemon is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ready {
+    /// Its last round could see what is desired and what there is.
+    pub ready: bool,
+}
+
 /// Why something was not done (RFC 9457). It holds no secret: it is printed and logged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Which problem, for programs: `urn:instanced:problem:<kind>`.
     #[serde(rename = "type")]
@@ -166,6 +227,16 @@ impl Problem {
     /// 415: the body is no JSON.
     pub fn media_type(detail: impl Into<String>) -> Self {
         Self::new(415, "media-type", "The body must be JSON", detail)
+    }
+
+    /// 422: it can be read, and cannot be meant.
+    pub fn refused(detail: impl Into<String>) -> Self {
+        Self::new(
+            422,
+            "refused",
+            "The request cannot be done as it is",
+            detail,
+        )
     }
 
     /// 500: it failed for a reason of the daemon's own.

@@ -21,6 +21,7 @@ use super::origin::{Origin, Origins};
 use super::spec::Spec;
 use super::spread::spread;
 use super::template;
+use super::template::ListedTemplate;
 
 mod across;
 mod normalise;
@@ -230,6 +231,21 @@ fn parse(file: &SourceFile) -> Result<Document, Diagnostic> {
         ));
     }
     Ok(document)
+}
+
+/// All templates that manifests may name: those that come with the program, and the fleet's own as far as they can be
+/// read.
+pub fn templates(snapshot: &Snapshot) -> Vec<ListedTemplate> {
+    let own = Fleet::read(snapshot.fleet.as_ref()).map(|(fleet, _)| fleet.templates);
+    let own = own.unwrap_or_default().into_iter();
+    let own = own.map(|(name, (head, _))| ListedTemplate {
+        name,
+        description: head.description.unwrap_or_default(),
+        built_in: false,
+        required_env: head.required_env,
+    });
+    let built_in = template::built_in().iter().map(ListedTemplate::from);
+    built_in.chain(own).collect()
 }
 
 /// A manifest laid over what it stands on.

@@ -1,6 +1,9 @@
 //! Built-in templates. One never changes under its name and version, so that a new binary replaces
 //! nothing; what is better gets the next version.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 /// A template that comes with the binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template {
@@ -12,6 +15,30 @@ pub struct Template {
     pub description: &'static str,
     /// Its manifest fields, as YAML.
     pub text: &'static str,
+}
+
+/// A template as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ListedTemplate {
+    /// What a manifest writes to stand on it.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Whether it comes with the program; else it is the fleet's own.
+    pub built_in: bool,
+    /// Variables that its manifests must set.
+    pub required_env: Vec<String>,
+}
+
+impl From<&Template> for ListedTemplate {
+    fn from(template: &Template) -> Self {
+        Self {
+            name: template.reference(),
+            description: template.description.to_owned(),
+            built_in: true,
+            required_env: Vec::new(),
+        }
+    }
 }
 
 const BUILT_IN: [Template; 2] = [

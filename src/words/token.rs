@@ -218,7 +218,7 @@ impl JsonSchema for TokenHash {
 }
 
 /// What a token is shown as, and so what it opens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenKind {
     /// In `Authorization`, by an MCP client: opens bearer endpoints.
@@ -238,7 +238,7 @@ impl TokenKind {
 }
 
 /// What the store keeps of a token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenRecord {
     /// The id within the token, by which it is listed and revoked.
     pub id: String,
@@ -276,7 +276,7 @@ impl TokenRecord {
 }
 
 /// A token as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListedToken {
     /// What is kept of it.
     #[serde(flatten)]

@@ -30,6 +30,8 @@ pub struct Lab {
     pub manager: String,
     /// Where the `ForwardAuth` listener stands.
     pub auth: SocketAddrV4,
+    /// `listen.admin`.
+    pub admin: SocketAddrV4,
     /// Where Traefik listens, if the test starts one.
     pub http: SocketAddrV4,
     /// Where its API is.
@@ -86,6 +88,7 @@ impl Lab {
             directory,
             manager: format!("{}-{name}", prefix()),
             auth: free_port(),
+            admin: free_port(),
             http: free_port(),
             api: free_port(),
             foreign: Vec::new(),
@@ -110,6 +113,7 @@ impl Lab {
         let Self {
             manager,
             auth,
+            admin,
             http,
             ..
         } = self;
@@ -120,7 +124,7 @@ impl Lab {
              public: {{ scheme: http, port: {port} }}\n\
              source: {{ dir: instances.d }}\n\
              network: {{ name: {network}, isolation: strict }}\n\
-             listen: {{ auth: \"{auth}\" }}\n\
+             listen: {{ auth: \"{auth}\", admin: \"{admin}\" }}\n\
              traefik: {{ entrypoints: [web], tls: false, {edge} }}\n\
              policy: {{ secrets: {{ allow: [\"{here}/secrets/*\"] }} }}\n\
              state: {here}/state\n\

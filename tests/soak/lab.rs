@@ -109,7 +109,7 @@ fn configuration(
          public: {{ scheme: http, port: 80 }}\n\
          source: {{ dir: fleet/instances.d }}\n\
          network: {{ name: {network}, isolation: strict }}\n\
-         listen: {{ auth: \"{auth}\" }}\n\
+         listen: {{ auth: \"{auth}\", admin: \"127.0.0.1:0\" }}\n\
          traefik: {{ entrypoints: [web], tls: false }}\n\
          policy: {{ secrets: {{ allow: [\"{here}/secrets/*\"] }} }}\n\
          state: {here}/state\n\

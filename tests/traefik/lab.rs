@@ -83,7 +83,7 @@ impl Lab {
              domain: {}\n\
              public: {{ scheme: http, port: {} }}\n\
              engine: {{ docker: {{ host: unix:///nonexistent/docker.sock }} }}\n\
-             listen: {{ auth: \"{auth}\" }}\n\
+             listen: {{ auth: \"{auth}\", admin: \"127.0.0.1:0\" }}\n\
              trusted_proxies: [127.0.0.1/32]\n\
              origins: {:?}\n\
              state: {here}/state\n\

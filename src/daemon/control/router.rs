@@ -3,15 +3,19 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt as _};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
-use hyper::body::{Body, Bytes};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::body::{Body, Bytes, Frame};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
-use super::{Operations, Outcome};
+use super::server::Gate;
+use super::{Operations, Outcome, description, query};
 use crate::daemon::metrics;
+use crate::decisions::admission::Needs;
 use crate::words::control::{PROBLEM_TYPE, Problem};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
@@ -19,6 +23,8 @@ use crate::words::overrides::Order;
 /// What is answered: a text, or a stream.
 pub(super) type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
+/// JSON objects, one a line.
+pub(super) const LINES_TYPE: &str = "application/x-ndjson";
 /// The largest body, in bytes.
 const BODY_MAX: usize = 64 << 10;
 /// The largest body that may hold a saved plan, of thousands of instances.
@@ -29,6 +35,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a path is for.
 enum Route<'p> {
     Health,
+    Live,
+    Ready,
+    Description,
+    Templates,
     Tokens,
     Token(&'p str),
     Rotate(&'p str),
@@ -43,6 +53,8 @@ enum Route<'p> {
     Instance(&'p str),
     VncPassword(&'p str),
     Tickets(&'p str),
+    History(&'p str),
+    Log(&'p str),
     Order(&'p str, Order),
 }
 
@@ -51,6 +63,10 @@ impl<'p> Route<'p> {
         let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
         Some(match parts[..] {
             ["health"] => Self::Health,
+            ["health", "live"] => Self::Live,
+            ["health", "ready"] => Self::Ready,
+            ["v1", "openapi.json"] => Self::Description,
+            ["v1", "templates"] => Self::Templates,
             ["v1", "tokens"] => Self::Tokens,
             ["v1", "tokens", id] => Self::Token(id),
             ["v1", "tokens", id, "rotate"] => Self::Rotate(id),
@@ -65,6 +81,8 @@ impl<'p> Route<'p> {
             ["v1", "instances", name] => Self::Instance(name),
             ["v1", "instances", name, "vnc-password"] => Self::VncPassword(name),
             ["v1", "instances", name, "tickets"] => Self::Tickets(name),
+            ["v1", "instances", name, "history"] => Self::History(name),
+            ["v1", "instances", name, "logs"] => Self::Log(name),
             ["v1", "instances", name, verb] => {
                 let order = serde_json::from_value(verb.into()).ok()?;
                 Self::Order(name, order)
@@ -83,11 +101,39 @@ impl<'p> Route<'p> {
             _ => "GET",
         }
     }
+
+    /// What a request for it needs. Whatever changes something or shows a secret needs everything.
+    fn needs(&self, method: &Method) -> Needs {
+        match self {
+            Self::Live | Self::Ready => Needs::Nothing,
+            Self::Health | Self::Metrics | Self::Description => Needs::Near,
+            Self::VncPassword(_) => Needs::Full,
+            _ if method == Method::GET => Needs::Read,
+            _ => Needs::Full,
+        }
+    }
+}
+
+/// So many calls there are: paths, each with each of its methods.
+#[cfg(test)]
+pub(super) const CALLS: usize = 28;
+
+/// The methods that a path knows.
+#[cfg(test)]
+pub(super) fn methods(path: &str) -> Option<&'static str> {
+    Some(Route::of(path)?.methods())
+}
+
+/// What a call needs.
+#[cfg(test)]
+pub(super) fn needs(path: &str, method: &str) -> Option<Needs> {
+    Some(Route::of(path)?.needs(&method.parse().ok()?))
 }
 
 /// Performs what a request asks for.
 pub(super) async fn respond<O: Operations, B>(
     operations: &O,
+    gate: &Gate,
     request: Request<B>,
 ) -> Response<Answer>
 where
@@ -95,7 +141,15 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let path = request.uri().path().to_owned();
-    let Some(route) = Route::of(&path) else {
+    let route = Route::of(&path);
+    // Who may not ask learns nothing, not even what there is.
+    let needs = route
+        .as_ref()
+        .map_or(Needs::Read, |route| route.needs(request.method()));
+    if let Err(problem) = gate.admits(needs, request.headers()) {
+        return refusal(&problem);
+    }
+    let Some(route) = route else {
         return refusal(&Problem::not_found(format!(
             "the control API has no {path:?}"
         )));
@@ -121,6 +175,31 @@ where
             let stream = StreamBody::new(operations.events().listen());
             answer(StatusCode::OK, "text/event-stream", Answer::new(stream))
         }
+        Route::Description => answer(
+            StatusCode::OK,
+            "application/json",
+            whole(description::text()),
+        ),
+        Route::Log(text) => match log(operations, text, request.uri().query()).await {
+            Ok(lines) => answer(
+                StatusCode::OK,
+                LINES_TYPE,
+                Answer::new(StreamBody::new(lines)),
+            ),
+            Err(problem) => refusal(&problem),
+        },
+        Route::Ready => match operations.health().await {
+            Ok(health) if health["ready"] == true => answer(
+                StatusCode::OK,
+                "application/json",
+                whole(json!({ "ready": true }).to_string()),
+            ),
+            Ok(health) => {
+                let reason = health["reason"].as_str().unwrap_or("it is not known why");
+                refusal(&Problem::unavailable(reason))
+            }
+            Err(problem) => refusal(&problem),
+        },
         route => match perform(operations, route, request).await {
             Ok(value) => answer(StatusCode::OK, "application/json", whole(value.to_string())),
             Err(problem) => refusal(&problem),
@@ -135,10 +214,15 @@ where
 {
     match route {
         Route::Health => operations.health().await,
+        Route::Live => Ok(json!({ "live": true })),
+        Route::Templates => operations.templates().await,
         Route::Tokens if request.method() == Method::POST => {
             operations.issue_token(body(request, BODY_MAX).await?).await
         }
-        Route::Tokens => operations.tokens(instance_of(request.uri().query())?).await,
+        Route::Tokens => {
+            let query::Tokens { instance } = query::read(request.uri().query())?;
+            operations.tokens(instance).await
+        }
         Route::Token(id) => operations.revoke_token(id.to_owned()).await,
         Route::Rotate(id) => {
             let asked = body(request, BODY_MAX).await?;
@@ -150,13 +234,19 @@ where
             operations.issue_ticket(name, asked).await
         }
         Route::Reconcile => operations.reconcile(body(request, PLAN_MAX).await?).await,
-        Route::Metrics | Route::Events => unreachable!("they are no JSON, and are answered before"),
+        Route::Metrics | Route::Events | Route::Description | Route::Log(_) | Route::Ready => {
+            unreachable!("they are answered before")
+        }
         Route::Plan => operations.plan().await,
         Route::Source => operations.source().await,
         Route::Sync => operations.sync().await,
         Route::Snapshot => operations.snapshot().await,
-        Route::Instances => operations.instances().await,
+        Route::Instances => {
+            let query::Instances { usage } = query::read(request.uri().query())?;
+            operations.instances(usage).await
+        }
         Route::Instance(text) => operations.instance(name(text)?).await,
+        Route::History(text) => operations.history(name(text)?).await,
         Route::Order(text, order) => operations.order(name(text)?, order).await,
         Route::VncPassword(text) => operations.vnc_password(name(text)?).await,
     }
@@ -166,7 +256,12 @@ where
 pub(super) fn refusal(problem: &Problem) -> Response<Answer> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let text = serde_json::to_string(problem).unwrap_or_default();
-    answer(status, PROBLEM_TYPE, whole(text))
+    let mut response = answer(status, PROBLEM_TYPE, whole(text));
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 fn whole(text: String) -> Answer {
@@ -187,24 +282,33 @@ fn name(text: &str) -> Result<InstanceName, Problem> {
         .map_err(|error| Problem::invalid(format!("{error}")))
 }
 
-/// The `instance` of a query. A name needs no escapes, so none are read.
-fn instance_of(query: Option<&str>) -> Result<Option<InstanceName>, Problem> {
-    let mut found = None;
-    for pair in query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-    {
-        match pair.split_once('=') {
-            Some(("instance", text)) if found.is_none() => found = Some(name(text)?),
-            _ => {
-                return Err(Problem::invalid(format!(
-                    "the query takes `instance=NAME` once, not {pair:?}"
-                )));
-            }
+/// A log as it is sent: a JSON object a line. One that broke off ends with the problem as its last line.
+async fn log<O: Operations>(
+    operations: &O,
+    text: &str,
+    asked: Option<&str>,
+) -> Result<impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + use<O>, Problem> {
+    let asked: query::Log = query::read(asked)?;
+    let lines = operations.log(name(text)?, asked.into()).await?;
+    Ok(lines.map(|line| {
+        let told = match line {
+            Ok(line) => serde_json::to_string(&line),
+            Err(problem) => serde_json::to_string(&problem),
+        };
+        let told = told.unwrap_or_default() + "\n";
+        Ok(Frame::data(Bytes::from(told)))
+    }))
+}
+
+/// What became of a webhook's call.
+pub(super) fn webhook(called: Result<(), Problem>) -> Response<Answer> {
+    match called {
+        Ok(()) => {
+            let text = json!({ "sync": "asked" }).to_string();
+            answer(StatusCode::ACCEPTED, "application/json", whole(text))
         }
+        Err(problem) => refusal(&problem),
     }
-    Ok(found)
 }
 
 /// A request's JSON body; an empty one counts as `{}`.
@@ -250,27 +354,5 @@ fn told(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     match error.path().to_string().as_str() {
         "." => format!("the body: {}", error.inner()),
         path => format!("`{path}`: {}", error.inner()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_names_one_instance_or_none() {
-        assert_eq!(instance_of(None).unwrap(), None);
-        assert_eq!(instance_of(Some("")).unwrap(), None);
-        let alice = instance_of(Some("instance=alice")).unwrap();
-        assert_eq!(alice, Some("alice".parse().unwrap()));
-        for bad in [
-            "instance=",
-            "instance=a%20b",
-            "name=a",
-            "instance=a&instance=b",
-            "instance",
-        ] {
-            assert_eq!(instance_of(Some(bad)).unwrap_err().status, 400, "{bad}");
-        }
     }
 }

@@ -9,6 +9,7 @@ use crate::daemon::chain::failure;
 use crate::daemon::operate;
 use crate::daemon::site::Site;
 use crate::daemon::tokens::{Rotated, Tokens, TokensError};
+use crate::daemon::vnc;
 use crate::decisions::report::Failure;
 use crate::words::control::{AskTicket, IssueToken, RotateToken, VncPasswords};
 use crate::words::manifest::Auth;
@@ -219,7 +220,7 @@ pub async fn vnc_passwords(site: &Site, name: &InstanceName) -> Result<VncPasswo
     } else {
         None
     };
-    operate::vnc_passwords(site, store.as_ref(), name).await
+    vnc::passwords(site, store.as_ref(), name).await
 }
 
 async fn own_tokens(site: &Site) -> Result<Tokens, Failure> {

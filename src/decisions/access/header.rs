@@ -76,7 +76,10 @@ const fn alphanumeric_and(more: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte <= u8::MAX as usize {
-        #[expect(clippy::cast_possible_truncation, reason = "it is no more than a byte's most")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "it is no more than a byte's most"
+        )]
         let is_alphanumeric = (byte as u8).is_ascii_alphanumeric();
         table[byte] = is_alphanumeric;
         byte += 1;

@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
 
+use futures_util::stream::BoxStream;
+
 use super::EngineError;
 use super::settings::{ImageConfig, Settings};
 use crate::words::manifest::Restart;
 use crate::words::observed::{Health, Limits, Phase};
+use crate::words::watch::{AskLog, Counters, HealthResult, LogStream};
 
 /// Reading calls.
 pub trait ReadContainers: Send + Sync {
@@ -81,6 +84,43 @@ pub trait ReadContainers: Send + Sync {
         cursor: &mut String,
     ) -> impl Future<Output = Result<Touched, EngineError>> + Send;
 }
+
+/// Calls that show what a container does, for whoever watches it. Nothing is decided by them.
+pub trait WatchContainers: ReadContainers {
+    /// What a container has written, and with `follow` what it writes until it ends. Ends with an error when the
+    /// engine goes away.
+    fn follow_log(
+        &self,
+        container: &str,
+        ask: AskLog,
+    ) -> impl Future<Output = Result<Written, EngineError>> + Send;
+
+    /// What a container uses now; `None` when it does not run.
+    fn counters(
+        &self,
+        container: &str,
+    ) -> impl Future<Output = Result<Option<Counters>, EngineError>> + Send;
+
+    /// What the engine's health check of a container said lately, oldest first.
+    fn health_log(
+        &self,
+        container: &str,
+    ) -> impl Future<Output = Result<Vec<HealthResult>, EngineError>> + Send;
+}
+
+/// A line as a container wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenLine {
+    /// When, where the engine says so.
+    pub at: Option<jiff::Timestamp>,
+    /// On which stream.
+    pub stream: LogStream,
+    /// The line, without its end.
+    pub line: String,
+}
+
+/// What a container has written and writes, line by line.
+pub type Written = BoxStream<'static, Result<WrittenLine, EngineError>>;
 
 /// Changing calls. Removing or stopping what is gone already is a success.
 pub trait ChangeContainers: ReadContainers {

@@ -27,6 +27,7 @@ mod images;
 mod observe;
 mod seen;
 mod swap;
+mod watch;
 
 use fetch::Pulls;
 use observe::generation_number;

@@ -10,6 +10,8 @@ use crate::decisions::plan::Step;
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::secret::{SecretName, SecretValue};
+use crate::words::watch::{AskLog, Counters, HealthResult};
+use containers::Written;
 use settings::ImageNotes;
 
 pub mod containers;
@@ -37,6 +39,39 @@ pub trait Observe: Send + Sync {
         instance: &InstanceName,
         secret: &SecretName,
     ) -> impl Future<Output = Result<Option<SecretValue>, EngineError>> + Send;
+}
+
+/// What an engine shows of instances to whoever watches them. Nothing is decided by it.
+pub trait Watch: Observe {
+    /// What the newest generation of an instance has written, and with `follow` what it writes until it ends; `None`
+    /// when it has none.
+    fn log(
+        &self,
+        instance: &InstanceName,
+        ask: AskLog,
+    ) -> impl Future<Output = Result<Option<GenerationLog>, EngineError>> + Send;
+
+    /// What these generations use, by the engine's id of each, as far as they run and the engine tells.
+    fn counters(
+        &self,
+        generations: &[String],
+    ) -> impl Future<Output = BTreeMap<String, Counters>> + Send;
+
+    /// What the engine's health check of a generation said lately, oldest first; nothing where it has none.
+    fn health_log(
+        &self,
+        generation: &str,
+    ) -> impl Future<Output = Result<Vec<HealthResult>, EngineError>> + Send;
+}
+
+/// What one generation writes.
+pub struct GenerationLog {
+    /// Its number.
+    pub generation: u64,
+    /// The engine's id of it.
+    pub id: String,
+    /// Its lines.
+    pub written: Written,
 }
 
 /// An engine that can also act.

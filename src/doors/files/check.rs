@@ -3,7 +3,7 @@
 use globset::Glob;
 
 use crate::doors::edge::Api;
-use crate::words::config::{Config, ProviderConfig};
+use crate::words::config::{AdminToken, Config, ProviderConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::quantity::Span;
 
@@ -15,6 +15,7 @@ const PARALLELISM_MAX: usize = 64;
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     listening(config, &mut problems);
+    administering(config, &mut problems);
     source::problems(&config.source, &mut problems);
     routing(config, &mut problems);
     pace(config, &mut problems);
@@ -54,6 +55,53 @@ fn listening(config: &Config, problems: &mut Vec<Problem>) {
         problems.push(
             Problem::error(&["trusted_proxies"], "empty: every request is denied")
                 .with_help("name the addresses that Traefik connects from, such as 127.0.0.0/8"),
+        );
+    }
+}
+
+/// Whoever reaches the control API with a token rules the fleet; without one, nobody from elsewhere is let in.
+fn administering(config: &Config, problems: &mut Vec<Problem>) {
+    let admin = config.listen.admin;
+    let has_webhook = config
+        .source
+        .git
+        .as_ref()
+        .is_some_and(|git| git.webhook.is_some());
+    if !admin.ip().is_loopback() && config.control.tokens.is_empty() && !has_webhook {
+        let message = format!(
+            "`{admin}` can be reached from elsewhere, and the control API has no admin token"
+        );
+        problems.push(Problem::error(&["listen", "admin"], message).with_help(
+            "name one under `control.tokens`, by what `openssl rand -hex 32 | tee token.txt | instanced token hash` \
+             prints; or listen on 127.0.0.1",
+        ));
+    }
+    for (index, token) in config.control.tokens.iter().enumerate() {
+        let index = index.to_string();
+        if token.label.trim().is_empty() {
+            let at = ["control", "tokens", &index, "label"];
+            problems.push(
+                Problem::error(&at, "empty: nobody would know whose token it is")
+                    .with_help("say whose it is, or what for: `label: prometheus`"),
+            );
+        }
+        let same = |other: &AdminToken| other.hash == token.hash;
+        if config
+            .control
+            .tokens
+            .iter()
+            .filter(|other| same(other))
+            .count()
+            > 1
+        {
+            let at = ["control", "tokens", &index, "hash"];
+            problems.push(Problem::error(&at, "this token is there twice"));
+        }
+    }
+    if config.control.group.as_deref().is_some_and(str::is_empty) {
+        problems.push(
+            Problem::error(&["control", "group"], "empty")
+                .with_help("name a group of this host, or leave the key out"),
         );
     }
 }

@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use crate::decisions::access::Guard;
 use crate::doors::engine::settings::ImageNotes;
 use crate::words::act::Act;
+use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
 use crate::words::secret::{FingerprintKey, SecretName, SecretValue};
@@ -35,6 +36,7 @@ use crate::words::token::TokenRecord;
 mod database;
 mod directory;
 mod error;
+mod history;
 mod memory;
 mod opened;
 mod record;
@@ -129,6 +131,16 @@ impl Store {
     /// This is outside the seal: to lose it lets nobody in.
     pub fn note_uses(&self, uses: &BTreeMap<String, jiff::Timestamp>) -> Result<(), StoreError> {
         self.changing(|opened| opened.note_uses(uses))
+    }
+
+    /// What was ever done to an instance, oldest first, as far as it is kept.
+    pub fn history(&self, name: &InstanceName) -> Result<Vec<Entry>, StoreError> {
+        self.reading(|opened| opened.history(name))
+    }
+
+    /// Adds what was done to instances, each in place of what was begun at the same moment.
+    pub fn note_history(&self, entries: &[(InstanceName, Entry)]) -> Result<(), StoreError> {
+        self.changing(|opened| opened.note_history(entries))
     }
 
     /// The key for the fingerprints of secrets; made when first asked for.

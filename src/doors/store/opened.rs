@@ -22,6 +22,7 @@ pub(super) struct Opened {
     secrets: sled::Tree,
     removals: sled::Tree,
     pub(super) acts: sled::Tree,
+    pub(super) history: sled::Tree,
     pub(super) overrides: sled::Tree,
     pub(super) meta: sled::Tree,
     pub(super) seal: Seal,
@@ -41,7 +42,7 @@ impl Opened {
         };
         let (tokens, secrets, removals) = (tree("tokens")?, tree("secrets")?, tree("removals")?);
         let (acts, overrides, meta) = (tree("acts")?, tree("overrides")?, tree("meta")?);
-        let uses = tree("uses")?;
+        let (uses, history) = (tree("uses")?, tree("history")?);
         db.flush().map_err(|source| StoreError::Open {
             path: path.clone(),
             source,
@@ -55,6 +56,7 @@ impl Opened {
             secrets,
             removals,
             acts,
+            history,
             overrides,
             meta,
             seal,

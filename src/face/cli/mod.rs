@@ -19,7 +19,10 @@ mod completions;
 mod connect;
 mod diff;
 mod expiry;
+mod history;
 mod init;
+mod live;
+mod logs;
 mod order;
 mod reconcile;
 mod schema;
@@ -29,6 +32,7 @@ mod snapshot;
 mod status;
 mod template;
 mod token;
+mod top;
 mod validate;
 
 /// How many threads serve.
@@ -114,6 +118,9 @@ enum Command {
     Diff(diff::Args),
     Snapshot(snapshot::Args),
     Status(status::Args),
+    Logs(logs::Args),
+    Top(top::Args),
+    History(history::Args),
     /// Restart an instance: the same container, down and up; sessions end
     #[command(after_help = "Example:\n  instanced restart alice")]
     Restart(order::Args),
@@ -241,6 +248,9 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         )),
         Command::Snapshot(args) => short(snapshot::run(&args, &site, out)),
         Command::Status(args) => short(status::run(&args, &site, out)),
+        Command::Logs(args) => short(logs::run(&args, &site, out)),
+        Command::Top(args) => short(top::run(&args, &site, out)),
+        Command::History(args) => short(history::run(&args, &site, out)),
         Command::Restart(args) => short(order::run(args, Order::Restart, &site, out)),
         Command::Recreate(args) => short(order::run(args, Order::Recreate, &site, out)),
         Command::Stop(args) => short(order::run(args, Order::Stop, &site, out)),

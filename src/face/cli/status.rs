@@ -1,51 +1,92 @@
 //! `instanced status`: how instances stand.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use super::site;
+use super::{live, site};
 use crate::daemon::ops::{self, Site};
+use crate::daemon::watch::Sampler;
 use crate::decisions::report::Failure;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::status as view;
 use crate::words::name::InstanceName;
+use crate::words::quantity::Span;
 
 /// Show how the instances stand: all in a table, or one in full
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   instanced status                 all of them
-  instanced status alice           one in full, with its URLs
+  instanced status --wide          with owners and URLs
+  instanced status alice           one in full: URLs, health, what was done to it, what it waits for
+  instanced status --watch         drawn anew every 2 s, until Ctrl-C
   instanced status --format json   for a program")]
 pub(super) struct Args {
     /// This instance, in full
     #[arg(value_name = "NAME")]
     name: Option<InstanceName>,
+    /// With owners and URLs
+    #[arg(short, long, conflicts_with = "name")]
+    wide: bool,
+    /// Draw it anew in place, until Ctrl-C
+    #[arg(short = 'W', long)]
+    watch: bool,
+    /// With --watch: how often
+    #[arg(long, value_name = "TIME", default_value = "2s", requires = "watch")]
+    interval: Span,
 }
 
 /// Runs it.
 pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Failure> {
-    let all = ops::status(site).await?;
-    let now = Timestamp::now();
+    let sampler = Sampler::default();
+    if args.watch {
+        let every = interval(args.interval)?;
+        return live::watch("instanced status", every, out, async || {
+            drawn(args, site, &sampler).await
+        })
+        .await;
+    }
+    if !out.is_json() {
+        let drawn = drawn(args, site, &sampler).await?;
+        out.result(drawn);
+        return Ok(Exit::Done);
+    }
     match &args.name {
         None => {
+            let all = ops::status_with_usage(site, &sampler).await?;
             let source = ops::source_status(site).await?;
-            if out.is_json() {
-                out.json(&serde_json::json!({ "source": source, "instances": all }));
-            } else {
-                let drawn = view::draw_source(&source, now);
-                out.result(drawn + "\n" + &view::draw(&all, now));
-            }
+            out.json(&serde_json::json!({ "source": source, "instances": all }));
         }
         Some(name) => {
-            let one = all.iter().find(|one| one.name == *name);
-            let one = one.ok_or_else(|| site::unknown(name))?;
-            if out.is_json() {
-                out.json(one);
-            } else {
-                out.result(view::draw_one(one, now));
-            }
+            let one = ops::detail(site, name).await?;
+            out.json(&one.ok_or_else(|| site::unknown(name))?);
         }
     }
     Ok(Exit::Done)
+}
+
+async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<String, Failure> {
+    if let Some(name) = &args.name {
+        let one = ops::detail(site, name).await?;
+        let one = one.ok_or_else(|| site::unknown(name))?;
+        return Ok(view::draw_one(&one, Timestamp::now()));
+    }
+    let all = ops::status_with_usage(site, sampler).await?;
+    let source = ops::source_status(site).await?;
+    let now = Timestamp::now();
+    Ok(view::draw_source(&source, now) + "\n" + &view::draw(&all, args.wide, now))
+}
+
+/// How often something is drawn anew.
+pub(super) fn interval(span: Span) -> Result<Duration, Failure> {
+    let every = Duration::from(span);
+    if every < Duration::from_millis(200) {
+        return Err(Failure {
+            message: format!("--interval {span} is too short to be read"),
+            help: Some("200ms is the least".to_owned()),
+        });
+    }
+    Ok(every)
 }

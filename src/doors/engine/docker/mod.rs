@@ -18,6 +18,7 @@ mod network;
 mod read;
 mod settings;
 mod transport;
+mod watch;
 
 use std::sync::{Arc, Mutex};
 

@@ -1,0 +1,96 @@
+//! What may stand behind a path's question mark.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::words::control::Problem;
+use crate::words::name::InstanceName;
+use crate::words::watch::AskLog;
+
+/// Of `/v1/tokens`.
+#[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tokens {
+    /// Those of this instance alone.
+    #[serde(default)]
+    pub(super) instance: Option<InstanceName>,
+}
+
+/// Of `/v1/instances`.
+#[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Instances {
+    /// With what each of them uses now.
+    #[serde(default)]
+    pub(super) usage: bool,
+}
+
+/// Of `/v1/instances/{name}/logs`.
+#[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    /// At most so many of the newest lines.
+    #[serde(default)]
+    #[schemars(range(max = u32::MAX))]
+    pub(super) tail: Option<u32>,
+    /// What was written from then on.
+    #[serde(default)]
+    pub(super) since: Option<jiff::Timestamp>,
+    /// And what will be, until the connection is closed or the instance is gone.
+    #[serde(default)]
+    pub(super) follow: bool,
+}
+
+impl From<Log> for AskLog {
+    fn from(log: Log) -> Self {
+        let Log {
+            tail,
+            since,
+            follow,
+        } = log;
+        Self {
+            tail,
+            since,
+            follow,
+        }
+    }
+}
+
+/// Reads a query.
+pub(super) fn read<T: DeserializeOwned>(query: Option<&str>) -> Result<T, Problem> {
+    serde_urlencoded::from_str(query.unwrap_or_default())
+        .map_err(|error| Problem::invalid(format!("the query: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_whole_or_refused() {
+        assert_eq!(read::<Tokens>(None).unwrap(), Tokens::default());
+        assert_eq!(read::<Tokens>(Some("")).unwrap(), Tokens::default());
+        let alice: Tokens = read(Some("instance=alice")).unwrap();
+        assert_eq!(alice.instance, Some("alice".parse().unwrap()));
+        for bad in [
+            "instance=",
+            "instance=a%20b",
+            "name=a",
+            "instance=a&instance=b",
+            "instance",
+        ] {
+            assert_eq!(read::<Tokens>(Some(bad)).unwrap_err().status, 400, "{bad}");
+        }
+        let log: Log = read(Some("tail=7&since=2026-11-27T17%3A00%3A00Z&follow=true")).unwrap();
+        let wanted = Log {
+            tail: Some(7),
+            since: "2026-11-27T17:00:00Z".parse().ok(),
+            follow: true,
+        };
+        assert_eq!(log, wanted);
+        for bad in ["tail=-1", "tail=all", "since=yesterday", "follow=1"] {
+            assert_eq!(read::<Log>(Some(bad)).unwrap_err().status, 400, "{bad}");
+        }
+    }
+}

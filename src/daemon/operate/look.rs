@@ -1,0 +1,148 @@
+//! Looking at instances for whoever asks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Operator;
+use super::problems::{aborted_problem, unknown};
+use crate::daemon::attended::Attended;
+use crate::daemon::chain::chain;
+use crate::daemon::memory::blocking;
+use crate::daemon::notebook::Notebook as _;
+use crate::daemon::orders;
+use crate::daemon::round;
+use crate::daemon::standing;
+use crate::decisions::status::{
+    InstanceDetail, InstanceStatus, note_revisions, status, status_without_engine,
+};
+use crate::doors::engine::docker::DockerReader;
+use crate::doors::engine::fleet::Fleet;
+use crate::doors::engine::{EngineError, ErrorClass, Observe as _};
+use crate::words::control::Problem;
+use crate::words::desired::Desired;
+use crate::words::history::Entry;
+use crate::words::name::InstanceName;
+use crate::words::observed::Observed;
+use crate::words::overrides::Order;
+
+/// How long whoever asks for the status waits for an engine that hangs.
+const STATUS_WAIT: Duration = Duration::from_secs(5);
+
+/// What is desired, what there is, and through what that was seen.
+struct Sight {
+    desired: Desired,
+    observed: Result<Observed, EngineError>,
+    engine: Option<Attended<Fleet<DockerReader>>>,
+}
+
+impl Operator {
+    async fn sight(&self) -> Result<Sight, Problem> {
+        let snapshot = round::read_source(&self.site);
+        let desired = snapshot.and_then(|snapshot| round::desired(&snapshot, &self.site));
+        let (engine, observed) = match self.site.observer() {
+            Ok(engine) => {
+                let engine = Attended::new(engine, self.verdicts.clone());
+                let no_images = BTreeSet::new();
+                let looking = Box::pin(engine.observe(&no_images));
+                let observed = within(STATUS_WAIT, looking).await;
+                (Some(engine), observed)
+            }
+            Err(error) => (None, Err(error)),
+        };
+        Ok(Sight {
+            desired: desired.map_err(|report| aborted_problem(&report))?,
+            observed,
+            engine,
+        })
+    }
+
+    async fn judged(&self, sight: &Sight) -> Vec<InstanceStatus> {
+        let public = &self.site.config.public;
+        let mut all = match &sight.observed {
+            Ok(observed) => status(&sight.desired, observed, &self.last.load(), public),
+            Err(error) => status_without_engine(&sight.desired, &error.to_string(), public),
+        };
+        // Without it a column is empty; the rest is worth the more then.
+        if let Ok(acts) = self.store.acts().await {
+            note_revisions(&mut all, &acts);
+        }
+        all
+    }
+
+    /// How all instances stand, as far as the engine can tell now.
+    pub(super) async fn statuses(&self, usage: bool) -> Result<Vec<InstanceStatus>, Problem> {
+        let sight = self.sight().await?;
+        let mut all = self.judged(&sight).await;
+        if let (true, Some(engine), Ok(observed)) = (usage, &sight.engine, &sight.observed) {
+            standing::add_usage(&mut all, observed, engine, &self.sampler).await;
+        }
+        Ok(all)
+    }
+
+    /// One in full.
+    pub(super) async fn detail(&self, name: &InstanceName) -> Result<InstanceDetail, Problem> {
+        let sight = self.sight().await?;
+        let mut all = self.judged(&sight).await;
+        all.retain(|one| one.name == *name);
+        let nothing = Observed::default();
+        let observed = sight.observed.as_ref().unwrap_or(&nothing);
+        if let Some(engine) = &sight.engine {
+            standing::add_usage(&mut all, observed, engine, &self.sampler).await;
+        }
+        let one = all.pop().ok_or_else(|| unknown(name))?;
+        let now = jiff::Timestamp::now();
+        let memory = self.store.read(now).await;
+        let overrides = memory.map(|memory| memory.overrides).unwrap_or_default();
+        let overrides = overrides.get(name).cloned().unwrap_or_default();
+        let history = self.history_of(name).await.unwrap_or_default();
+        let last = self.last.load();
+        let engine = sight.engine.as_ref();
+        Ok(standing::detail(one, observed, engine, &overrides, history, &last).await)
+    }
+
+    /// What was done to an instance, whether it is still there or not.
+    pub(super) async fn history_of(&self, name: &InstanceName) -> Result<Vec<Entry>, Problem> {
+        let of = name.clone();
+        let read = blocking(&self.store, move |store| {
+            let acts = store.acts()?.remove(&of).unwrap_or_default();
+            Ok(standing::history(store.history(&of)?, &acts))
+        });
+        let history = read
+            .await
+            .map_err(|error: crate::doors::store::StoreError| Problem::internal(chain(&error)))?;
+        let is_known = || async {
+            let snapshot = round::read_source(&self.site);
+            let desired = snapshot.and_then(|snapshot| round::desired(&snapshot, &self.site));
+            desired.is_ok_and(|desired| desired.names(name))
+        };
+        if history.is_empty() && !is_known().await {
+            return Err(unknown(name));
+        }
+        Ok(history)
+    }
+
+    /// Has an operator's word in the history.
+    pub(super) async fn write_down(&self, name: &InstanceName, order: Order, at: jiff::Timestamp) {
+        tracing::info!(instance = %name, ?order, "an operator's order");
+        let revision = self.last.load().revision.clone();
+        let Some(entry) = orders::entry(order, revision, at) else {
+            return;
+        };
+        let entries = vec![(name.clone(), entry)];
+        if let Err(error) = Arc::clone(&self.store).note_history(entries).await {
+            tracing::warn!("the history could not be written: {}", chain(&error));
+        }
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let answer = tokio::time::timeout(limit, asked).await;
+    answer.unwrap_or_else(|_| {
+        let detail = format!("no answer within {} s", limit.as_secs());
+        Err(EngineError::new("ask the engine", ErrorClass::Away, detail))
+    })
+}

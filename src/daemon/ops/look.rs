@@ -1,0 +1,207 @@
+//! How instances stand, what they write, and what was done to them: as the running daemon says, else as engine and store
+//! do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{daemon, look, open_store, read, told};
+use crate::daemon::chain::failure;
+use crate::daemon::follow::status_without_daemon;
+use crate::daemon::memory::blocking;
+use crate::daemon::notebook::Acts;
+use crate::daemon::operate;
+use crate::daemon::round::{self, View};
+use crate::daemon::site::Site;
+use crate::daemon::standing;
+use crate::daemon::watch::{self, Sampler};
+use crate::decisions::plan::Action;
+use crate::decisions::report::{Failure, Outcome, Report, StepReport};
+use crate::decisions::source::SourceStatus;
+use crate::decisions::status::{self, InstanceDetail, InstanceStatus, note_revisions};
+use crate::doors::control_client::Lines;
+use crate::doors::engine::EngineError;
+use crate::doors::store::Store;
+use crate::words::history::Entry;
+use crate::words::name::InstanceName;
+use crate::words::overrides::Overrides;
+use crate::words::watch::{AskLog, LogLine};
+
+/// How every instance stands.
+pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
+    if let Some(client) = daemon(site).await? {
+        return read(client.get("/v1/instances").await);
+    }
+    Ok(own_sight(site).await?.statuses(site))
+}
+
+/// How every instance stands, with what it uses now. `sampler` remembers the look before, where there was one.
+pub async fn status_with_usage(
+    site: &Site,
+    sampler: &Sampler,
+) -> Result<Vec<InstanceStatus>, Failure> {
+    if let Some(client) = daemon(site).await? {
+        return read(client.get("/v1/instances?usage=true").await);
+    }
+    let sight = own_sight(site).await?;
+    let mut all = sight.statuses(site);
+    let engine = site.observer()?;
+    standing::add_usage(&mut all, &sight.view.observed, &engine, sampler).await;
+    Ok(all)
+}
+
+/// One instance in full; `None` where there is none of this name.
+pub async fn detail(site: &Site, name: &InstanceName) -> Result<Option<InstanceDetail>, Failure> {
+    if let Some(client) = daemon(site).await? {
+        let all: Vec<InstanceStatus> = read(client.get("/v1/instances").await)?;
+        if !all.iter().any(|one| one.name == *name) {
+            return Ok(None);
+        }
+        return read(client.get(&format!("/v1/instances/{name}")).await).map(Some);
+    }
+    let sight = own_sight(site).await?;
+    let mut all = sight.statuses(site);
+    all.retain(|one| one.name == *name);
+    let engine = site.observer()?;
+    standing::add_usage(&mut all, &sight.view.observed, &engine, &Sampler::default()).await;
+    let Some(one) = all.pop() else {
+        return Ok(None);
+    };
+    let observed = &sight.view.observed;
+    let overrides = sight.overrides.get(name).cloned().unwrap_or_default();
+    let history = own_history(site, name).await.unwrap_or_default();
+    let detail = standing::detail(
+        one,
+        observed,
+        Some(&engine),
+        &overrides,
+        history,
+        &sight.report,
+    );
+    Ok(Some(detail.await))
+}
+
+/// What is seen where no daemon runs.
+struct Sight {
+    view: View,
+    report: Report,
+    acts: Arc<Acts>,
+    overrides: BTreeMap<InstanceName, Overrides>,
+}
+
+impl Sight {
+    fn statuses(&self, site: &Site) -> Vec<InstanceStatus> {
+        let (desired, observed) = (&self.view.desired, &self.view.observed);
+        let mut all = status::status(desired, observed, &self.report, &site.config.public);
+        note_revisions(&mut all, &self.acts);
+        all
+    }
+}
+
+async fn own_sight(site: &Site) -> Result<Sight, Failure> {
+    let nothing = || Failure {
+        message: "nothing was read".to_owned(),
+        help: None,
+    };
+    let failed = |report: Box<Report>| report.aborted.unwrap_or_else(nothing);
+    let snapshot = round::read_source(site).map_err(failed)?;
+    let looked = look(site, snapshot, &[]).await.map_err(failed)?;
+    let (view, acts) = (looked.view, looked.acts);
+    let overrides = looked.memory.overrides;
+    let held = view
+        .plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Held);
+    let report = Report {
+        steps: held
+            .map(|step| StepReport {
+                step: step.clone(),
+                outcome: Outcome::Held,
+                millis: 0,
+            })
+            .collect(),
+        ..Report::default()
+    };
+    Ok(Sight {
+        view,
+        report,
+        acts,
+        overrides,
+    })
+}
+
+/// What was ever done to an instance, oldest first, as far as it is kept.
+pub async fn history(site: &Site, name: &InstanceName) -> Result<Vec<Entry>, Failure> {
+    if let Some(client) = daemon(site).await? {
+        return read(client.get(&format!("/v1/instances/{name}/history")).await);
+    }
+    own_history(site, name).await
+}
+
+async fn own_history(site: &Site, name: &InstanceName) -> Result<Vec<Entry>, Failure> {
+    if !site.state.is_dir() {
+        return Ok(Vec::new());
+    }
+    let (store, of) = (open_store(site).await?, name.clone());
+    let read = blocking(&store, move |store: &Store| {
+        let acts = store.acts()?.remove(&of).unwrap_or_default();
+        Ok::<_, crate::doors::store::StoreError>(standing::history(store.history(&of)?, &acts))
+    });
+    read.await.map_err(|error| failure(&error))
+}
+
+/// Lines of an instance's log as they come.
+pub enum Feed {
+    /// From the daemon.
+    Told(Lines),
+    /// From the engine.
+    Read(BoxStream<'static, Result<LogLine, EngineError>>),
+}
+
+impl Feed {
+    /// The next line; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<LogLine>, Failure> {
+        match self {
+            Self::Told(lines) => told(lines.next().await),
+            Self::Read(lines) => lines.next().await.transpose().map_err(Failure::from),
+        }
+    }
+}
+
+/// What an instance has written, and with `follow` what it will.
+pub async fn log(site: &Site, name: &InstanceName, ask: AskLog) -> Result<Feed, Failure> {
+    if let Some(client) = daemon(site).await? {
+        let mut path = format!("/v1/instances/{name}/logs?follow={}", ask.follow);
+        if let Some(tail) = ask.tail {
+            path += &format!("&tail={tail}");
+        }
+        if let Some(since) = ask.since {
+            path += &format!("&since={since}");
+        }
+        return told(client.lines(&path).await).map(Feed::Told);
+    }
+    let engine = site.observer()?;
+    let lines = watch::log(engine, name.clone(), ask, CancellationToken::new()).await;
+    Ok(Feed::Read(lines?))
+}
+
+/// At which revision the fleet is, how far behind its source, and why.
+pub async fn source_status(site: &Site) -> Result<SourceStatus, Failure> {
+    if let Some(client) = daemon(site).await? {
+        return read(client.get("/v1/source").await);
+    }
+    if let Some(mirror) = site.mirror() {
+        return status_without_daemon(&mirror).map_err(|error| failure(&error));
+    }
+    let read = round::read_source(site).map(|snapshot| Report {
+        revision: snapshot.revision,
+        commit: snapshot.commit,
+        ..Report::default()
+    });
+    let read = read.unwrap_or_else(|report| *report);
+    Ok(operate::of_directory(site, &read))
+}

@@ -1,0 +1,120 @@
+//! How instances stand, as people read it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::decisions::status::InstanceDetail;
+use crate::face::status;
+use crate::face::top::{self, Look};
+use crate::words::act::Cause;
+use crate::words::commit::Commit;
+use crate::words::history::{Entry, EntryResult};
+use crate::words::watch::HealthResult;
+
+#[test]
+fn the_status_table() {
+    let all = [
+        instance("alice", InstancePhase::Running, Some(Health::Healthy), ""),
+        instance("bob", InstancePhase::Held, None, &unreadable().to_string()),
+        instance(
+            "carol-long-name",
+            InstancePhase::Unhealthy,
+            Some(Health::Unhealthy),
+            "",
+        ),
+        instance("dora", InstancePhase::Pending, None, ""),
+        instance(
+            "erin",
+            InstancePhase::Failed,
+            None,
+            "cannot pull the image `acme/mcp:9`",
+        ),
+    ];
+    assert_snapshot!(strip_str(&status::draw(&all, false, now())));
+    assert_snapshot!(
+        "the_wide_status_table",
+        strip_str(&status::draw(&all, true, now()))
+    );
+}
+
+fn entry(at: &str, action: &str, result: EntryResult) -> Entry {
+    Entry {
+        at: at.parse().unwrap(),
+        action: action.to_owned(),
+        cause: Cause::Desired,
+        reason: "its image changed".to_owned(),
+        generation: Some(4),
+        fields: vec!["image".to_owned()],
+        revision: "git:5b3e5b3e5b3e".to_owned(),
+        commit: Some(Commit {
+            id: "5b3e".repeat(10),
+            author: "Ada Lovelace <ada@example.com>".to_owned(),
+            committed: "2026-11-20T09:00:00Z".parse().unwrap(),
+            subject: "The next browser".to_owned(),
+            changed_since: false,
+        }),
+        result,
+        millis: Some(3_210),
+    }
+}
+
+#[test]
+fn one_in_full() {
+    let mut status = instance(
+        "alice",
+        InstancePhase::Unhealthy,
+        Some(Health::Unhealthy),
+        "",
+    );
+    status.next_try = Some(now() + jiff::SignedDuration::from_secs(42));
+    let failed = EntryResult::Failed {
+        failure: "cannot pull the image\u{1b}[2J".to_owned(),
+    };
+    let by_crash = Entry {
+        reason: String::new(),
+        commit: None,
+        millis: None,
+        ..entry("2026-11-20T09:16:00Z", "restart", EntryResult::Unknown)
+    };
+    let checked = |at: &str, passed, output: &str| HealthResult {
+        at: at.parse().unwrap(),
+        passed,
+        output: output.to_owned(),
+    };
+    let detail = InstanceDetail {
+        status,
+        container: Some("instanced-default-alice-g4".to_owned()),
+        help: Some("see `instanced logs alice`".to_owned()),
+        suspended: Some("2026-11-20T09:10:00Z".parse().unwrap()),
+        stopped: None,
+        frozen: None,
+        health_log: vec![
+            checked("2026-11-20T09:14:00Z", true, "ok"),
+            checked("2026-11-20T09:14:30Z", false, "curl: (7) refused"),
+            checked("2026-11-20T09:15:00Z", false, "curl: (7) refused\nagain"),
+        ],
+        history: vec![
+            entry("2026-11-20T09:14:00Z", "replace", failed),
+            entry("2026-11-20T09:15:00Z", "replace", EntryResult::Done),
+            by_crash,
+        ],
+    };
+    assert_snapshot!(strip_str(&status::draw_one(&detail, now())));
+}
+
+#[test]
+fn what_instances_use() {
+    let mut all = [
+        instance("alice", InstancePhase::Running, Some(Health::Healthy), ""),
+        instance("bob", InstancePhase::Running, Some(Health::Healthy), ""),
+        instance("dora", InstancePhase::Pending, None, ""),
+    ];
+    let before = Look::of(&all, &[], Duration::ZERO);
+    assert_snapshot!("the_first_look", strip_str(&top::draw(&before, None)));
+    if let Some(usage) = &mut all[1].usage {
+        usage.cpu = Some(1.5);
+        usage.network_received += 3 << 20;
+    }
+    let look = Look::of(&all, &[], Duration::from_secs(2));
+    assert_snapshot!("the_next_look", strip_str(&top::draw(&look, Some(&before))));
+}
