@@ -201,7 +201,8 @@ impl Session {
         let offer = Offer::bind(&site.state).map_err(|error| failure(&error))?;
         let engine_due = Arc::new(Notify::new());
         let events = Events::new(end.clone());
-        let metrics = Arc::new(Metrics::new(edge.table(), edge.counts()));
+        let metrics = Metrics::new(edge.table(), edge.counts(), store.faults());
+        let metrics = Arc::new(metrics);
         let source = Source::follow(site, &events).map_err(|error| failure(&error))?;
         let webhook = webhook(site, &source).await?;
         let author = blocking(&store, Store::author).await;
@@ -212,6 +213,7 @@ impl Session {
             Err(ActError::Engine(_)) => None,
             Err(error @ ActError::Sole(_)) => return Err(error.into()),
         };
+        metrics.reach(acting.is_some());
         let last = Arc::new(ArcSwap::from_pointee(Report::default()));
         let (asks, asked) = mpsc::channel(ASKED_MAX);
         let probes = Probes::new(Arc::clone(&engine_due));
@@ -266,6 +268,7 @@ impl Session {
             events,
             metrics,
             told: BTreeSet::new(),
+            standing: None,
             shutdown: end.clone(),
         };
         if let Some(acting) = acting {

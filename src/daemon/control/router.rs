@@ -6,12 +6,12 @@ use std::time::Duration;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Body, Bytes};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::{Operations, Outcome};
-use crate::daemon::metrics;
+use crate::daemon::metrics::Form;
 use crate::words::control::{PROBLEM_TYPE, Problem};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
@@ -114,7 +114,15 @@ where
     }
     match route {
         Route::Metrics => match operations.metrics().await {
-            Ok(text) => answer(StatusCode::OK, metrics::MEDIA_TYPE, whole(text)),
+            Ok(figures) => {
+                let accept = request.headers().get(ACCEPT);
+                let form = Form::wanted(accept.and_then(|value| value.to_str().ok()));
+                answer(
+                    StatusCode::OK,
+                    form.media_type(),
+                    whole(form.write(figures)),
+                )
+            }
             Err(problem) => refusal(&problem),
         },
         Route::Events => {

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,7 @@ use crate::words::token::TokenRecord;
 mod database;
 mod directory;
 mod error;
+mod faults;
 mod memory;
 mod opened;
 mod record;
@@ -44,6 +45,7 @@ mod tokens;
 pub use directory::Holder;
 use directory::Lock;
 pub use error::StoreError;
+pub use faults::{Operation, StoreFaults};
 use opened::Opened;
 pub use tokens::TokenChange;
 
@@ -61,6 +63,7 @@ pub struct Store {
     opened: RwLock<Option<Opened>>,
     /// A write has failed: what is in memory may not be on disk.
     failed: AtomicBool,
+    faults: Arc<StoreFaults>,
     _lock: Lock,
 }
 
@@ -95,6 +98,7 @@ impl Store {
             dir: dir.to_owned(),
             opened: RwLock::new(Some(opened)),
             failed: AtomicBool::new(false),
+            faults: Arc::default(),
             _lock: lock,
         })
     }
@@ -269,6 +273,9 @@ impl Store {
             return self.reading(read);
         };
         let result = read(opened);
+        if let Err(error) = &result {
+            self.faults.count(error);
+        }
         if matches!(result, Err(StoreError::Write { .. })) {
             self.failed.store(true, Ordering::SeqCst);
         }
@@ -285,8 +292,18 @@ impl Store {
         self.reading(change)
     }
 
-    /// Opens sled's files anew, if there is room for what it will write.
+    /// How often it failed.
+    pub fn faults(&self) -> Arc<StoreFaults> {
+        Arc::clone(&self.faults)
+    }
+
     fn mend(&self) -> Result<(), StoreError> {
+        self.open_anew()
+            .inspect_err(|error| self.faults.count(error))
+    }
+
+    /// Opens sled's files anew, if there is room for what it will write.
+    fn open_anew(&self) -> Result<(), StoreError> {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if opened.is_some() && !self.failed.load(Ordering::SeqCst) {
             return Ok(());
