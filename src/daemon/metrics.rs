@@ -18,6 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::forward_auth::{AuthCounts, SharedTable};
+use super::notices::NoticeCounts;
 use crate::decisions::event::action_name;
 use crate::decisions::hold::Hold;
 use crate::decisions::report::{Missing, Outcome, Report, StepReport};
@@ -86,8 +87,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Figures of rounds, of a listener that answers from `table` and counts into `auth`, and of a store's failures.
-    pub fn new(table: SharedTable, auth: Arc<AuthCounts>, store: Arc<StoreFaults>) -> Self {
+    /// Figures of rounds, of a listener that answers from `table` and counts into `auth`, of a store's failures, and of
+    /// notices.
+    pub fn new(
+        table: SharedTable,
+        auth: Arc<AuthCounts>,
+        store: Arc<StoreFaults>,
+        notices: Arc<NoticeCounts>,
+    ) -> Self {
         let mut all = Registry::default();
         let started = Gauge::<i64>::default();
         started.set(jiff::Timestamp::now().as_second());
@@ -169,6 +176,7 @@ impl Metrics {
             counts: auth,
         }));
         ours.0.register_collector(Box::new(StoreErrors(store)));
+        ours.0.register_collector(Box::new(Letters(notices)));
         new.registry = all;
         new.begin();
         new
@@ -333,6 +341,33 @@ impl Collector for StoreErrors {
             encoder
                 .encode_family(&labels)?
                 .encode_counter::<NoLabelSet, u64, f64>(&self.0.of(operation), None)?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of notices.
+#[derive(Debug)]
+struct Letters(Arc<NoticeCounts>);
+
+impl Collector for Letters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Notices that no receiver has taken yet, each counted for every receiver";
+        let waiting = i64::try_from(self.0.waiting()).unwrap_or(i64::MAX);
+        encoder
+            .encode_descriptor("notices_waiting", help, None, MetricType::Gauge)?
+            .encode_gauge(&waiting)?;
+        let help = "Tries to deliver notices, by what became of them; dropped ones were given up";
+        let mut encoder =
+            encoder.encode_descriptor("notice_deliveries", help, None, MetricType::Counter)?;
+        for (result, count) in [
+            ("delivered", self.0.delivered()),
+            ("failed", self.0.failed()),
+            ("dropped", self.0.dropped()),
+        ] {
+            encoder
+                .encode_family(&[("result", result)])?
+                .encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ use super::follow::Syncer;
 use super::guards::Guards;
 use super::memory::blocking;
 use super::metrics::Metrics;
+use super::notices::{self, NoticeCounts};
 use super::operate::Operator;
 use super::ops::open_store;
 use super::probes::Probes;
@@ -201,7 +202,8 @@ impl Session {
         let offer = Offer::bind(&site.state).map_err(|error| failure(&error))?;
         let engine_due = Arc::new(Notify::new());
         let events = Events::new(end.clone());
-        let metrics = Metrics::new(edge.table(), edge.counts(), store.faults());
+        let (faults, told) = (store.faults(), Arc::<NoticeCounts>::default());
+        let metrics = Metrics::new(edge.table(), edge.counts(), faults, Arc::clone(&told));
         let metrics = Arc::new(metrics);
         let source = Source::follow(site, &events).map_err(|error| failure(&error))?;
         let webhook = webhook(site, &source).await?;
@@ -231,6 +233,8 @@ impl Session {
         });
 
         let mut tasks = JoinSet::new();
+        let whom = (&site.config.notify, &site.config.manager);
+        let notices = notices::start(whom, &store, source.syncer(), told, &mut tasks, &end).await?;
         tasks.spawn(look_on_hangup(
             source.syncer(),
             Arc::clone(&engine_due),
@@ -267,6 +271,7 @@ impl Session {
             listening: JoinSet::new(),
             events,
             metrics,
+            notices,
             told: BTreeSet::new(),
             standing: None,
             shutdown: end.clone(),

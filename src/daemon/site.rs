@@ -149,6 +149,7 @@ impl Site {
             source: same.source,
             engine: same.engine,
             listen: same.listen,
+            notify: same.notify,
             state: None,
             ..self.config.clone()
         };

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -17,7 +16,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -28,6 +26,7 @@ use super::chain::failure;
 use super::follow::Syncer;
 use crate::decisions::report::Failure;
 use crate::doors::files::read_text;
+use crate::doors::sign::Code;
 use crate::words::control::{PROBLEM_TYPE, Problem};
 
 /// Where it is.
@@ -196,7 +195,7 @@ impl Proof {
             Self::Token(token) => return Ok(token.ct_eq(secret).into()),
             Self::Signature(signature) => signature,
         };
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("a key of any length");
+        let mut code = Code::new(secret);
         let (mut body, mut length) = (body, 0);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Problem::invalid("the body broke off"))?;
@@ -208,9 +207,9 @@ impl Proof {
                 let detail = format!("the body has at most {BODY_MAX} bytes");
                 return Err(Problem::too_large(detail));
             }
-            mac.update(data);
+            code.update(data);
         }
-        Ok(mac.verify_slice(&signature).is_ok())
+        Ok(code.is(&signature))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod compare;
 pub mod event;
 pub mod guard;
 pub mod hold;
+pub mod notice;
 pub mod pace;
 pub mod plan;
 pub mod probe;

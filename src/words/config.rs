@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::name::{HostName, ManagerName};
 use super::quantity::{Bytes, Cpus, Share, Span};
 
+pub use notices::{Notify, Receiver};
 pub use source::{Follow, GitSource, Signers, Source, Webhook};
 
+mod notices;
 mod source;
 
 /// The daemon's configuration.
@@ -45,6 +47,8 @@ pub struct Config {
     pub reconcile: Reconcile,
     /// What manifests may ask for.
     pub policy: Policy,
+    /// Who is told when something needs a person.
+    pub notify: Notify,
     /// The store and the control socket; default `/var/lib/instanced` for root, else below
     /// `$XDG_STATE_HOME`.
     pub state: Option<PathBuf>,
@@ -67,6 +71,7 @@ impl Default for Config {
             origins: Vec::new(),
             reconcile: Reconcile::default(),
             policy: Policy::default(),
+            notify: Notify::default(),
             state: None,
         }
     }

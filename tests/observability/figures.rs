@@ -12,7 +12,12 @@ use instanced::words::commit::Commit;
 
 /// All of them, in a form.
 pub fn figures(form: Form) -> String {
-    let metrics = Metrics::new(SharedTable::default(), Arc::default(), Arc::default());
+    let metrics = Metrics::new(
+        SharedTable::default(),
+        Arc::default(),
+        Arc::default(),
+        Arc::default(),
+    );
     let step = Step {
         instance: "alice".parse().expect("a name"),
         action: Action::Held,

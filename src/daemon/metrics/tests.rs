@@ -5,7 +5,12 @@ use crate::decisions::source::Behind;
 use crate::words::commit::Commit;
 
 fn metrics() -> Metrics {
-    Metrics::new(SharedTable::default(), Arc::default(), Arc::default())
+    Metrics::new(
+        SharedTable::default(),
+        Arc::default(),
+        Arc::default(),
+        Arc::default(),
+    )
 }
 
 fn told(action: Action, reason: Reason, outcome: Outcome) -> StepReport {

@@ -17,6 +17,7 @@ use crate::daemon::converge::{Converger, ENGINE_RETRY};
 use crate::daemon::events::Events;
 use crate::daemon::guards::Guards;
 use crate::daemon::metrics::Metrics;
+use crate::daemon::notices::Notices;
 use crate::daemon::operate::AskedRound;
 use crate::daemon::probes::Probes;
 use crate::daemon::round::{self, Ask};
@@ -67,6 +68,8 @@ pub(super) struct Rounds {
     /// What happens here, for whoever listens to us.
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
+    /// To those who are told when something needs a person.
+    pub(super) notices: Option<Notices>,
     /// What was said already and still holds: it is not said again every round.
     pub(super) told: BTreeSet<String>,
     /// How all instances stand, where the round that runs has seen all of them.
@@ -101,12 +104,16 @@ impl Rounds {
                 .is_none_or(|asked| asked.ask.names.is_empty());
             let next = self.next_due(&report);
             self.metrics.count(&report, began.elapsed(), whole);
-            if let Some(standing) = self.standing.take() {
-                self.metrics.stand(&standing);
+            let standing = self.standing.take();
+            if let Some(standing) = &standing {
+                self.metrics.stand(standing);
             }
             self.tell(&report);
             if whole {
                 self.source.note(&report);
+                if let Some(notices) = &self.notices {
+                    notices.note(&report, standing.unwrap_or_default());
+                }
             }
             self.last.store(Arc::new(report.clone()));
             if let Some(AskedRound { reply, .. }) = asked.take() {

@@ -25,6 +25,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::decisions::access::Guard;
+use crate::decisions::notice::Ledger;
 use crate::doors::engine::settings::ImageNotes;
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
@@ -255,6 +256,16 @@ impl Store {
     /// Notes what images say, in place of what was there. It can be asked again: nothing hangs on it but time.
     pub fn put_image_notes(&self, notes: &ImageNotes) -> Result<(), StoreError> {
         self.changing(|opened| opened.put_image_notes(notes))
+    }
+
+    /// What was told to whom, and what is yet to be delivered.
+    pub fn notices(&self) -> Result<Ledger, StoreError> {
+        self.reading(opened::Opened::notices)
+    }
+
+    /// Keeps that, in place of what was there.
+    pub fn put_notices(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        self.changing(|opened| opened.put_notices(ledger))
     }
 
     /// The id of this state directory, by which a container tells who made it; made when first asked for.
