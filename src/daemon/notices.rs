@@ -27,6 +27,8 @@ use crate::words::name::ManagerName;
 
 /// How long a receiver may take to answer: what the specification recommends at least.
 const WITHIN: Duration = Duration::from_secs(15);
+/// How long an answer is waited for once the daemon is told to stop.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long a letter is tried.
 const TRIED: Duration = Duration::from_secs(3 * 24 * 3_600);
 /// How long a receiver may have us wait.
@@ -306,8 +308,11 @@ async fn deliver(desk: &Desk, n: usize, end: &CancellationToken) {
         };
         let sent = tokio::select! {
             sent = receiver.send(&letter) => sent,
-            // It goes out at the next start, under the same name.
-            () = end.cancelled() => return,
+            // What is not answered soon goes out at the next start, under the same name.
+            () = async {
+                end.cancelled().await;
+                tokio::time::sleep(GRACE).await;
+            } => return,
         };
         let Err(error) = sent else {
             if failures > 0 {

@@ -1,12 +1,14 @@
 //! The daemon as a process: what its configuration says, and what becomes of it over a restart. There is no engine.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::lab::SECRET;
+use super::lab::{PATIENCE, SECRET};
 use super::process::Process;
 use super::receiver::Receiver;
 
@@ -39,6 +41,24 @@ notify:
         fs::write(self.0.path().join(name), text).expect("a file");
     }
 
+    /// Waits until the daemon's figures have this line.
+    fn until(&self, line: &str) {
+        let since = Instant::now();
+        loop {
+            let socket = self.0.path().join("state/control.sock");
+            let mut stream = UnixStream::connect(socket).expect("it serves");
+            let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).expect("it serves");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("it answers");
+            if answer.lines().any(|known| known == line) {
+                return;
+            }
+            assert!(since.elapsed() < PATIENCE, "{answer}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn start(&self) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_instanced"));
         command
@@ -67,7 +87,7 @@ async fn a_daemon_tells_once_over_its_lives_and_once_when_it_is_over() {
             .is_some_and(|why| why.contains("fleet.yaml")),
         "{reason}"
     );
-    // Once it is told it is also written down that it was: the daemon ends as it should.
+    site.until("instanced_notice_deliveries_total{result=\"delivered\"} 1");
     process.terminate();
     assert!(process.ended().0);
 
