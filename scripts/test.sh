@@ -46,7 +46,7 @@ announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
   printf '  from Debian   gcc, curl, openssl, git, openssh-client, shellcheck, python3-venv, nodejs, npm, docker-compose, chromium; docker.io and iptables if no engine answers\n'
-  printf '  here          .tools (clients, readers and Traefik from PyPI, readers from npm, a registry from Debian), target (the build), image instanced/browser:1\n'
+  printf '  here          .tools (clients, readers and Traefik from PyPI, readers from npm, a registry and promtool from Debian), target (the build), image instanced/browser:1\n'
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
 
@@ -87,6 +87,7 @@ prepare() {
     have npm || apt_install npm
     step "readers from npm" "$logs/tools-node.log" scripts/tools.sh --only node || die "the readers could not be installed"
     step "JUnit's schema" "$logs/tools-junit.log" scripts/tools.sh --only junit || die "the schema could not be had"
+    step "Prometheus' checker" "$logs/tools-promtool.log" scripts/tools.sh --only promtool || die "promtool could not be had"
   fi
   if wanted e2e; then
     # For a person who opens links: a browser of its own, beside those in the instances.

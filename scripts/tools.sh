@@ -7,6 +7,8 @@
 #                                           else the one in DIR, where it alone is installed
 #   scripts/tools.sh --only node [DIR]      the programs from npm; prints DIR/node, with its node_modules
 #   scripts/tools.sh --only junit [DIR]     a schema of JUnit's reports; prints DIR/junit.xsd. Needs all of them first
+#   scripts/tools.sh --only promtool [DIR]  Prometheus' own checker: prints the path of one on PATH, else of Debian's,
+#                                           unpacked in DIR/prometheus and not installed: a server would run from then on
 #
 # DIR is $INSTANCED_TOOLS, or .tools in the repository. A second run with the same requirements does nothing.
 # The answer is the only line on stdout; everything else goes to stderr.
@@ -25,7 +27,7 @@ while (($#)); do
   case $1 in
     --only)
       only=${2-}
-      [[ $only == @(traefik|node|junit) ]] || die_usage "--only knows traefik, node and junit, not '$only'"
+      [[ $only == @(traefik|node|junit|promtool) ]] || die_usage "--only knows traefik, node, junit and promtool, not '$only'"
       shift 2
       ;;
     -*) die_usage "unknown option '$1'" ;;
@@ -44,6 +46,11 @@ if [[ $only == traefik ]] && found=$(command -v traefik); then
     exit 0
   fi
   warn "$found is ${version:-of an unknown version}; $traefik_oldest or newer is needed"
+fi
+
+if [[ $only == promtool ]] && found=$(command -v promtool); then
+  printf '%s\n' "$found"
+  exit 0
 fi
 
 mkdir -p "$dir"
@@ -82,6 +89,24 @@ if [[ $only == junit ]]; then
     tar --extract --gzip --file "$unpacked/pytest-8.4.2.tar.gz" --to-stdout \
       pytest-8.4.2/testing/example_scripts/junit-10.xsd >"$answer"
     sha256sum --check --status <<<"$digest  $answer" || die "$answer is not the schema that was expected"
+  fi
+  printf '%s\n' "$answer"
+  exit 0
+fi
+
+if [[ $only == promtool ]]; then
+  answer=$dir/prometheus/usr/bin/promtool
+  if [[ ! -x $answer ]]; then
+    have apt-get || die "no promtool here, and no apt-get to fetch it: install one by hand"
+    say "fetching promtool out of Debian's prometheus into $dir/prometheus"
+    apt_refresh prometheus
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    (cd "$unpacked" && apt-get download -qq prometheus >/dev/null) || die "Debian's prometheus could not be fetched"
+    mkdir -p "$(dirname "$answer")"
+    dpkg --fsys-tarfile "$unpacked"/prometheus_*.deb | tar --extract --directory "$unpacked" ./usr/bin/promtool \
+      || die "Debian's package has no usr/bin/promtool any more"
+    mv "$unpacked/usr/bin/promtool" "$answer"
   fi
   printf '%s\n' "$answer"
   exit 0

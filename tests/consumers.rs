@@ -1,12 +1,16 @@
 //! Those for whom our output is made can read it: the readers of SARIF and `JUnit`, the services' own schemas of
-//! workflows, the pre-commit program, an editor's YAML server. All of them real, none of them ours.
+//! workflows, the pre-commit program, an editor's YAML server, Prometheus' programs. All of them real, none of them
+//! ours.
 //!
-//! Needs what `scripts/tools.sh` brings, also with `--only node` and `--only junit`: `scripts/test.sh consumers`.
+//! Needs what `scripts/tools.sh` brings, also with `--only node`, `--only junit` and `--only promtool`:
+//! `scripts/test.sh consumers`.
 
 #[path = "consumers/annotations.rs"]
 mod annotations;
 #[path = "consumers/editor.rs"]
 mod editor;
+#[path = "consumers/prometheus.rs"]
+mod prometheus;
 #[path = "consumers/reports.rs"]
 mod reports;
 #[path = "consumers/workflows.rs"]

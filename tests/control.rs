@@ -247,13 +247,24 @@ async fn events_are_told_as_they_happen_and_the_stream_ends_with_the_daemon() {
 async fn figures_are_text() {
     let daemon = Daemon::start().await;
     let answer = daemon
-        .raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .raw(
+            b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+              Accept: application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5\r\n\r\n",
+        )
         .await;
     assert!(
         answer.contains("content-type: application/openmetrics-text; version=1.0.0"),
         "{answer}"
     );
     assert!(answer.ends_with("# EOF\n"), "{answer}");
+    let answer = daemon
+        .raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        answer.contains("content-type: text/plain; version=0.0.4"),
+        "{answer}"
+    );
+    assert!(!answer.contains("# EOF"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&str; 5] = ["words", "decisions", "doors", "daemon", "face"];
 
 /// Crates of the outside, and the one room that may name each.
-const DOORS: [(&str, &str); 14] = [
+const DOORS: [(&str, &str); 16] = [
     ("bollard", "doors/engine/docker"),
     ("sled", "doors/store"),
     ("notify", "doors/source"),
@@ -16,8 +16,10 @@ const DOORS: [(&str, &str); 14] = [
     ("governor", "daemon/forward_auth/limiter"),
     ("lru", "daemon/forward_auth/limiter"),
     ("listenfd", "face/cli/serve"),
-    ("hmac", "daemon/webhook"),
-    ("sha2", "daemon/webhook"),
+    ("hmac", "doors/sign"),
+    ("sha2", "doors/sign"),
+    ("base64", "doors/sign"),
+    ("rustls_native_certs", "doors/tls"),
     ("prometheus_client", "daemon/metrics"),
     ("clap", "face/"),
     ("annotate_snippets", "face/diagnostics"),

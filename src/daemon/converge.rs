@@ -112,7 +112,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         })?;
         self.journal.know(&acts);
         self.note_protection(&mut memory, &desired).await;
-        let observed = observed.map_err(|error| round::aborted(&desired, error.into()))?;
+        let observed = observed.map_err(|error| round::engine_failed(&desired, error))?;
         self.refuse_strangers(&desired, &observed, &memory)?;
         self.spells.note(&desired, &observed, now);
         let (absent_for, waiting) = if watched {

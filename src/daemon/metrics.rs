@@ -1,5 +1,6 @@
-//! Figures for Prometheus. No label is without bound: instances are counted, not named, and of revisions only the one
-//! in use has a row.
+//! Figures for Prometheus. No label is without bound: instances are counted, not named, but by the auth listener, which
+//! names those of the fleet; and of revisions only the one in use has a row. What an alert looks at is there from the
+//! start.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,25 +8,38 @@ use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
 
-use super::forward_auth::{AuthCounts, DURATIONS, SharedTable};
-use crate::decisions::access::Reason;
+use super::forward_auth::{AuthCounts, SharedTable};
+use super::notices::NoticeCounts;
 use crate::decisions::event::action_name;
-use crate::decisions::report::{Outcome, Report, StepReport};
+use crate::decisions::hold::Hold;
+use crate::decisions::report::{Missing, Outcome, Report, StepReport};
 use crate::decisions::source::SourceStatus;
+use crate::decisions::status::{InstancePhase, InstanceStatus};
+use crate::doors::store::{Operation, StoreFaults};
+use crate::words::observed::Health;
+use auth::Auth;
+pub use form::Form;
 
-/// The form of what [`Metrics::encode`] writes.
-pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+mod auth;
+mod form;
 
 /// Bounds of a round's buckets, in seconds: an idle one takes milliseconds, one that pulls takes minutes.
 const ROUND_SECONDS: [f64; 9] = [0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 300.0, 1_800.0];
+/// How a round ends.
+const RESULTS: [&str; 4] = ["done", "held", "failed", "aborted"];
+/// What a step does to an instance.
+const ACTIONS: [&str; 7] = [
+    "create", "start", "stop", "update", "restart", "replace", "remove",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RoundLabels {
@@ -39,8 +53,13 @@ struct StepLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
-    state: &'static str,
+struct PhaseLabels {
+    phase: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HoldLabels {
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,8 +73,13 @@ pub struct Metrics {
     registry: Registry,
     rounds: Family<RoundLabels, Counter>,
     round_seconds: Histogram,
+    completed: Gauge,
     steps: Family<StepLabels, Counter>,
-    instances: Family<StateLabels, Gauge>,
+    instances: Family<PhaseLabels, Gauge>,
+    held: Family<HoldLabels, Gauge>,
+    unhealthy: Gauge,
+    routes: Gauge,
+    engine: Gauge,
     source: Family<SourceLabels, Gauge>,
     behind: Gauge,
     fetch_ok: Gauge,
@@ -63,72 +87,117 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Figures of rounds, and of a listener that answers from `table` and counts into `auth`.
-    pub fn new(table: SharedTable, auth: Arc<AuthCounts>) -> Self {
-        let mut registry = Registry::with_prefix("instanced");
-        let rounds = Family::default();
-        let steps = Family::default();
-        let instances = Family::default();
-        let source = Family::default();
-        let round_seconds = Histogram::new(ROUND_SECONDS);
-        let (behind, fetch_ok, fetched) = (Gauge::default(), Gauge::default(), Gauge::default());
-        registry.register("rounds", "Rounds, by how they ended", rounds.clone());
-        registry.register_with_unit(
-            "round_duration",
-            "How long rounds take",
+    /// Figures of rounds, of a listener that answers from `table` and counts into `auth`, of a store's failures, and of
+    /// notices.
+    pub fn new(
+        table: SharedTable,
+        auth: Arc<AuthCounts>,
+        store: Arc<StoreFaults>,
+        notices: Arc<NoticeCounts>,
+    ) -> Self {
+        let mut all = Registry::default();
+        let started = Gauge::<i64>::default();
+        started.set(jiff::Timestamp::now().as_second());
+        all.register_with_unit(
+            "process_start_time",
+            "When the daemon began to serve",
             Unit::Seconds,
-            round_seconds.clone(),
+            started,
         );
-        registry.register(
-            "steps",
-            "Steps, by what was done and what became of it",
-            steps.clone(),
-        );
-        registry.register(
-            "instances",
-            "Instances after the last round, by how it left them",
-            instances.clone(),
-        );
-        registry.register(
-            "source_revision",
-            "1 for the revision that the fleet is kept as, and who made it",
-            source.clone(),
-        );
-        registry.register(
-            "source_behind_commits",
-            "Commits that are fetched and not all of the fleet yet; -1 where that cannot be counted",
-            behind.clone(),
-        );
-        registry.register(
-            "source_fetch_ok",
-            "Whether the repository answered when it was asked last",
-            fetch_ok.clone(),
-        );
-        registry.register_with_unit(
-            "source_fetched_timestamp",
-            "When the repository answered last",
-            Unit::Seconds,
-            fetched.clone(),
-        );
-        registry.register_collector(Box::new(Auth {
+        let mut ours = Ours(all.sub_registry_with_prefix("instanced"));
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        ours.0.register("build", "The daemon's version", version);
+        let mut new = Self {
+            rounds: ours.add("rounds", "Rounds, by how they ended", Family::default()),
+            round_seconds: ours.seconds(
+                "round_duration",
+                "How long rounds take",
+                Histogram::new(ROUND_SECONDS),
+            ),
+            completed: ours.seconds(
+                "round_completed_timestamp",
+                "When a round last came through, whatever failed of single instances; 0 before one did",
+                Gauge::default(),
+            ),
+            steps: ours.add(
+                "steps",
+                "Steps, by what was done and what became of it",
+                Family::default(),
+            ),
+            instances: ours.add(
+                "instances",
+                "Instances by phase, as the last round found and left them",
+                Family::default(),
+            ),
+            held: ours.add(
+                "instances_held",
+                "Instances that are left alone, by why",
+                Family::default(),
+            ),
+            unhealthy: ours.add(
+                "instances_unhealthy",
+                "Instances whose health check says that they are not well, held ones among them",
+                Gauge::default(),
+            ),
+            routes: ours.add(
+                "routes_failing",
+                "Files of routes that the last round could not write",
+                Gauge::default(),
+            ),
+            engine: ours.add(
+                "engine_reachable",
+                "Whether the engine answered when it was asked last",
+                Gauge::default(),
+            ),
+            source: ours.add(
+                "source_revision",
+                "1 for the revision that the fleet is kept as, and who made it",
+                Family::default(),
+            ),
+            behind: ours.add(
+                "source_behind_commits",
+                "Commits that are fetched and not all of the fleet yet; -1 where that cannot be counted",
+                Gauge::default(),
+            ),
+            fetch_ok: ours.add(
+                "source_fetch_ok",
+                "Whether the repository answered when it was asked last; 1 where the source is a directory",
+                Gauge::default(),
+            ),
+            fetched: ours.seconds(
+                "source_fetched_timestamp",
+                "When the repository answered last; 0 where the source is a directory",
+                Gauge::default(),
+            ),
+            registry: Registry::default(),
+        };
+        ours.0.register_collector(Box::new(Auth {
             table,
             counts: auth,
         }));
-        Self {
-            registry,
-            rounds,
-            round_seconds,
-            steps,
-            instances,
-            source,
-            behind,
-            fetch_ok,
-            fetched,
-        }
+        ours.0.register_collector(Box::new(StoreErrors(store)));
+        ours.0.register_collector(Box::new(Letters(notices)));
+        new.registry = all;
+        new.begin();
+        new
     }
 
-    /// Counts a round.
-    pub fn count(&self, report: &Report, took: Duration) {
+    /// Has every row of a closed list be there.
+    fn begin(&self) {
+        for result in RESULTS {
+            drop(self.rounds.get_or_create(&RoundLabels { result }));
+        }
+        for action in ACTIONS {
+            for outcome in ["done", "failed"] {
+                drop(self.steps.get_or_create(&StepLabels { action, outcome }));
+            }
+        }
+        self.stand(&[]);
+        self.hold(&Report::default());
+    }
+
+    /// Counts a round. One that was asked for some instances alone tells nothing of how all of them stand.
+    pub fn count(&self, report: &Report, took: Duration, whole: bool) {
         let result = if report.aborted.is_some() {
             "aborted"
         } else if report.has_failures() {
@@ -151,34 +220,65 @@ impl Metrics {
             let labels = StepLabels { action, outcome };
             self.steps.get_or_create(&labels).inc();
         }
-        if report.aborted.is_none() {
-            self.count_instances(report);
+        match (&report.aborted, report.aborted_by) {
+            (Some(_), Some(Missing::Engine)) => {
+                self.reach(false);
+                self.lose_sight();
+            }
+            (Some(_), _) => {}
+            (None, _) => {
+                self.reach(true);
+                self.completed.set(jiff::Timestamp::now().as_second());
+                self.routes.set(number(report.routes.len()));
+                if whole {
+                    self.hold(report);
+                }
+            }
         }
     }
 
-    fn count_instances(&self, report: &Report) {
-        let count = |is_one: fn(&Outcome) -> bool| {
-            let all = report.steps.iter();
-            all.filter(|told| is_one(&told.outcome)).count()
-        };
-        let done = count(|outcome| *outcome == Outcome::Done);
-        for (state, number) in [
-            ("as_desired", report.unchanged + done),
-            ("held", count(|outcome| *outcome == Outcome::Held)),
-            (
-                "failed",
-                count(|outcome| matches!(outcome, Outcome::Failed(_))),
-            ),
-            (
-                "waiting",
-                count(|outcome| matches!(outcome, Outcome::Waiting { .. })),
-            ),
-        ] {
-            let number = i64::try_from(number).unwrap_or(i64::MAX);
-            self.instances
-                .get_or_create(&StateLabels { state })
-                .set(number);
+    /// Takes note of whether the engine answers.
+    pub fn reach(&self, answers: bool) {
+        self.engine.set(i64::from(answers));
+    }
+
+    fn hold(&self, report: &Report) {
+        let held = report.steps.iter();
+        let held = held.filter(|told| told.outcome == Outcome::Held);
+        let held: Vec<_> = held.map(|told| Hold::of(&told.step.reason)).collect();
+        for hold in Hold::ALL {
+            let many = held.iter().filter(|one| **one == Some(hold)).count();
+            let reason = hold.as_str();
+            self.held
+                .get_or_create(&HoldLabels { reason })
+                .set(number(many));
         }
+    }
+
+    /// Takes note of how all instances stand.
+    pub fn stand(&self, all: &[InstanceStatus]) {
+        for phase in InstancePhase::ALL {
+            let many = all.iter().filter(|one| one.phase == phase).count();
+            let phase = phase.as_str();
+            self.instances
+                .get_or_create(&PhaseLabels { phase })
+                .set(number(many));
+        }
+        let unhealthy = |one: &&InstanceStatus| one.health == Some(Health::Unhealthy);
+        self.unhealthy
+            .set(number(all.iter().filter(unhealthy).count()));
+    }
+
+    /// Of whatever was known to stand nothing is known.
+    fn lose_sight(&self) {
+        let mut all = 0;
+        for phase in InstancePhase::ALL.map(InstancePhase::as_str) {
+            all += self.instances.get_or_create(&PhaseLabels { phase }).set(0);
+        }
+        let phase = InstancePhase::Unknown.as_str();
+        self.instances
+            .get_or_create(&PhaseLabels { phase })
+            .set(all);
     }
 
     /// All figures, with how the fleet stands to its source now.
@@ -207,208 +307,71 @@ impl Metrics {
     }
 }
 
-/// The `ForwardAuth` listener. What it was asked about is named only where it is an instance of the fleet.
+fn number(many: usize) -> i64 {
+    i64::try_from(many).unwrap_or(i64::MAX)
+}
+
+/// Where figures of ours are registered.
+struct Ours<'r>(&'r mut Registry);
+
+impl Ours<'_> {
+    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn seconds<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0
+            .register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+}
+
+/// The store's failures.
 #[derive(Debug)]
-struct Auth {
-    table: SharedTable,
-    counts: Arc<AuthCounts>,
-}
+struct StoreErrors(Arc<StoreFaults>);
 
-impl Collector for Auth {
+impl Collector for StoreErrors {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let table = self.table.load();
-        let known = |count: fn(&super::forward_auth::EdgeTable) -> usize| {
-            table.as_ref().map_or(0, |table| count(table))
-        };
-        for (name, help, value) in [
-            (
-                "auth_ready",
-                "Whether it is known who may pass; 0 before anything is known and when the store cannot be read: nobody passes",
-                known(|_| 1),
-            ),
-            (
-                "auth_endpoints",
-                "Endpoints that can be asked about",
-                known(|table| table.access().endpoints()),
-            ),
-            (
-                "auth_tokens",
-                "Tokens that are accepted, each counted for every endpoint of its instance",
-                known(|table| table.access().keys()),
-            ),
-            (
-                "auth_guessing_clients",
-                "Clients that are remembered for their wrong tokens",
-                usize::try_from(self.counts.guessing()).unwrap_or(usize::MAX),
-            ),
-        ] {
-            let value = i64::try_from(value).unwrap_or(i64::MAX);
+        let help = "Calls of the store that failed, by what they were for";
+        let mut encoder =
+            encoder.encode_descriptor("store_errors", help, None, MetricType::Counter)?;
+        for operation in Operation::ALL {
+            let labels = [("operation", operation.as_str())];
             encoder
-                .encode_descriptor(name, help, None, MetricType::Gauge)?
-                .encode_gauge(&value)?;
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, u64, f64>(&self.0.of(operation), None)?;
         }
-        for (name, help, value) in [
-            (
-                "auth_connections",
-                "Connections to the auth listener",
-                self.counts.connections(),
-            ),
-            (
-                "auth_connections_broken",
-                "Connections that were no HTTP, or too slow, or too much",
-                self.counts.broken(),
-            ),
-            (
-                "auth_untrusted_peers",
-                "Connections from outside trusted_proxies",
-                self.counts.untrusted(),
-            ),
-            (
-                "auth_tickets_redeemed",
-                "Tickets that became sessions",
-                self.counts.redeemed(),
-            ),
-        ] {
-            encoder
-                .encode_descriptor(name, help, None, MetricType::Counter)?
-                .encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
-        }
-        self.encode_durations(encoder.encode_descriptor(
-            "auth_duration",
-            "How long answers take; one of sixteen is timed, and no ticket that becomes a session",
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
-        )?)?;
-        self.encode_requests(encoder.encode_descriptor(
-            "auth_requests",
-            "What was answered, by reason, and about which instance where that is known",
-            None,
-            MetricType::Counter,
-        )?)
+        Ok(())
     }
 }
 
-impl Auth {
-    fn encode_durations(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let (counts, sum) = self.counts.durations();
-        // Microseconds fit a float many times over.
-        #[expect(clippy::cast_precision_loss, reason = "bounds are small")]
-        let bounds = DURATIONS.iter().map(|micros| *micros as f64 / 1e6);
-        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counts).collect();
-        encoder.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)
-    }
+/// What became of notices.
+#[derive(Debug)]
+struct Letters(Arc<NoticeCounts>);
 
-    fn encode_requests(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let mut row = |instance: &str, reason: &str, count: u64| {
-            let labels = [("instance", instance), ("reason", reason)];
-            let mut encoder = encoder.encode_family(&labels)?;
-            encoder.encode_counter::<NoLabelSet, u64, f64>(&count, None)
-        };
-        // What is about no instance of the fleet is what is left of all.
-        let instances = self.counts.instances();
-        for reason in [None].into_iter().chain(Reason::ALL.map(Some)) {
-            let name = reason.map_or("allowed", Reason::as_str);
-            let mut left = match reason {
-                None => self.counts.allowed(),
-                Some(reason) => self.counts.refused(reason),
-            };
-            for (instance, counts) in &instances {
-                let count = match reason {
-                    None => counts.allowed(),
-                    Some(reason) => counts.refused(reason),
-                };
-                left = left.saturating_sub(count);
-                // Most reasons never happen to most instances.
-                if count > 0 {
-                    row(instance.as_str(), name, count)?;
-                }
-            }
-            row("", name, left)?;
+impl Collector for Letters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Notices that no receiver has taken yet, each counted for every receiver";
+        let waiting = i64::try_from(self.0.waiting()).unwrap_or(i64::MAX);
+        encoder
+            .encode_descriptor("notices_waiting", help, None, MetricType::Gauge)?
+            .encode_gauge(&waiting)?;
+        let help = "Tries to deliver notices, by what became of them; dropped ones were given up";
+        let mut encoder =
+            encoder.encode_descriptor("notice_deliveries", help, None, MetricType::Counter)?;
+        for (result, count) in [
+            ("delivered", self.0.delivered()),
+            ("failed", self.0.failed()),
+            ("dropped", self.0.dropped()),
+        ] {
+            encoder
+                .encode_family(&[("result", result)])?
+                .encode_counter::<NoLabelSet, u64, f64>(&count, None)?;
         }
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::decisions::plan::{Action, Reason, Step};
-    use crate::decisions::report::Failure;
-    use crate::decisions::source::Behind;
-    use crate::words::commit::Commit;
-
-    fn told(action: Action, outcome: Outcome) -> StepReport {
-        let step = Step {
-            instance: "alice".parse().unwrap(),
-            action,
-            reason: Reason::Orphaned,
-            changes: Vec::new(),
-            ends_sessions: false,
-        };
-        StepReport {
-            step,
-            outcome,
-            millis: 1,
-        }
-    }
-
-    #[test]
-    fn rounds_steps_and_the_source_are_counted_and_no_instance_is_named() {
-        let metrics = Metrics::new(SharedTable::default(), Arc::default());
-        let remove = || Action::Remove {
-            targets: Vec::new(),
-        };
-        let failure = Failure {
-            message: "no".to_owned(),
-            help: None,
-        };
-        let report = Report {
-            steps: vec![
-                told(remove(), Outcome::Done),
-                told(remove(), Outcome::Failed(failure.clone())),
-                told(Action::Held, Outcome::Held),
-            ],
-            unchanged: 3,
-            ..Report::default()
-        };
-        metrics.count(&report, Duration::from_millis(30));
-        metrics.count(&Report::aborted(failure), Duration::from_millis(3));
-        let mut source = SourceStatus {
-            revision: "git:0".to_owned(),
-            ..SourceStatus::default()
-        };
-        metrics.encode(&source).unwrap();
-        source.revision = "git:5b3e5b3e5b3e".to_owned();
-        source.commit = Some(Commit {
-            id: "5b3e".repeat(10),
-            author: "Ada \"the first\" <ada@example.com>".to_owned(),
-            committed: jiff::Timestamp::UNIX_EPOCH,
-            subject: String::new(),
-            changed_since: false,
-        });
-        source.behind = Some(Behind {
-            commits: Some(2),
-            rewritten: false,
-            why: String::new(),
-        });
-        let text = metrics.encode(&source).unwrap();
-        for line in [
-            "instanced_rounds_total{result=\"failed\"} 1",
-            "instanced_rounds_total{result=\"aborted\"} 1",
-            "instanced_round_duration_seconds_bucket{le=\"0.1\"} 2",
-            "instanced_steps_total{action=\"remove\",outcome=\"done\"} 1",
-            "instanced_steps_total{action=\"remove\",outcome=\"failed\"} 1",
-            "instanced_instances{state=\"as_desired\"} 4",
-            "instanced_instances{state=\"held\"} 1",
-            "instanced_source_behind_commits 2",
-            "instanced_source_fetch_ok 1",
-            "instanced_source_revision{revision=\"git:5b3e5b3e5b3e\",author=\"Ada \\\"the first\\\" <ada@example.com>\"} 1",
-        ] {
-            assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
-        }
-        assert!(
-            !text.contains("alice") && !text.contains("git:0\""),
-            "{text}"
-        );
-    }
-}
+mod tests;

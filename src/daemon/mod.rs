@@ -15,6 +15,7 @@ mod journal;
 pub mod memory;
 pub mod metrics;
 pub mod notebook;
+pub mod notices;
 pub mod operate;
 pub mod ops;
 pub mod orders;

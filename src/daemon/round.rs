@@ -14,7 +14,7 @@ use super::site::Site;
 use crate::decisions::check;
 use crate::decisions::event::{action_name, generation};
 use crate::decisions::plan::{History, Plan, plan};
-use crate::decisions::report::{Failure, Outcome, Report, StepReport};
+use crate::decisions::report::{Failure, Missing, Outcome, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::doors::engine::{EngineError, Observe};
 use crate::doors::source::git::checkout::Teller;
@@ -97,6 +97,7 @@ pub fn unusable(snapshot: &Snapshot, diagnostics: Vec<Diagnostic>) -> Box<Report
         commit: snapshot.commit.clone(),
         diagnostics,
         aborted,
+        aborted_by: Some(Missing::Source),
         ..Report::default()
     })
 }
@@ -124,10 +125,11 @@ pub fn read_source(site: &Site) -> Result<Snapshot, Box<Report>> {
 /// A source that cannot be read, as a report.
 pub fn source_failed(error: &SourceError) -> Box<Report> {
     let help = Some("nothing was changed".to_owned());
-    Box::new(Report::aborted(Failure {
+    let aborted = Report::aborted(Failure {
         message: chain(error),
         help,
-    }))
+    });
+    Box::new(aborted.for_want_of(Missing::Source))
 }
 
 /// Observes and plans. Changes nothing, but that a look that `keep`s completes the store's generated secrets.
@@ -142,7 +144,7 @@ pub async fn look<O: Observe, N: Notebook>(
 ) -> Result<View, Box<Report>> {
     match observe(engine, &desired).await {
         Ok(observed) => decide(engine, desired, observed, known, ask).await,
-        Err(error) => Err(aborted(&desired, error.into())),
+        Err(error) => Err(engine_failed(&desired, error)),
     }
 }
 
@@ -239,6 +241,12 @@ pub fn aborted(desired: &Desired, failure: Failure) -> Box<Report> {
     })
 }
 
+/// A round whose engine did not say what stands.
+pub fn engine_failed(desired: &Desired, error: EngineError) -> Box<Report> {
+    let report = *aborted(desired, error.into());
+    Box::new(report.for_want_of(Missing::Engine))
+}
+
 /// Says what a round did: one line a step.
 pub fn log(report: &Report) {
     let revision = report.revision.as_str();
@@ -266,7 +274,8 @@ pub fn log(report: &Report) {
             }
             Outcome::Failed(Failure { message, help }) => {
                 let help = help.as_deref();
-                tracing::error!(%instance, action, %reason, revision, author, millis, help, "failed: {message}");
+                let generation = generation(&step.action);
+                tracing::error!(%instance, action, generation, %reason, revision, author, millis, help, "failed: {message}");
             }
             Outcome::Waiting { until, last } => {
                 tracing::debug!(%instance, action, %until, "waiting after: {}", last.message);
@@ -277,13 +286,14 @@ pub fn log(report: &Report) {
 
 /// An engine that cannot be reached, as a report.
 pub fn engine_away(error: EngineError) -> Report {
-    Report::aborted(error.into())
+    Report::aborted(error.into()).for_want_of(Missing::Engine)
 }
 
 /// A store that cannot be used, as a report.
 pub fn store_failed(error: &crate::doors::store::StoreError) -> Report {
-    Report::aborted(Failure {
+    let aborted = Report::aborted(Failure {
         message: chain(error),
         help: None,
-    })
+    });
+    aborted.for_want_of(Missing::Store)
 }

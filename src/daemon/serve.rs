@@ -24,6 +24,7 @@ use super::follow::Syncer;
 use super::guards::Guards;
 use super::memory::blocking;
 use super::metrics::Metrics;
+use super::notices::{self, NoticeCounts};
 use super::operate::Operator;
 use super::ops::open_store;
 use super::probes::Probes;
@@ -203,7 +204,9 @@ impl Session {
         let offer = Offer::bind(&site.state).map_err(|error| failure(&error))?;
         let engine_due = Arc::new(Notify::new());
         let events = Events::new(end.clone());
-        let metrics = Arc::new(Metrics::new(edge.table(), edge.counts()));
+        let (faults, told) = (store.faults(), Arc::<NoticeCounts>::default());
+        let metrics = Metrics::new(edge.table(), edge.counts(), faults, Arc::clone(&told));
+        let metrics = Arc::new(metrics);
         let source = Source::follow(site, &events).map_err(|error| failure(&error))?;
         let admin = admin(site, &source).await?;
         let author = blocking(&store, Store::author).await;
@@ -214,6 +217,7 @@ impl Session {
             Err(ActError::Engine(_)) => None,
             Err(error @ ActError::Sole(_)) => return Err(error.into()),
         };
+        metrics.reach(acting.is_some());
         let last = Arc::new(ArcSwap::from_pointee(Report::default()));
         let (asks, asked) = mpsc::channel(ASKED_MAX);
         let probes = Probes::new(Arc::clone(&engine_due));
@@ -233,6 +237,8 @@ impl Session {
         });
 
         let mut tasks = JoinSet::new();
+        let whom = (&site.config.notify, &site.config.manager);
+        let notices = notices::start(whom, &store, source.syncer(), told, &mut tasks, &end).await?;
         tasks.spawn(look_on_hangup(
             source.syncer(),
             Arc::clone(&engine_due),
@@ -268,7 +274,9 @@ impl Session {
             listening: JoinSet::new(),
             events,
             metrics,
+            notices,
             told: BTreeSet::new(),
+            standing: None,
             shutdown: end.clone(),
         };
         if let Some(acting) = acting {

@@ -150,6 +150,7 @@ impl Site {
             engine: same.engine,
             listen: same.listen,
             control: same.control,
+            notify: same.notify,
             state: None,
             ..self.config.clone()
         };

@@ -6,18 +6,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use super::chain::failure;
 use super::follow::Syncer;
 use crate::decisions::report::Failure;
 use crate::doors::files::read_text;
+use crate::doors::sign::Code;
 use crate::words::control::Problem;
 
 /// Where it is.
@@ -121,7 +120,7 @@ impl Proof {
             Self::Token(token) => return Ok(token.ct_eq(secret).into()),
             Self::Signature(signature) => signature,
         };
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("a key of any length");
+        let mut code = Code::new(secret);
         let (mut body, mut length) = (body, 0);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Problem::invalid("the body broke off"))?;
@@ -133,9 +132,9 @@ impl Proof {
                 let detail = format!("the body has at most {BODY_MAX} bytes");
                 return Err(Problem::too_large(detail));
             }
-            mac.update(data);
+            code.update(data);
         }
-        Ok(mac.verify_slice(&signature).is_ok())
+        Ok(code.is(&signature))
     }
 }
 

@@ -7,6 +7,8 @@ pub mod check;
 pub mod compare;
 pub mod event;
 pub mod guard;
+pub mod hold;
+pub mod notice;
 pub mod pace;
 pub mod plan;
 pub mod probe;

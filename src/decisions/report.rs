@@ -24,12 +24,27 @@ pub struct Report {
     /// Why nothing was tried at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aborted: Option<Failure>,
+    /// What kept it from trying, where that is one of those that may be away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted_by: Option<Missing>,
     /// What one should know beside: an override that could not be read, a network that is open …
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// What of the routes' files could not be done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Failure>,
+}
+
+/// What a round cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// The source cannot be read, or its `fleet.yaml` not be used.
+    Source,
+    /// The engine does not answer.
+    Engine,
+    /// The store cannot be read.
+    Store,
 }
 
 /// One step and its outcome.
@@ -79,6 +94,13 @@ impl Report {
             aborted: Some(failure),
             ..Self::default()
         }
+    }
+
+    /// The same, for want of something.
+    #[must_use]
+    pub fn for_want_of(mut self, missing: Missing) -> Self {
+        self.aborted_by = Some(missing);
+        self
     }
 
     /// Whether anything was tried and failed.

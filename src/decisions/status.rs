@@ -112,6 +112,36 @@ pub enum InstancePhase {
     Unknown,
 }
 
+impl InstancePhase {
+    /// All of them, in the order of the enum.
+    pub const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::Starting,
+        Self::Running,
+        Self::Unhealthy,
+        Self::Stopped,
+        Self::Held,
+        Self::Failed,
+        Self::Orphaned,
+        Self::Unknown,
+    ];
+
+    /// Its name in status and figures.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Unhealthy => "unhealthy",
+            Self::Stopped => "stopped",
+            Self::Held => "held",
+            Self::Failed => "failed",
+            Self::Orphaned => "orphaned",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What can be said while the engine does not answer: what shall be, and why it is not known what is.
 pub fn status_without_engine(desired: &Desired, why: &str, public: &Public) -> Vec<InstanceStatus> {
     let mut all = status(desired, &Observed::default(), &Report::default(), public);

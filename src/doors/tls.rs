@@ -1,4 +1,5 @@
-//! TLS between Traefik and the auth listener. The only module that names rustls and rcgen.
+//! TLS between Traefik and the auth listener, and towards receivers of notices. The only module that names rustls and
+//! rcgen.
 //!
 //! An authority of the daemon's own signs for the listener and for nothing else. Its key is in the state
 //! directory; its certificate is also where Traefik reads it. The listener's own key is made at each start and
@@ -20,6 +21,10 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::server::TlsStream;
+
+pub use client::Connector;
+
+mod client;
 
 const KEY_FILE: &str = "auth-ca.key";
 const CERTIFICATE_FILE: &str = "auth-ca.pem";
@@ -54,6 +59,14 @@ pub enum TlsError {
     /// The TLS library refused it.
     #[error("cannot serve TLS: {0}")]
     Serve(tokio_rustls::rustls::Error),
+    /// The TLS library refused it.
+    #[error("cannot speak TLS: {0}")]
+    Connect(tokio_rustls::rustls::Error),
+    /// Nobody to trust.
+    #[error(
+        "no certificate of an authority in {0}; install ca-certificates, or name a file of certificates in PEM as `ca_file`"
+    )]
+    NoAuthority(String),
 }
 
 /// Who signs for the listener.

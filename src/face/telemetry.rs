@@ -2,9 +2,12 @@
 
 use std::io::{self, IsTerminal};
 
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// How much is logged.
@@ -52,20 +55,29 @@ impl Verbosity {
 /// # Errors
 /// When a log has been started before.
 pub fn start(verbosity: Verbosity, colors: bool) -> Result<(), TryInitError> {
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = if io::stderr().is_terminal() {
+        let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
         layer.with_target(false).with_ansi(colors).boxed()
     } else {
-        layer
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .boxed()
+        json(io::stderr).boxed()
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(verbosity.targets()))
         .try_init()
+}
+
+/// The log as JSON, an object on each line.
+pub fn json<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .json()
+        .flatten_event(true)
+        .with_current_span(true)
+        .with_span_list(false)
 }
 
 #[cfg(test)]

@@ -13,9 +13,11 @@ use super::name::{HostName, ManagerName};
 use super::quantity::{Bytes, Cpus, Share, Span};
 
 pub use control::{Access, AdminToken, Control};
+pub use notices::{Notify, Receiver};
 pub use source::{Follow, GitSource, Signers, Source, Webhook};
 
 mod control;
+mod notices;
 mod source;
 
 /// The daemon's configuration.
@@ -49,6 +51,8 @@ pub struct Config {
     pub reconcile: Reconcile,
     /// What manifests may ask for.
     pub policy: Policy,
+    /// Who is told when something needs a person.
+    pub notify: Notify,
     /// The store and the control socket; default `/var/lib/instanced` for root, else below
     /// `$XDG_STATE_HOME`.
     pub state: Option<PathBuf>,
@@ -72,6 +76,7 @@ impl Default for Config {
             origins: Vec::new(),
             reconcile: Reconcile::default(),
             policy: Policy::default(),
+            notify: Notify::default(),
             state: None,
         }
     }

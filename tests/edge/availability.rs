@@ -206,7 +206,7 @@ fn guesses_of_one_client_are_limited_and_nobody_else_s() {
     assert_eq!(guess(1, "2001:db8:1:2:ffff::1").0, 429);
     assert_eq!(guess(1, "2001:db8:1:3::1").0, 401);
     let metrics = lab.control("/metrics");
-    let line = "instanced_auth_requests_total{instance=\"alice\",reason=\"limited\"} 2";
+    let line = "instanced_auth_requests_total{name=\"alice\",reason=\"limited\"} 2";
     assert!(metrics.lines().any(|l| l == line), "{metrics}");
 }
 

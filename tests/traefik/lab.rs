@@ -300,7 +300,7 @@ impl Lab {
         let label = |name: &str, value: Option<&str>| {
             value.map_or(String::new(), |value| format!("{name}=\"{value}\""))
         };
-        let wanted = [label("instance", instance), label("reason", reason)];
+        let wanted = [label("name", instance), label("reason", reason)];
         let rows = metrics.lines().filter(|line| {
             line.starts_with("instanced_auth_requests_total{")
                 && wanted.iter().all(|label| line.contains(label))

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::query;
 use super::router::LINES_TYPE;
-use crate::daemon::metrics;
+use crate::daemon::metrics::Form;
 use crate::daemon::operate::PlanAnswer;
 use crate::decisions::admission::Needs;
 use crate::decisions::event::Event;
@@ -45,7 +45,8 @@ struct Call {
 type Of = fn(&mut SchemaGenerator) -> Schema;
 
 struct Answer {
-    media_type: &'static str,
+    /// The forms that it may have; which, the asker says.
+    media_types: Vec<&'static str>,
     schema: Of,
 }
 
@@ -59,7 +60,7 @@ fn text_of(_: &mut SchemaGenerator) -> Schema {
 
 fn json<T: JsonSchema>() -> Answer {
     Answer {
-        media_type: JSON,
+        media_types: vec![JSON],
         schema: of::<T>,
     }
 }
@@ -124,7 +125,7 @@ fn calls() -> Vec<Call> {
                 "metrics",
                 "Figures for Prometheus",
                 Answer {
-                    media_type: metrics::MEDIA_TYPE,
+                    media_types: vec![Form::Text.media_type(), Form::OpenMetrics.media_type()],
                     schema: text_of,
                 },
             )
@@ -166,7 +167,7 @@ fn calls() -> Vec<Call> {
                 "logs",
                 "What an instance has written: one JSON object a line. Where it breaks off, the last line is a problem",
                 Answer {
-                    media_type: LINES_TYPE,
+                    media_types: vec![LINES_TYPE],
                     schema: of::<LogLine>,
                 },
             )
@@ -194,7 +195,7 @@ fn calls() -> Vec<Call> {
             "events",
             "What happens from now on, as server-sent events",
             Answer {
-                media_type: "text/event-stream",
+                media_types: vec!["text/event-stream"],
                 schema: of::<Event>,
             },
         ),
@@ -374,13 +375,18 @@ impl Call {
         // Every refusal is one.
         written.subschema_for::<Problem>();
         let problem = json!({ "$ref": "#/components/responses/problem" });
+        let schema = (self.answer.schema)(written);
+        let forms = self.answer.media_types.iter();
+        let content: Map<String, Value> = forms
+            .map(|form| ((*form).to_owned(), json!({ "schema": schema })))
+            .collect();
         let mut told = json!({
             "operationId": self.id,
             "summary": self.summary,
             "responses": {
                 "200": {
                     "description": self.summary,
-                    "content": { self.answer.media_type: { "schema": (self.answer.schema)(written) } },
+                    "content": content,
                 },
                 "4XX": problem,
                 "5XX": problem,

@@ -7,14 +7,14 @@ use futures_util::{Stream, StreamExt as _};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Body, Bytes, Frame};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::server::Gate;
 use super::{Operations, Outcome, description, query};
-use crate::daemon::metrics;
+use crate::daemon::metrics::Form;
 use crate::decisions::admission::Needs;
 use crate::words::control::{PROBLEM_TYPE, Problem};
 use crate::words::name::InstanceName;
@@ -168,7 +168,15 @@ where
     }
     match route {
         Route::Metrics => match operations.metrics().await {
-            Ok(text) => answer(StatusCode::OK, metrics::MEDIA_TYPE, whole(text)),
+            Ok(figures) => {
+                let accept = request.headers().get(ACCEPT);
+                let form = Form::wanted(accept.and_then(|value| value.to_str().ok()));
+                answer(
+                    StatusCode::OK,
+                    form.media_type(),
+                    whole(form.write(figures)),
+                )
+            }
             Err(problem) => refusal(&problem),
         },
         Route::Events => {

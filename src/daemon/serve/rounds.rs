@@ -17,17 +17,19 @@ use crate::daemon::converge::{Converger, ENGINE_RETRY};
 use crate::daemon::events::Events;
 use crate::daemon::guards::Guards;
 use crate::daemon::metrics::Metrics;
+use crate::daemon::notices::Notices;
 use crate::daemon::operate::AskedRound;
 use crate::daemon::probes::Probes;
 use crate::daemon::round::{self, Ask};
 use crate::daemon::routes::Routes;
-use crate::daemon::site::{Acting, Site};
+use crate::daemon::site::{ActError, Acting, Site};
 use crate::daemon::source::Source;
 use crate::daemon::tokens::Tokens;
 use crate::decisions::event;
 use crate::decisions::plan::Reason;
 use crate::decisions::report::{Failure, Outcome, Report};
 use crate::decisions::source::being_written;
+use crate::decisions::status::{InstanceStatus, status};
 use crate::doors::engine::Engine;
 use crate::doors::engine::docker::Docker;
 use crate::doors::engine::fleet::Fleet;
@@ -66,8 +68,12 @@ pub(super) struct Rounds {
     /// What happens here, for whoever listens to us.
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
+    /// To those who are told when something needs a person.
+    pub(super) notices: Option<Notices>,
     /// What was said already and still holds: it is not said again every round.
     pub(super) told: BTreeSet<String>,
+    /// How all instances stand, where the round that runs has seen all of them.
+    pub(super) standing: Option<Vec<InstanceStatus>>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -97,10 +103,17 @@ impl Rounds {
                 .as_ref()
                 .is_none_or(|asked| asked.ask.names.is_empty());
             let next = self.next_due(&report);
-            self.metrics.count(&report, began.elapsed());
+            self.metrics.count(&report, began.elapsed(), whole);
+            let standing = self.standing.take();
+            if let Some(standing) = &standing {
+                self.metrics.stand(standing);
+            }
             self.tell(&report);
             if whole {
                 self.source.note(&report);
+                if let Some(notices) = &self.notices {
+                    notices.note(&report, standing.unwrap_or_default());
+                }
             }
             self.last.store(Arc::new(report.clone()));
             if let Some(AskedRound { reply, .. }) = asked.take() {
@@ -169,8 +182,10 @@ impl Rounds {
         asked: Option<Ask>,
     ) -> Result<Report, Box<Report>> {
         let watched = asked.is_none();
-        self.connect()
-            .map_err(|failure| round::aborted(&desired, failure))?;
+        self.connect().map_err(|error| match error {
+            ActError::Engine(error) => round::engine_failed(&desired, error),
+            error @ ActError::Sole(_) => round::aborted(&desired, error.into()),
+        })?;
         let converger = self.converger.as_mut().expect("connected just now");
         let mut notes = converger.refresh_images(&desired).await;
         let ask = asked.unwrap_or_default();
@@ -186,6 +201,10 @@ impl Rounds {
             None => perform.await,
         };
         report.notes.append(&mut notes);
+        if view.only.is_empty() {
+            let public = &self.site.config.public;
+            self.standing = Some(status(&view.desired, &view.observed, &report, public));
+        }
         Ok(report)
     }
 
@@ -220,7 +239,7 @@ impl Rounds {
     }
 
     /// Connects at need: an engine that is away at start is waited for.
-    fn connect(&mut self) -> Result<(), Failure> {
+    fn connect(&mut self) -> Result<(), ActError> {
         if self.converger.is_none() {
             let acting = self.site.engine(&self.author)?;
             self.act_on(acting);

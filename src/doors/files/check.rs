@@ -7,6 +7,7 @@ use crate::words::config::{AdminToken, Config, ProviderConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::quantity::Span;
 
+mod notices;
 mod source;
 
 const PARALLELISM_MAX: usize = 64;
@@ -21,6 +22,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     pace(config, &mut problems);
     origins(config, &mut problems);
     policy(config, &mut problems);
+    notices::problems(&config.notify, &mut problems);
     problems
 }
 

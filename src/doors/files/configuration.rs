@@ -134,6 +134,10 @@ fn settle(
             webhook.secret_file = base.join(&webhook.secret_file);
         }
     }
+    for receiver in &mut config.notify.webhooks {
+        receiver.secret_file = base.join(&receiver.secret_file);
+        receiver.ca_file = receiver.ca_file.take().map(|file| base.join(file));
+    }
     if let Some(file) = &mut config.traefik.auth_ca {
         *file = base.join(&file);
     }

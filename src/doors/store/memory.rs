@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::opened::{Opened, read};
 use super::{StoreError, record};
 use crate::decisions::access::Guard;
+use crate::decisions::notice::Ledger;
 use crate::doors::engine::settings::{IMAGE_FORM_NOW, ImageNotes};
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
@@ -17,6 +18,7 @@ use crate::words::overrides::Overrides;
 const AUTHOR: &str = "author";
 const GUARDS: &str = "guards";
 const IMAGES: &str = "images";
+const NOTICES: &str = "notices";
 
 /// What is noted of images. Another form's notes are left alone, whatever is in them.
 #[derive(Serialize, Deserialize)]
@@ -117,6 +119,22 @@ impl Opened {
         let form = IMAGE_FORM_NOW;
         let value = record::encode(subject, &Noted { form, notes })?;
         self.write(&self.meta, IMAGES.as_bytes(), value, subject)
+    }
+
+    /// What was told to whom, and what is yet to be delivered.
+    pub(super) fn notices(&self) -> Result<Ledger, StoreError> {
+        let subject = "the notices";
+        read(&self.meta, NOTICES.as_bytes(), subject)?.map_or_else(
+            || Ok(Ledger::default()),
+            |value| record::decode(subject, &value),
+        )
+    }
+
+    /// Keeps that, in place of what was there.
+    pub(super) fn put_notices(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        let subject = "the notices";
+        let value = record::encode(subject, ledger)?;
+        self.write(&self.meta, NOTICES.as_bytes(), value, subject)
     }
 
     /// The id of this state directory, by which a container tells who made it; made when first asked for.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::decisions::access::Guard;
+use crate::decisions::notice::Ledger;
 use crate::doors::engine::settings::ImageNotes;
 use crate::words::act::Act;
 use crate::words::history::Entry;
@@ -36,6 +37,7 @@ use crate::words::token::TokenRecord;
 mod database;
 mod directory;
 mod error;
+mod faults;
 mod history;
 mod memory;
 mod opened;
@@ -46,6 +48,7 @@ mod tokens;
 pub use directory::Holder;
 use directory::Lock;
 pub use error::StoreError;
+pub use faults::{Operation, StoreFaults};
 use opened::Opened;
 pub use tokens::TokenChange;
 
@@ -63,6 +66,7 @@ pub struct Store {
     opened: RwLock<Option<Opened>>,
     /// A write has failed: what is in memory may not be on disk.
     failed: AtomicBool,
+    faults: Arc<StoreFaults>,
     _lock: Lock,
 }
 
@@ -97,6 +101,7 @@ impl Store {
             dir: dir.to_owned(),
             opened: RwLock::new(Some(opened)),
             failed: AtomicBool::new(false),
+            faults: Arc::default(),
             _lock: lock,
         })
     }
@@ -265,6 +270,16 @@ impl Store {
         self.changing(|opened| opened.put_image_notes(notes))
     }
 
+    /// What was told to whom, and what is yet to be delivered.
+    pub fn notices(&self) -> Result<Ledger, StoreError> {
+        self.reading(opened::Opened::notices)
+    }
+
+    /// Keeps that, in place of what was there.
+    pub fn put_notices(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        self.changing(|opened| opened.put_notices(ledger))
+    }
+
     /// The id of this state directory, by which a container tells who made it; made when first asked for.
     pub fn author(&self) -> Result<String, StoreError> {
         self.reading(opened::Opened::author)
@@ -281,6 +296,9 @@ impl Store {
             return self.reading(read);
         };
         let result = read(opened);
+        if let Err(error) = &result {
+            self.faults.count(error);
+        }
         if matches!(result, Err(StoreError::Write { .. })) {
             self.failed.store(true, Ordering::SeqCst);
         }
@@ -297,8 +315,18 @@ impl Store {
         self.reading(change)
     }
 
-    /// Opens sled's files anew, if there is room for what it will write.
+    /// How often it failed.
+    pub fn faults(&self) -> Arc<StoreFaults> {
+        Arc::clone(&self.faults)
+    }
+
     fn mend(&self) -> Result<(), StoreError> {
+        self.open_anew()
+            .inspect_err(|error| self.faults.count(error))
+    }
+
+    /// Opens sled's files anew, if there is room for what it will write.
+    fn open_anew(&self) -> Result<(), StoreError> {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         if opened.is_some() && !self.failed.load(Ordering::SeqCst) {
             return Ok(());

@@ -239,7 +239,13 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
     match command {
         Command::Validate(args) => validate::run(&args, &site, out),
         Command::Diff(args) => diff::run(&args, &site, out),
-        Command::Serve(args) => serving()?.block_on(serve::run(args, site, out)),
+        Command::Serve(args) => {
+            let runtime = serving()?;
+            let served = runtime.block_on(serve::run(args, site, out));
+            // A name server that does not answer has nothing to say any more.
+            runtime.shutdown_background();
+            served
+        }
         Command::Reconcile(args) => short(reconcile::run(
             args,
             &site,

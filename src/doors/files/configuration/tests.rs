@@ -189,3 +189,43 @@ fn the_state_directory_is_the_machines_for_root_and_the_users_own_otherwise() {
     assert_eq!(state(false, Some("relative"), Some("/home/a")), own);
     assert_eq!(state(false, None, None), Path::new("/var/lib/instanced"));
 }
+
+#[test]
+fn whom_notices_go_to_is_looked_at_and_its_files_are_found() {
+    let sound = load(
+        "notify: { webhooks: [{ url: 'https://hooks.example.com/x', secret_file: s, ca_file: /ca }] }",
+    );
+    let config = sound.unwrap().config;
+    let receiver = &config.notify.webhooks[0];
+    assert_eq!(receiver.secret_file, Path::new("/etc/x/s"));
+    assert_eq!(receiver.ca_file.as_deref(), Some(Path::new("/ca")));
+    let told = |webhook: &str| told(&format!("notify: {{ webhooks: [{webhook}] }}")).join("\n");
+    for (webhook, words) in [
+        ("{ url: 'https://a/' }", "missing field `secret_file`"),
+        ("{ url: 'ftp://a/', secret_file: s }", "neither https://"),
+        (
+            "{ url: 'https://u:p@a/', secret_file: s }",
+            "user or password",
+        ),
+        (
+            "{ url: 'http://a/', secret_file: s, ca_file: c }",
+            "proves nothing",
+        ),
+        (
+            "{ url: 'http://a/', secret_file: s, secret: s }",
+            "unknown key `secret`",
+        ),
+        (
+            "{ url: 'http://a/', secret_file: s }, { url: 'http://a/', secret_file: t }",
+            "notify.webhooks[1].url: is named twice",
+        ),
+    ] {
+        let told = told(webhook);
+        assert!(told.contains(words), "{webhook}: {told}");
+    }
+    let told = load("notify: { remind: 59s }").unwrap_err().diagnostics();
+    assert!(
+        told[0].to_string().contains("shorter than a minute"),
+        "{told:?}"
+    );
+}
