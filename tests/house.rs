@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&str; 5] = ["words", "decisions", "doors", "daemon", "face"];
 
 /// Crates of the outside, and the one room that may name each.
-const DOORS: [(&str, &str); 14] = [
+const DOORS: [(&str, &str); 16] = [
     ("bollard", "doors/engine/docker"),
     ("sled", "doors/store"),
     ("notify", "doors/source"),
@@ -20,6 +20,8 @@ const DOORS: [(&str, &str); 14] = [
     ("sha2", "daemon/webhook"),
     ("prometheus_client", "daemon/metrics"),
     ("clap", "face/"),
+    ("jsonc_parser", "face/clients/jsonc"),
+    ("toml_edit", "face/clients/toml"),
     ("annotate_snippets", "face/diagnostics"),
     ("tracing_subscriber", "face/telemetry"),
 ];

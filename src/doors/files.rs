@@ -10,9 +10,11 @@ use crate::words::document::LENGTH_MAX;
 use crate::words::lines;
 
 pub use configuration::{ConfigError, LoadedConfig, load_config};
+pub use kept::{KeepError, Kept};
 
 mod check;
 mod configuration;
+mod kept;
 
 /// A file that could not be read. Says all there is to say: it has no source.
 #[derive(Debug, thiserror::Error)]

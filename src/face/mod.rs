@@ -2,6 +2,7 @@
 //! decisions of the lower floors look. It decides nothing itself.
 
 pub mod cli;
+pub mod clients;
 pub mod comparison;
 pub mod connect;
 pub mod diagnostics;

@@ -85,7 +85,7 @@ pub(super) fn unknown(name: &InstanceName) -> Failure {
     }
 }
 
-fn working_directory() -> Result<PathBuf, Failure> {
+pub(super) fn working_directory() -> Result<PathBuf, Failure> {
     env::current_dir().map_err(|error| Failure {
         message: format!("cannot tell the working directory: {error}"),
         help: Some("change to a directory that is there".to_owned()),
