@@ -169,6 +169,7 @@ impl Operations for Operator {
             "reason": reason,
             "revision": last.revision,
             "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
             "fingerprint": self.site.fingerprint(),
         }))
     }

@@ -9,7 +9,7 @@ use crate::words::desired::Unreadable;
 use crate::words::document::LENGTH_MAX;
 use crate::words::lines;
 
-pub use configuration::{ConfigError, LoadedConfig, load_config};
+pub use configuration::{ConfigError, LoadedConfig, default_config, load_config};
 pub use kept::{KeepError, Kept};
 
 mod check;

@@ -22,6 +22,8 @@ use super::spec::Spec;
 use super::spread::spread;
 use super::template;
 
+pub use normalise::auth_url;
+
 mod across;
 mod normalise;
 mod policy;
