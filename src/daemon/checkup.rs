@@ -216,6 +216,10 @@ async fn domain(site: &Site) -> DomainFacts {
 async fn store_facts(site: &Site, daemon_runs: bool) -> StoreFacts {
     let state = site.state.clone();
     let looked = aside(move || {
+        let here = host::path(&state);
+        if here.mode.is_some() && !here.readable {
+            return StoreFacts::Others { owner: here.owner };
+        }
         if !store::is_there(&state) {
             return StoreFacts::Absent;
         }
@@ -224,9 +228,8 @@ async fn store_facts(site: &Site, daemon_runs: bool) -> StoreFacts {
             return StoreFacts::Held { bytes };
         }
         // Whoever opens it writes in it: what another user's daemon must read later would be ours.
-        let owner = host::path(&state).owner;
-        if owner != host::user() {
-            return StoreFacts::Others { owner };
+        if here.owner != host::user() {
+            return StoreFacts::Others { owner: here.owner };
         }
         let tokens = store::Store::open(&state, STORE_WAIT).and_then(|store| store.tokens());
         match tokens {

@@ -76,6 +76,12 @@ impl Connection<'_> {
                 "\nFor {PLACEHOLDER}, put in what this prints:\n\n  {issue}"
             );
         }
+        let other = format!("instanced connect {} --client CLIENT", self.instance.name);
+        let other = paint(Label::Literal, other);
+        let _ = writeln!(
+            drawn,
+            "\nFor VS Code, Cursor, Codex and others:\n\n  {other}"
+        );
         drawn
     }
 

@@ -144,7 +144,10 @@ impl Kept {
             return Ok(());
         }
         let like = if self.exists() { &self.path } else { dir };
-        let like = like.metadata()?;
+        let (like, ours) = (like.metadata()?, file.metadata()?);
+        if (like.uid(), like.gid()) == (ours.uid(), ours.gid()) {
+            return Ok(());
+        }
         fchown(file, Some(like.uid()), Some(like.gid()))
     }
 

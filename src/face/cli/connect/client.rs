@@ -11,7 +11,9 @@ use crate::daemon::chain::chain;
 use crate::decisions::report::Failure;
 use crate::decisions::status::InstanceStatus;
 use crate::doors::files::Kept;
-use crate::face::clients::{Client, Home, Refused, Scope, Secret, Server, Wanted, wanted};
+use crate::face::clients::{
+    Client, Home, PLACEHOLDER, Refused, Scope, Secret, Server, Wanted, wanted,
+};
 use crate::face::connect::Connection;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
@@ -49,7 +51,12 @@ impl Asked<'_> {
         } else {
             drawn(self.client, &wanted)?
         };
-        let file = self.client.file(self.scope, &home()?, &project()?);
+        // What is printed needs no home.
+        let home = home().ok();
+        let file = match (home, project()) {
+            (Some(home), Ok(project)) => self.client.file(self.scope, &home, &project),
+            _ => None,
+        };
         if out.is_json() && self.client != Client::Json {
             out.json(&json!({
                 "client": id(self.client),
@@ -198,15 +205,16 @@ impl Asked<'_> {
         if !wanted.variables.is_empty() {
             let variables = wanted.variables.join(", ");
             out.say(format_args!(
-                "Token: {called} reads it from the variable {variables}, as it was set where {called} was started; \
-                 {issue} prints one"
+                "Token: {called} reads {variables}, as it was set where {called} was started; {issue} prints one"
             ));
         } else if !wanted.inputs.is_empty() {
             out.say(format_args!(
                 "Token: {called} asks for it; {issue} prints one"
             ));
         } else {
-            out.say(format_args!("Token: {issue} prints one"));
+            out.say(format_args!(
+                "Token: for {PLACEHOLDER}, put in what {issue} prints"
+            ));
         }
     }
 
