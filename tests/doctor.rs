@@ -250,8 +250,16 @@ fn a_source_that_cannot_be_read_and_one_that_does_not_answer() {
 }
 
 #[test]
-fn a_daemon_that_is_silent_keeps_nobody_waiting() {
+fn what_is_silent_keeps_nobody_waiting() {
     let lab = Lab::new();
+    let engine = lab.path("engine.sock");
+    let config = format!(
+        "engine: {{ docker: {{ host: \"unix://{}\" }} }}\nstate: state\n\
+         listen: {{ auth: 127.0.0.1:0, admin: 127.0.0.1:0 }}\n",
+        engine.display()
+    );
+    lab.write("instanced.yaml", &config);
+    let _engine = UnixListener::bind(engine).unwrap();
     fs::create_dir(lab.path("state")).unwrap();
     chmod(&lab.path("state"), 0o700);
     // It takes connections, and says nothing.
@@ -259,6 +267,8 @@ fn a_daemon_that_is_silent_keeps_nobody_waiting() {
     let began = Instant::now();
     let found = Checkup::of(&lab);
     found.says("daemon", "problem", "within 4 s");
+    found.says("engine", "problem", "no answer within 4 s");
+    found.says("disk", "ok", "state");
     assert!(
         began.elapsed() < Duration::from_secs(30),
         "{:?}",

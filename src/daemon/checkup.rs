@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::chain::failure;
@@ -19,7 +20,7 @@ use crate::decisions::checkup::{Area, Finding, edge, host as verdict};
 use crate::decisions::report::{Failure, Report};
 use crate::doors::control_client::ControlClient;
 use crate::doors::{host, store};
-use crate::words::config::ProviderConfig;
+use crate::words::config::{Isolation, ProviderConfig};
 use crate::words::control::SOCKET;
 use crate::words::desired::Desired;
 use crate::words::manifest::Auth;
@@ -307,19 +308,25 @@ async fn auth(site: &Site, engine: Option<&EngineSeen>, daemon_runs: bool) -> Au
         host: format!("mcp-x.{}", site.config.domain),
         authority: site.config.traefik.auth_ca.clone(),
     };
-    let here = asking.ask().await;
-    let mut proxies = Vec::new();
-    if daemon_runs {
-        let known = engine.map_or(&[][..], |seen| &seen.proxies);
-        let is_local = engine.is_some_and(|seen| seen.is_local);
-        for proxy in known {
-            proxies.push(asking.ask_within(proxy, is_local).await);
-        }
-    }
+    let seen = engine.filter(|_| daemon_runs);
+    let is_local = engine.is_some_and(|seen| seen.is_local);
+    let inside = |proxy| asking.ask_within(proxy, is_local);
+    let proxies = seen.into_iter().flat_map(|seen| &seen.proxies).map(inside);
+    // Where neighbours share a network with Traefik, they are trusted on purpose.
+    let is_strict = site.config.network.isolation == Isolation::Strict;
+    let instance = seen.filter(|_| is_strict);
+    let instance = instance.and_then(|seen| seen.instance.as_ref()).map(inside);
+    let (here, proxies, instance) =
+        tokio::join!(asking.ask(), join_all(proxies), join_all(instance));
+    let instance = instance.into_iter().find_map(|seen| {
+        let answer = seen.answer.ok()?;
+        Some((seen.container, answer))
+    });
     AuthFacts {
         url,
         here,
         proxies,
+        instance,
         daemon_runs,
     }
 }

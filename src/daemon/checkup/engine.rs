@@ -1,14 +1,21 @@
 //! What the engine shows of itself.
 
-use super::aside;
+use std::time::Duration;
+
+use super::{aside, within};
 use crate::daemon::site::Site;
 use crate::decisions::checkup::facts::{EngineFacts, NetworkSeen, Seen};
 use crate::decisions::report::Failure;
-use crate::doors::engine::containers::ReadContainers as _;
+use crate::doors::engine::containers::{NetworkFacts, ReadContainers as _, Summary};
 use crate::doors::engine::docker::{DockerReader, Proxy};
 use crate::words::label;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Health, Phase};
+
+/// How long one call may take; together they come in time for whoever looks.
+const CALL_LIMIT: Duration = Duration::from_secs(4);
+/// The same for the one call that comes after others.
+const PROCESS_LIMIT: Duration = Duration::from_secs(2);
 
 /// What it shows.
 pub(super) struct EngineSeen {
@@ -20,6 +27,8 @@ pub(super) struct EngineSeen {
     pub(super) serving: Vec<(InstanceName, u64)>,
     /// The containers that look like Traefik.
     pub(super) proxies: Vec<Proxy>,
+    /// An instance that runs.
+    pub(super) instance: Option<Proxy>,
     /// Whether it shares this host's kernel.
     pub(super) is_local: bool,
     /// By how many milliseconds its clock is ahead.
@@ -44,41 +53,47 @@ impl EngineSeen {
         };
         let (about, networks, listed, proxies) = tokio::join!(
             about,
-            reader.networks(&site.config.network.name),
-            reader.list(&labels),
-            reader.proxies(),
+            within(CALL_LIMIT, reader.networks(&site.config.network.name)),
+            within(CALL_LIMIT, reader.list(&labels)),
+            within(CALL_LIMIT, reader.proxies()),
         );
         let (before, facts, after) = about;
-        let ahead_millis = facts
-            .as_ref()
-            .ok()
-            .and_then(|facts| facts.time)
-            .map(|time| {
-                // Anything between the question and the answer agrees.
-                let ahead = time.as_millisecond() - after.as_millisecond();
-                ahead.max(0) + (time.as_millisecond() - before.as_millisecond()).min(0)
-            });
-        let serving = listed.unwrap_or_default().into_iter().filter(|found| {
+        let facts = match facts {
+            Ok(facts) => facts,
+            Err(error) => return Self::away(&error.into()),
+        };
+        let ahead_millis = facts.time.map(|time| {
+            // Anything between the question and the answer agrees.
+            let ahead = time.as_millisecond() - after.as_millisecond();
+            ahead.max(0) + (time.as_millisecond() - before.as_millisecond()).min(0)
+        });
+        let networks = match networks {
+            Some(Ok(all)) => Ok(all.into_iter().map(seen).collect()),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(untold()),
+        };
+        let mut serving = listed.and_then(Result::ok).unwrap_or_default();
+        serving.retain(|found| {
             let is_well = !matches!(found.health, Some(Health::Starting | Health::Unhealthy));
             found.phase == Phase::Running && is_well
         });
-        let serving = serving.filter_map(|found| {
+        let instance = match serving.first() {
+            Some(first) => within(PROCESS_LIMIT, process(&reader, first))
+                .await
+                .flatten(),
+            None => None,
+        };
+        let named = serving.into_iter().filter_map(|found| {
             let name = found.labels.get(label::INSTANCE)?.parse().ok()?;
             let generation = found.labels.get(label::GENERATION)?.parse().ok()?;
             Some((name, generation))
         });
-        let seen = networks.map(|all| {
-            let seen = all.into_iter().map(|network| NetworkSeen {
-                isolated: network.isolated,
-                open_because: network.open_because,
-            });
-            seen.collect()
-        });
         Self {
-            facts: facts.map_err(Into::into),
-            networks: seen.map_err(Into::into),
-            serving: serving.collect(),
-            proxies: proxies.unwrap_or_default(),
+            facts: Ok(facts),
+            networks,
+            serving: named.collect(),
+            proxies: proxies.and_then(Result::ok).unwrap_or_default(),
+            instance,
             is_local: reader.is_local(),
             ahead_millis,
         }
@@ -93,8 +108,33 @@ impl EngineSeen {
             }),
             serving: Vec::new(),
             proxies: Vec::new(),
+            instance: None,
             is_local: false,
             ahead_millis: None,
         }
+    }
+}
+
+/// A container of ours, to be looked into.
+async fn process(reader: &DockerReader, found: &Summary) -> Option<Proxy> {
+    let pid = reader.process_of(&found.id).await.ok().flatten()?;
+    Some(Proxy {
+        name: found.name.clone(),
+        pid,
+        ..Proxy::default()
+    })
+}
+
+fn seen(network: NetworkFacts) -> NetworkSeen {
+    NetworkSeen {
+        isolated: network.isolated,
+        open_because: network.open_because,
+    }
+}
+
+fn untold() -> Failure {
+    Failure {
+        message: format!("the engine did not tell within {} s", CALL_LIMIT.as_secs()),
+        help: None,
     }
 }

@@ -53,6 +53,14 @@ pub fn auth(facts: &AuthFacts) -> Vec<Finding> {
             )),
         }
     }
+    if let Some((container, AuthAnswer::Status(status))) = &facts.instance
+        && *status != REFUSED
+    {
+        all.push(area.warning(
+            format!("{url} takes container {container}, which is an instance, for a trusted proxy"),
+            "trusted_proxies must hold Traefik's address, and not the network of the instances",
+        ));
+    }
     all
 }
 

@@ -189,6 +189,8 @@ pub struct AuthFacts {
     pub here: AuthAnswer,
     /// What it answers where Traefik is a container.
     pub proxies: Vec<ProxySeen>,
+    /// What it answers to an instance, where that could be looked at: its container, and the answer.
+    pub instance: Option<(String, AuthAnswer)>,
     /// Whether a daemon runs at all.
     pub daemon_runs: bool,
 }

@@ -10,6 +10,7 @@ fn auth(here: AuthAnswer, proxies: Vec<ProxySeen>, daemon_runs: bool) -> Vec<Fin
         url: "http://127.0.0.1:9180/auth".to_owned(),
         here,
         proxies,
+        instance: None,
         daemon_runs,
     })
 }
@@ -66,6 +67,33 @@ fn the_listener_must_ask_for_a_token_wherever_traefik_stands() {
         auth(Status(401), vec![proxy(true, Err("x"))], true).len(),
         1
     );
+}
+
+#[test]
+fn an_instance_is_no_trusted_proxy() {
+    for (answer, is_fine) in [
+        (AuthAnswer::Status(403), true),
+        (AuthAnswer::None("refused".to_owned()), true),
+        (AuthAnswer::Status(401), false),
+        (AuthAnswer::Status(503), false),
+    ] {
+        let all = edge::auth(&AuthFacts {
+            url: "http://172.17.0.1:9180/auth".to_owned(),
+            here: AuthAnswer::Status(401),
+            proxies: vec![],
+            instance: Some(("alice".to_owned(), answer)),
+            daemon_runs: true,
+        });
+        is(&all[0], Grade::Ok, "asks this host");
+        assert_eq!(all.len() == 1, is_fine, "{all:?}");
+        if let Some(found) = all.get(1) {
+            is(
+                found,
+                Grade::Warning,
+                "container alice, which is an instance",
+            );
+        }
+    }
 }
 
 fn router(name: &str, enabled: bool, errors: &[&str]) -> RouterSeen {

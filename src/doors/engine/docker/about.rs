@@ -14,7 +14,7 @@ use super::error::call;
 use crate::decisions::checkup::facts::EngineFacts;
 
 /// How long one call may take: whoever looks whether it answers does not want to wait for a busy disk.
-const LIMIT: Duration = Duration::from_secs(8);
+const LIMIT: Duration = Duration::from_secs(4);
 
 /// A container that looks like Traefik.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +60,19 @@ impl DockerReader {
     /// Its socket, where it has one.
     fn socket(&self) -> Option<PathBuf> {
         self.address.strip_prefix("unix://").map(PathBuf::from)
+    }
+
+    /// The first process of a running container, in the numbers of the engine's host.
+    pub async fn process_of(&self, container: &str) -> Result<Option<u32>, EngineError> {
+        let inspect = self
+            .client
+            .inspect_container(container, None::<InspectContainerOptions>);
+        let operation = || format!("inspect container {container:.12}");
+        let found = call(operation, LIMIT, inspect).await?;
+        let pid = found.state.and_then(|state| state.pid);
+        Ok(pid
+            .and_then(|pid| u32::try_from(pid).ok())
+            .filter(|pid| *pid != 0))
     }
 
     /// The running containers whose image is called Traefik.
