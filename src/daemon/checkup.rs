@@ -126,7 +126,11 @@ fn broken_off() -> Failure {
 async fn daemon(site: &Site) -> Seen<Option<DaemonFacts>> {
     let asking = async {
         let client = ControlClient::connect(&site.state).await;
-        let Some(client) = client.map_err(|error| failure(&error))? else {
+        let unreached = |error| Failure {
+            help: Some("run this as the daemon's user, or as root".to_owned()),
+            ..failure(&error)
+        };
+        let Some(client) = client.map_err(unreached)? else {
             return Ok(None);
         };
         let health = client.with_patience(DAEMON_LIMIT).get("/health").await;
