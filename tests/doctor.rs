@@ -60,6 +60,13 @@ fn text(said: &Output) -> String {
     String::from_utf8(said.stdout.clone()).unwrap()
 }
 
+/// A daemon that has read the source, and has had its first look for an engine.
+fn started(lab: &Lab) -> Daemon {
+    let mut daemon = Daemon::start(lab, &[]);
+    daemon.wait_for("round aborted");
+    daemon
+}
+
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
@@ -132,7 +139,7 @@ fn a_daemon_that_runs_is_asked_and_its_listener_as_traefik_asks_it() {
         );
     };
     config("");
-    let _daemon = Daemon::start(&lab, &[]);
+    let _daemon = started(&lab);
     let found = Checkup::of(&lab);
     found.says(
         "auth",
@@ -172,7 +179,7 @@ fn a_listener_that_trusts_nobody_here_refuses() {
              trusted_proxies: [10.0.0.0/8]\n"
         ),
     );
-    let _daemon = Daemon::start(&lab, &[]);
+    let _daemon = started(&lab);
     Checkup::of(&lab).says("auth", "problem", "no trusted proxy");
 }
 
@@ -192,7 +199,7 @@ fn tls_is_judged_by_the_file_that_traefik_reads() {
              traefik: {{ auth_ca: ca.pem }}\n"
         ),
     );
-    let _daemon = Daemon::start(&lab, &[]);
+    let _daemon = started(&lab);
     Checkup::of(&lab).says("auth", "ok", &format!("https://127.0.0.1:{port}/"));
     fs::write(lab.path("ca.pem"), "another's\n").unwrap();
     Checkup::of(&lab).says("auth", "problem", "certificate");
