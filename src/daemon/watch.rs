@@ -62,7 +62,8 @@ impl Sampler {
             let known = self.known();
             for id in generations {
                 let look = known.looks.get(id);
-                let is_enough = |look: &&Look| look.when.elapsed() < RECENT && look.usage.cpu.is_some();
+                let is_enough =
+                    |look: &&Look| look.when.elapsed() < RECENT && look.usage.cpu.is_some();
                 match look.filter(is_enough) {
                     Some(look) => drop(seen.insert(id.clone(), look.usage)),
                     None => missing.push(id.clone()),

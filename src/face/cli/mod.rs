@@ -18,6 +18,7 @@ use crate::words::overrides::Order;
 mod completions;
 mod connect;
 mod diff;
+mod doctor;
 mod expiry;
 mod history;
 mod init;
@@ -121,6 +122,7 @@ enum Command {
     Logs(logs::Args),
     Top(top::Args),
     History(history::Args),
+    Doctor(doctor::Args),
     /// Restart an instance: the same container, down and up; sessions end
     #[command(after_help = "Example:\n  instanced restart alice")]
     Restart(order::Args),
@@ -227,6 +229,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Init(args) => return init::run(&args, out),
         Command::Template(args) => return template::run(&args, out),
         Command::Schema(args) => return Ok(schema::run(&args, out)),
+        Command::Doctor(_) => return short(doctor::run(&globals, out)),
         Command::Completions(args) => {
             completions::run(&args, &mut Cli::command(), out);
             return Ok(Exit::Done);
@@ -265,9 +268,11 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Resume(args) => short(order::run(args, Order::Resume, &site, out)),
         Command::Token(args) => short(token::run(args, &site, out)),
         Command::Connect(args) => short(connect::run(&args, &site, out)),
-        Command::Init(_) | Command::Template(_) | Command::Schema(_) | Command::Completions(_) => {
-            Ok(Exit::Done)
-        }
+        Command::Init(_)
+        | Command::Template(_)
+        | Command::Schema(_)
+        | Command::Doctor(_)
+        | Command::Completions(_) => Ok(Exit::Done),
     }
 }
 
