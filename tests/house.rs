@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&str; 5] = ["words", "decisions", "doors", "daemon", "face"];
 
 /// Crates of the outside, and the one room that may name each.
-const DOORS: [(&str, &str); 16] = [
+const DOORS: [(&str, &str); 18] = [
     ("bollard", "doors/engine/docker"),
     ("sled", "doors/store"),
     ("notify", "doors/source"),
@@ -16,6 +16,8 @@ const DOORS: [(&str, &str); 16] = [
     ("governor", "daemon/forward_auth/limiter"),
     ("lru", "daemon/forward_auth/limiter"),
     ("listenfd", "face/cli/serve"),
+    ("sd_notify", "doors/systemd"),
+    ("clap_mangen", "face/cli/man"),
     ("hmac", "doors/sign"),
     ("sha2", "doors/sign"),
     ("base64", "doors/sign"),

@@ -19,10 +19,12 @@ mod completions;
 mod connect;
 mod diff;
 mod expiry;
+mod health;
 mod history;
 mod init;
 mod live;
 mod logs;
+mod man;
 mod order;
 mod reconcile;
 mod schema;
@@ -143,7 +145,10 @@ enum Command {
     Connect(connect::Args),
     Template(template::Args),
     Schema(schema::Args),
+    Health(health::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// Runs the command line `args`, the program's name first.
@@ -231,6 +236,10 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
             completions::run(&args, &mut Cli::command(), out);
             return Ok(Exit::Done);
         }
+        Command::Man(args) => {
+            man::run(&args, Cli::command(), out)?;
+            return Ok(Exit::Done);
+        }
         _ => {}
     }
     let Some(site) = site::find(&globals, out)? else {
@@ -265,9 +274,12 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Resume(args) => short(order::run(args, Order::Resume, &site, out)),
         Command::Token(args) => short(token::run(args, &site, out)),
         Command::Connect(args) => short(connect::run(&args, &site, out)),
-        Command::Init(_) | Command::Template(_) | Command::Schema(_) | Command::Completions(_) => {
-            Ok(Exit::Done)
-        }
+        Command::Health(args) => short(health::run(&args, &site, out)),
+        Command::Init(_)
+        | Command::Template(_)
+        | Command::Schema(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(Exit::Done),
     }
 }
 
