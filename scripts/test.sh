@@ -30,6 +30,8 @@ clean_up() {
     [ "${#ids[@]}" -eq 0 ] || "$docker" volume rm "${ids[@]}" >/dev/null || true
     mapfile -t ids < <("$docker" image ls -q --filter "reference=*/$INSTANCED_E2E_PREFIX-*/*")
     [ "${#ids[@]}" -eq 0 ] || "$docker" image rm --force "${ids[@]}" >/dev/null || true
+    mapfile -t ids < <("$docker" image ls -q --filter "reference=$INSTANCED_E2E_PREFIX-*")
+    [ "${#ids[@]}" -eq 0 ] || "$docker" image rm --force "${ids[@]}" >/dev/null || true
     "$docker" network rm "$INSTANCED_E2E_PREFIX" >/dev/null 2>&1 || true
     mapfile -t ids < <("$docker" network ls -q --filter "name=$INSTANCED_E2E_PREFIX-")
     [ "${#ids[@]}" -eq 0 ] || "$docker" network rm "${ids[@]}" >/dev/null 2>&1 || true
@@ -80,8 +82,8 @@ prepare() {
     have dockerd || apt_install docker.io iptables
     have ip || apt_install iproute2
   fi
-  # To read the compose files as a person's client does.
-  if wanted traefik; then
+  # To read and run the compose files as a person's client does.
+  if wanted traefik e2e; then
     docker compose version >/dev/null 2>&1 || have docker-compose || apt_install docker-compose
   fi
   if wanted traefik e2e consumers; then
