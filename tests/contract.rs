@@ -44,6 +44,8 @@ mod refusals;
 mod voices;
 #[path = "contract/volumes.rs"]
 mod volumes;
+#[path = "contract/watched.rs"]
+mod watched;
 
 /// Every clause, on the fake and on the real engine.
 macro_rules! contract {

@@ -19,7 +19,7 @@ use instanced::words::control::{
 };
 use instanced::words::name::InstanceName;
 use instanced::words::overrides::Order;
-use instanced::words::watch::{AskLog, LogLine, LogStream};
+use instanced::words::watch::{AskLog, AskUsage, LogLine, LogStream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -90,8 +90,8 @@ impl Operations for Echo {
     async fn snapshot(&self) -> Outcome {
         Ok(echo("snapshot"))
     }
-    async fn instances(&self, usage: bool) -> Outcome {
-        Ok(echo(format!("instances {usage}")))
+    async fn instances(&self, usage: AskUsage) -> Outcome {
+        Ok(echo(format!("instances {usage:?}")))
     }
     async fn history(&self, name: InstanceName) -> Outcome {
         Ok(echo(format!("history {name}")))
@@ -277,10 +277,10 @@ async fn every_path_leads_to_its_operation() {
         asked(&client, "/v1/tokens?instance=alice").await,
         "tokens Some(InstanceName(\"alice\"))"
     );
-    assert_eq!(asked(&client, "/v1/instances").await, "instances false");
+    assert_eq!(asked(&client, "/v1/instances").await, "instances None");
     assert_eq!(
-        asked(&client, "/v1/instances?usage=true").await,
-        "instances true"
+        asked(&client, "/v1/instances?usage=now").await,
+        "instances Now"
     );
     assert_eq!(
         asked(&client, "/v1/instances/alice/history").await,

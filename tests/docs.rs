@@ -114,6 +114,25 @@ fn every_key_of_a_token_is_documented() {
 }
 
 #[test]
+fn every_word_of_a_checkup_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/json.md")).expect("docs/json.md");
+    let (_, section) = docs
+        .split_once("## `instanced doctor`")
+        .expect("its section");
+    let section = &section[..section.find("\n## ").expect("the next section")];
+    let file = "src/decisions/checkup.rs";
+    let mut words = variants(file, "Area");
+    words.extend(variants(file, "Grade"));
+    assert_eq!(words.len(), 18, "{words:?}");
+    words.retain(|word| !section.contains(&format!("| `{word}` |")));
+    assert!(words.is_empty(), "docs/json.md lacks {words:?}");
+    for field in fields(file, "Finding") {
+        assert!(section.contains(&format!("\"{field}\"")), "{field}");
+    }
+}
+
+#[test]
 fn every_word_of_a_plan_is_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = fs::read_to_string(root.join("docs/json.md")).expect("docs/json.md");

@@ -33,6 +33,8 @@ mod lab;
 mod main_job;
 #[path = "e2e/mistakes.rs"]
 mod mistakes;
+#[path = "e2e/operating.rs"]
+mod operating;
 #[path = "e2e/proxy.rs"]
 mod proxy;
 #[path = "e2e/registry.rs"]

@@ -420,6 +420,7 @@ fn at_the_end_idle_connections_close_and_new_ones_are_refused() {
     server
         .runtime
         .block_on(server.served.take().unwrap())
+        .unwrap()
         .unwrap();
     assert!(TcpStream::connect(server.address).is_err());
     // The port is free at once.

@@ -9,6 +9,8 @@
 
 #[path = "traefik/browsers.rs"]
 mod browsers;
+#[path = "traefik/checkup.rs"]
+mod checkup;
 #[path = "traefik/clients.rs"]
 mod clients;
 #[path = "traefik/encrypted.rs"]

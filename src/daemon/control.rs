@@ -12,7 +12,7 @@ use super::events::Events;
 use crate::words::control::{AskReconcile, AskTicket, IssueToken, Problem, RotateToken};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
-use crate::words::watch::{AskLog, LogLine};
+use crate::words::watch::{AskLog, AskUsage, LogLine};
 
 pub use admin::{Admin, AdminError};
 pub use socket::{ControlError, ControlSocket};
@@ -84,8 +84,8 @@ pub trait Operations: Send + Sync + 'static {
     /// `GET /v1/snapshot`: what a dry run elsewhere must know.
     fn snapshot(&self) -> impl Future<Output = Outcome> + Send;
 
-    /// `GET /v1/instances`: all of them, in short; with `usage`, also what they use now.
-    fn instances(&self, usage: bool) -> impl Future<Output = Outcome> + Send;
+    /// `GET /v1/instances`: all of them, in short; with `usage`, also what they use.
+    fn instances(&self, usage: AskUsage) -> impl Future<Output = Outcome> + Send;
 
     /// `GET /v1/instances/{name}`: one in full.
     fn instance(&self, name: InstanceName) -> impl Future<Output = Outcome> + Send;

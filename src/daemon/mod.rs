@@ -2,6 +2,7 @@
 
 pub mod attended;
 pub mod chain;
+pub mod checkup;
 pub mod clock;
 pub mod control;
 pub mod converge;

@@ -39,7 +39,7 @@ use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::overrides::Order;
 use crate::words::resolve;
-use crate::words::watch::AskLog;
+use crate::words::watch::{AskLog, AskUsage};
 use problems::{
     aborted_problem, engine_problem, failure_problem, order_problem, token_problem, value,
 };
@@ -87,7 +87,7 @@ pub struct Operator {
     /// Who may pass, as the listener knows it.
     pub table: SharedTable,
     /// What instances use.
-    pub sampler: Sampler,
+    pub sampler: Arc<Sampler>,
     /// When streams end.
     pub ended: CancellationToken,
 }
@@ -313,7 +313,7 @@ impl Operations for Operator {
         value(&taken.map_err(|failure| failure_problem(&failure))?)
     }
 
-    async fn instances(&self, usage: bool) -> Outcome {
+    async fn instances(&self, usage: AskUsage) -> Outcome {
         value(&self.statuses(usage).await?)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::notebook::Notebook;
+use super::operate;
 use super::round::{self, Ask};
 use super::site::Site;
 use crate::decisions::report::Report;
@@ -19,6 +20,9 @@ pub enum OrderError {
     /// No manifest names the instance, or it cannot be used.
     #[error("there is no instance `{0}` whose manifest can be used")]
     Unknown(InstanceName),
+    /// Nothing has this name: no manifest, no container, no history.
+    #[error("there is no instance `{0}`, and never was")]
+    Nobody(InstanceName),
     /// The source could not be read.
     #[error("{}", .0.aborted.as_ref().map_or("the source cannot be read", |failure| failure.message.as_str()))]
     Source(Box<Report>),
@@ -39,7 +43,30 @@ pub async fn take(
     let desired = round::read_source(site)
         .and_then(|snapshot| round::desired(&snapshot, site))
         .map_err(OrderError::Source)?;
+    if is_for_any(order) && !is_known(site, notebook, &desired, name).await? {
+        return Err(OrderError::Nobody(name.clone()));
+    }
     take_of(&desired, notebook, name, order, now).await
+}
+
+/// A suspension holds whatever stands, also what has no manifest any more, or a broken one.
+fn is_for_any(order: Order) -> bool {
+    matches!(order, Order::Suspend | Order::Resume)
+}
+
+/// Whether there is, or was, an instance of this name: a word mistyped shall not be kept for ever.
+async fn is_known(
+    site: &Site,
+    notebook: &impl Notebook,
+    desired: &Desired,
+    name: &InstanceName,
+) -> Result<bool, OrderError> {
+    if desired.names(name) || notebook.acts().await?.contains_key(name) {
+        return Ok(true);
+    }
+    // A store that was lost knows nothing of what stands. An engine that cannot say denies nothing.
+    let stands = operate::observe(site).await.ok();
+    Ok(stands.is_none_or(|observed| observed.instances.contains_key(name)))
 }
 
 /// Takes an order of what is desired.
@@ -50,9 +77,7 @@ pub async fn take_of(
     order: Order,
     now: jiff::Timestamp,
 ) -> Result<Ask, OrderError> {
-    // A suspension holds whatever stands, also one whose manifest is gone or broken.
-    let for_any = matches!(order, Order::Suspend | Order::Resume);
-    if !for_any && !desired.specs.contains_key(name) {
+    if !is_for_any(order) && !desired.specs.contains_key(name) {
         return Err(OrderError::Unknown(name.clone()));
     }
     let mut ask = Ask {

@@ -223,6 +223,7 @@ impl Session {
         let last = Arc::new(ArcSwap::from_pointee(Report::default()));
         let (asks, asked) = mpsc::channel(ASKED_MAX);
         let probes = Probes::new(Arc::clone(&engine_due));
+        let sampler = Arc::<Sampler>::default();
         let operator = Arc::new(Operator {
             site: site.clone(),
             tokens: Arc::clone(&tokens),
@@ -234,7 +235,7 @@ impl Session {
             events: events.clone(),
             metrics: Arc::clone(&metrics),
             table: edge.table(),
-            sampler: Sampler::default(),
+            sampler: Arc::clone(&sampler),
             ended: end.clone(),
         });
 
@@ -262,6 +263,7 @@ impl Session {
         let mut rounds = Rounds {
             routes: Routes::new(site, Arc::clone(&engine_due)),
             probes,
+            sampler,
             site: site.clone(),
             store: Arc::clone(&store),
             guards,

@@ -11,24 +11,29 @@ use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Generation, Observed, Phase};
 use crate::words::overrides::Overrides;
+use crate::words::watch::AskUsage;
 
 /// So much of the history stands in a status; `instanced history` has the rest.
 const HISTORY: usize = 10;
 
-/// Adds what each of them uses now.
+/// Adds what each of them uses.
 pub async fn add_usage<E: Watch>(
     all: &mut [InstanceStatus],
     observed: &Observed,
     engine: &E,
     sampler: &Sampler,
+    when: AskUsage,
 ) {
-    let running = |name: &InstanceName| {
-        let newest = newest(observed, name)?;
-        (newest.phase == Phase::Running).then(|| newest.id.clone())
-    };
-    let ids: Vec<Option<String>> = all.iter().map(|one| running(&one.name)).collect();
+    let ids: Vec<Option<String>> = all
+        .iter()
+        .map(|one| running(observed, &one.name).map(str::to_owned))
+        .collect();
     let known: Vec<String> = ids.iter().flatten().cloned().collect();
-    let usage = sampler.usage(engine, &known).await;
+    let usage = match when {
+        AskUsage::None => return,
+        AskUsage::Recent => sampler.recent(engine, &known).await,
+        AskUsage::Now => sampler.now(engine, &known).await,
+    };
     for (one, id) in all.iter_mut().zip(ids) {
         one.usage = id.and_then(|id| usage.get(&id).copied());
     }
@@ -69,6 +74,20 @@ pub async fn detail<E: Watch>(
         history: history.into_iter().skip(surplus).collect(),
         status,
     }
+}
+
+/// The engine's ids of all that runs.
+pub fn all_running(observed: &Observed) -> Vec<String> {
+    let running = observed
+        .instances
+        .keys()
+        .filter_map(|name| running(observed, name));
+    running.map(str::to_owned).collect()
+}
+
+fn running<'o>(observed: &'o Observed, name: &InstanceName) -> Option<&'o str> {
+    let newest = newest(observed, name)?;
+    (newest.phase == Phase::Running).then_some(newest.id.as_str())
 }
 
 fn newest<'o>(observed: &'o Observed, name: &InstanceName) -> Option<&'o Generation> {

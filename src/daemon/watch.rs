@@ -1,8 +1,8 @@
 //! Watching instances: what they use, and what they write, from one generation to the next.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, poll_fn};
 use tokio::sync::mpsc;
@@ -13,7 +13,11 @@ use crate::words::name::InstanceName;
 use crate::words::watch::{AskLog, Counters, LogLine, Usage};
 
 /// An earlier look that is no longer the moment before.
-const STALE: Duration = Duration::from_secs(60);
+const STALE: Duration = Duration::from_secs(300);
+/// What was seen lately is good enough for whoever does not ask for now.
+const RECENT: Duration = Duration::from_secs(90);
+/// How often to look for whoever asks next.
+const KEEP_EVERY: Duration = Duration::from_secs(30);
 /// Between two looks, where there was none before: shorter, and what is told is chance.
 const BETWEEN: Duration = Duration::from_millis(300);
 /// How long an engine may take to tell.
@@ -25,15 +29,53 @@ const NEXT_GENERATION: Duration = Duration::from_secs(1);
 /// How long an instance may be away until its log has ended: a replacement stands still for a moment.
 const GONE: Duration = Duration::from_secs(15);
 
-/// Tells what instances use: of processor time, since it was asked last.
+/// Tells what instances use: of processor time, since they were looked at before.
 #[derive(Debug, Default)]
 pub struct Sampler {
-    before: Mutex<HashMap<String, Counters>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The last look at each, by its id.
+    looks: HashMap<String, Look>,
+    /// When somebody last looked only so that others need not wait.
+    kept: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    when: Instant,
+    counters: Counters,
+    usage: Usage,
 }
 
 impl Sampler {
-    /// What these generations use, by their ids; nothing of one that does not run.
-    pub async fn usage<E: Watch>(
+    /// What these generations use, by their ids, as far as they run: as it was seen lately, and where nobody has, now.
+    pub async fn recent<E: Watch>(
+        &self,
+        engine: &E,
+        generations: &[String],
+    ) -> BTreeMap<String, Usage> {
+        let (mut seen, mut missing) = (BTreeMap::new(), Vec::new());
+        {
+            let known = self.known();
+            for id in generations {
+                let look = known.looks.get(id);
+                let is_enough =
+                    |look: &&Look| look.when.elapsed() < RECENT && look.usage.cpu.is_some();
+                match look.filter(is_enough) {
+                    Some(look) => drop(seen.insert(id.clone(), look.usage)),
+                    None => missing.push(id.clone()),
+                }
+            }
+        }
+        seen.extend(self.now(engine, &missing).await);
+        seen
+    }
+
+    /// What they use now. An engine looks once a second, and so may take as long.
+    pub async fn now<E: Watch>(
         &self,
         engine: &E,
         generations: &[String],
@@ -43,43 +85,57 @@ impl Sampler {
         }
         let look = async || {
             let looking = Box::pin(engine.counters(generations));
-            tokio::time::timeout(LOOK_MAX, looking).await
+            tokio::time::timeout(LOOK_MAX, looking)
+                .await
+                .unwrap_or_default()
         };
-        let Ok(mut now) = look().await else {
-            return BTreeMap::new();
-        };
-        if !now.iter().all(|(id, now)| self.knows(id, now)) {
-            self.note(&now);
-            tokio::time::sleep(BETWEEN).await;
-            now = look().await.unwrap_or(now);
+        let first = look().await;
+        let usage = self.note(&first);
+        if usage.values().all(|usage| usage.cpu.is_some()) {
+            return usage;
         }
-        let before = self.before().clone();
-        self.note(&now);
-        now.into_iter()
-            .map(|(id, now)| {
-                let usage = now.usage(before.get(&id));
-                (id, usage)
-            })
-            .collect()
+        tokio::time::sleep(BETWEEN).await;
+        let second = look().await;
+        if second.is_empty() {
+            return usage;
+        }
+        self.note(&second)
     }
 
-    fn knows(&self, id: &str, now: &Counters) -> bool {
-        let age = self
-            .before()
-            .get(id)
-            .map(|before| now.at.duration_since(before.at));
-        age.is_some_and(|age| age.as_millis() > 100 && age.unsigned_abs() < STALE)
+    /// Looks for whoever asks next, beside what goes on, unless that was done lately.
+    pub fn keep<E: Watch + 'static>(self: &Arc<Self>, engine: E, generations: Vec<String>) {
+        let mut known = self.known();
+        known.looks.retain(|id, _| generations.contains(id));
+        let is_due = known.kept.is_none_or(|then| then.elapsed() > KEEP_EVERY);
+        if !is_due || generations.is_empty() {
+            return;
+        }
+        known.kept = Some(Instant::now());
+        let sampler = Arc::clone(self);
+        tokio::spawn(async move { sampler.now(&engine, &generations).await });
     }
 
-    /// In place of what was noted: what is gone is forgotten.
-    fn note(&self, now: &BTreeMap<String, Counters>) {
-        let mut before = self.before();
-        before.retain(|id, _| now.contains_key(id));
-        before.extend(now.iter().map(|(id, now)| (id.clone(), *now)));
+    /// Takes note of a look, and says what was used since the one before.
+    fn note(&self, counters: &BTreeMap<String, Counters>) -> BTreeMap<String, Usage> {
+        let (mut known, when) = (self.known(), Instant::now());
+        let mut told = BTreeMap::new();
+        for (id, now) in counters {
+            let before = known.looks.get(id);
+            let before = before.filter(|look| look.when.elapsed() < STALE);
+            let usage = now.usage(before.map(|look| &look.counters));
+            told.insert(id.clone(), usage);
+            let look = Look {
+                when,
+                counters: *now,
+                usage,
+            };
+            known.looks.insert(id.clone(), look);
+        }
+        told
     }
 
-    fn before(&self) -> MutexGuard<'_, HashMap<String, Counters>> {
-        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,4 +224,82 @@ async fn follow<E: Watch>(
         next = engine.log(instance, ask).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::doors::engine::Observe;
+    use crate::words::observed::Observed;
+    use crate::words::secret::{SecretName, SecretValue};
+    use crate::words::watch::HealthResult;
+
+    /// Half a processor is used all the time; `gone` does not run.
+    #[derive(Default)]
+    struct Busy {
+        asked: AtomicU64,
+    }
+
+    impl Observe for Busy {
+        async fn observe(&self, _: &BTreeSet<String>) -> Result<Observed, EngineError> {
+            Ok(Observed::default())
+        }
+        async fn read_secret(
+            &self,
+            _: &InstanceName,
+            _: &SecretName,
+        ) -> Result<Option<SecretValue>, EngineError> {
+            Ok(None)
+        }
+    }
+
+    impl Watch for Busy {
+        async fn log(
+            &self,
+            _: &InstanceName,
+            _: AskLog,
+        ) -> Result<Option<GenerationLog>, EngineError> {
+            Ok(None)
+        }
+        async fn counters(&self, generations: &[String]) -> BTreeMap<String, Counters> {
+            let second = self.asked.fetch_add(1, Ordering::Relaxed);
+            let counters = Counters {
+                at: jiff::Timestamp::from_second(i64::try_from(second).unwrap()).unwrap(),
+                cpu_nanos: second * 500_000_000,
+                memory: 1,
+                memory_limit: None,
+                network_received: 0,
+                network_sent: 0,
+                pids: 1,
+            };
+            let running = generations.iter().filter(|id| *id != "gone");
+            running.map(|id| (id.clone(), counters)).collect()
+        }
+        async fn health_log(&self, _: &str) -> Result<Vec<HealthResult>, EngineError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_look_is_two_and_lately_seen_is_good_enough() {
+        let (engine, sampler) = (Busy::default(), Sampler::default());
+        let ids = ["a".to_owned(), "gone".to_owned()];
+        let asked = || engine.asked.load(Ordering::Relaxed);
+        let first = sampler.now(&engine, &ids).await;
+        assert_eq!(first.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(first["a"].cpu, Some(0.5));
+        assert_eq!(asked(), 2);
+        assert_eq!(sampler.now(&engine, &ids).await["a"].cpu, Some(0.5));
+        assert_eq!(asked(), 3);
+        // Nobody is asked for what is known already, and only for what is not.
+        assert_eq!(sampler.recent(&engine, &ids[..1]).await["a"].cpu, Some(0.5));
+        assert_eq!(asked(), 3);
+        let more = [ids[0].clone(), "b".to_owned()];
+        let recent = sampler.recent(&engine, &more).await;
+        assert_eq!(recent.len(), 2);
+        assert!(asked() > 3);
+    }
 }

@@ -4,6 +4,7 @@ pub mod access;
 pub mod admission;
 pub mod change;
 pub mod check;
+pub mod checkup;
 pub mod compare;
 pub mod event;
 pub mod guard;

@@ -9,10 +9,12 @@ use crate::words::desired::Unreadable;
 use crate::words::document::LENGTH_MAX;
 use crate::words::lines;
 
-pub use configuration::{ConfigError, LoadedConfig, load_config};
+pub use configuration::{ConfigError, LoadedConfig, default_config, load_config};
+pub use kept::{KeepError, Kept};
 
 mod check;
 mod configuration;
+mod kept;
 
 /// A file that could not be read. Says all there is to say: it has no source.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ pub mod edge;
 pub mod engine;
 pub mod files;
 pub mod handover;
+pub mod host;
 pub mod post;
 pub mod probe;
 pub mod sign;

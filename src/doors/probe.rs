@@ -46,6 +46,7 @@ impl Target {
         let request = Get {
             host: &self.host,
             path: &self.path,
+            headers: &[],
             within: self.within,
             body_max: 0,
         };

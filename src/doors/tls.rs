@@ -16,11 +16,15 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::client::TlsStream as ClientStream;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName,
+};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub use client::Connector;
 
@@ -202,6 +206,31 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Tls
     }
 }
 
+/// Shakes hands over a connection, trusting whoever the file at `authority` names and nobody else: as Traefik does.
+///
+/// # Errors
+/// Why Traefik would not.
+pub async fn trusting<S>(stream: S, host: &str, authority: &Path) -> io::Result<ClientStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let pem = fs::read(authority)
+        .map_err(|error| invalid(format!("{}: {error}", authority.display())))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| invalid(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| invalid(error.to_string()))?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+}
+
 /// Serves TLS on accepted connections.
 #[derive(Clone)]
 pub struct Acceptor(TlsAcceptor);
@@ -245,6 +274,32 @@ mod tests {
         first
             .acceptor(&["127.0.0.1".to_owned(), "auth.localhost".to_owned()])
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_trusts_the_authority_shakes_hands_and_nobody_else() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let authority = Authority::open(dir.path()).unwrap();
+        let handed = dir.path().join("for-traefik.pem");
+        authority.hand_out(&handed).unwrap();
+        let acceptor = authority.acceptor(&["127.0.0.1".to_owned()]).unwrap();
+        let stranger = tempfile::TempDir::new().unwrap();
+        let other = stranger.path().join("other.pem");
+        let stranger = Authority::open(stranger.path()).unwrap();
+        stranger.hand_out(&other).unwrap();
+        for (host, file, expected) in [
+            ("127.0.0.1", &handed, true),
+            ("10.0.0.1", &handed, false),
+            ("127.0.0.1", &other, false),
+        ] {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            let acceptor = acceptor.clone();
+            let serving = tokio::spawn(async move { acceptor.accept(theirs).await.map(drop) });
+            let shaken = trusting(ours, host, file).await;
+            assert_eq!(shaken.is_ok(), expected, "{host} {}", file.display());
+            drop(shaken);
+            let _ = serving.await.unwrap();
+        }
     }
 
     #[test]

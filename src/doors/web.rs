@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, ToSocketAddrs};
 
 /// The longest head of an answer that is read, in bytes.
@@ -41,6 +42,8 @@ pub struct Get<'a> {
     pub host: &'a str,
     /// The path with its query.
     pub path: &'a str,
+    /// Further headers.
+    pub headers: &'a [(&'static str, &'a str)],
     /// For connecting, asking and reading together.
     pub within: Duration,
     /// How much of the body is read; 0 reads none of it, so that an endless one is an answer too.
@@ -55,13 +58,25 @@ pub async fn get(peer: impl ToSocketAddrs, request: Get<'_>) -> Result<(u16, Byt
 }
 
 async fn exchange(peer: impl ToSocketAddrs, asked: Get<'_>) -> Result<(u16, Bytes), WebError> {
-    let request = Request::get(asked.path)
+    let stream = TcpStream::connect(peer).await.map_err(WebError::Refused)?;
+    over(stream, asked).await
+}
+
+/// Asks over a connection that is there; how long it may take is the caller's.
+pub async fn over<S>(stream: S, asked: Get<'_>) -> Result<(u16, Bytes), WebError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut request = Request::get(asked.path)
         .header(HOST, asked.host)
         .header(CONNECTION, "close")
-        .header(USER_AGENT, "instanced")
+        .header(USER_AGENT, "instanced");
+    for (name, value) in asked.headers {
+        request = request.header(*name, *value);
+    }
+    let request = request
         .body(Empty::<Bytes>::new())
         .map_err(WebError::Request)?;
-    let stream = TcpStream::connect(peer).await.map_err(WebError::Refused)?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(HEAD_MAX)
         .handshake(TokioIo::new(stream))

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use super::clients::{Client, PLACEHOLDER, Secret, Server, wanted};
 use super::link::SCREEN;
 use super::style::{Label, paint};
 use super::table;
@@ -11,9 +12,7 @@ use super::words::shell_word;
 use crate::decisions::status::{EndpointStatus, InstanceStatus};
 use crate::words::control::VncPasswords;
 use crate::words::manifest::Auth;
-
-/// What stands for the token where none is given.
-pub const PLACEHOLDER: &str = "<TOKEN>";
+use crate::words::name::InstanceName;
 
 /// What is told of one instance.
 pub struct Connection<'c> {
@@ -77,6 +76,12 @@ impl Connection<'_> {
                 "\nFor {PLACEHOLDER}, put in what this prints:\n\n  {issue}"
             );
         }
+        let other = format!("instanced connect {} --client CLIENT", self.instance.name);
+        let other = paint(Label::Literal, other);
+        let _ = writeln!(
+            drawn,
+            "\nFor VS Code, Cursor, Codex and others:\n\n  {other}"
+        );
         drawn
     }
 
@@ -89,53 +94,55 @@ impl Connection<'_> {
         format!("instanced connect {} --open{named}", self.instance.name)
     }
 
-    /// The commands that add it to Claude Code.
-    pub fn claude_code(&self, bearer: &str) -> Vec<String> {
-        self.mcp()
-            .map(|endpoint| {
-                let name = self.name_of(endpoint);
-                let url = shell_word(&endpoint.url);
-                let header = match endpoint.auth {
-                    Auth::Bearer => format!(" --header \"Authorization: Bearer {bearer}\""),
-                    Auth::Ticket | Auth::None => String::new(),
-                };
-                format!("claude mcp add --transport http {name} {url}{header}")
-            })
-            .collect()
+    /// What MCP clients shall know of it.
+    pub fn servers(&self) -> Vec<Server> {
+        let servers = self.mcp().map(|endpoint| Server {
+            name: name_of(&self.instance.name, &endpoint.name),
+            url: endpoint.url.clone(),
+            guarded: endpoint.auth == Auth::Bearer,
+        });
+        servers.collect()
     }
 
-    /// The `mcpServers` of a client's JSON configuration.
-    pub fn client_json(&self, token: &str) -> Value {
-        let servers: Map<String, Value> = self
-            .mcp()
-            .map(|endpoint| {
-                let mut server = json!({ "type": "http", "url": endpoint.url });
-                if endpoint.auth == Auth::Bearer {
-                    let authorization = format!("Bearer {token}");
-                    server["headers"] = json!({ "Authorization": authorization });
-                }
-                (self.name_of(endpoint), server)
-            })
-            .collect();
-        json!({ "mcpServers": servers })
+    /// The commands that add it to Claude Code.
+    pub fn claude_code(&self, bearer: &str) -> Vec<String> {
+        let servers = self.servers();
+        let commands = servers.iter().map(|server| {
+            let header = if server.guarded {
+                format!(" --header \"Authorization: Bearer {bearer}\"")
+            } else {
+                String::new()
+            };
+            let transport = if server.is_sse() { "sse" } else { "http" };
+            let (name, url) = (&server.name, shell_word(&server.url));
+            format!("claude mcp add --transport {transport} {name} {url}{header}")
+        });
+        commands.collect()
     }
 
     /// Everything, for a program; without a token.
     pub fn json(&self) -> Value {
+        let servers = match wanted(Client::Json, &self.servers(), Secret::Referred) {
+            Ok(wanted) => wanted.servers,
+            Err(_) => Vec::new(),
+        };
+        let servers = servers
+            .into_iter()
+            .map(|(name, node)| (name, node.to_json()));
         json!({
             "name": self.instance.name,
             "endpoints": self.instance.endpoints,
             "vnc_password": self.vnc.password,
             "vnc_view_password": self.vnc.view_password,
-            "client": self.client_json(PLACEHOLDER),
+            "client": { "mcpServers": servers.collect::<Map<_, _>>() },
         })
     }
+}
 
-    /// What a client calls the server: the instance, with the endpoint where that is not the usual one.
-    fn name_of(&self, endpoint: &EndpointStatus) -> String {
-        match endpoint.name.as_str() {
-            "mcp" => self.instance.name.to_string(),
-            other => format!("{}-{other}", self.instance.name),
-        }
+/// What a client calls a server: the instance, with the endpoint where that is not the usual one.
+fn name_of(instance: &InstanceName, endpoint: &str) -> String {
+    match endpoint {
+        "mcp" => instance.to_string(),
+        other => format!("{instance}-{other}"),
     }
 }

@@ -1,7 +1,9 @@
 //! Floor 4: the face. What a person or a script meets: the command line, the log, and how the words and
 //! decisions of the lower floors look. It decides nothing itself.
 
+pub mod checkup;
 pub mod cli;
+pub mod clients;
 pub mod comparison;
 pub mod connect;
 pub mod diagnostics;

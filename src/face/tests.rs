@@ -6,7 +6,8 @@ use anstream::adapter::strip_str;
 use insta::assert_snapshot;
 use jiff::Timestamp;
 
-use super::connect::{Connection, PLACEHOLDER};
+use super::clients::PLACEHOLDER;
+use super::connect::Connection;
 use super::plan::PlanView;
 use super::{diagnostics, report, tokens};
 use crate::decisions::change;
@@ -403,7 +404,7 @@ fn how_to_connect() {
         },
     };
     assert_snapshot!(strip_str(&connection.draw(PLACEHOLDER)));
-    let text = serde_json::to_string_pretty(&connection.client_json("mcp_x")).unwrap();
+    let text = serde_json::to_string_pretty(&connection.json()).unwrap();
     assert_snapshot!("how_to_connect_as_json", text);
 }
 

@@ -23,6 +23,8 @@ use super::spread::spread;
 use super::template;
 use super::template::ListedTemplate;
 
+pub use normalise::auth_url;
+
 mod across;
 mod normalise;
 mod policy;

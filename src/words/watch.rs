@@ -25,6 +25,19 @@ pub struct Usage {
     pub pids: u64,
 }
 
+/// Whether to tell what instances use, and as of when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AskUsage {
+    /// Not at all.
+    #[default]
+    None,
+    /// As it was seen within the last minute or so: at once.
+    Recent,
+    /// As it is, which takes an engine a second.
+    Now,
+}
+
 /// What the engine counts of one container: figures that only grow, and those of the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {

@@ -38,6 +38,50 @@ async fn limits_and_hardening_are_as_drafted() {
 }
 
 #[tokio::test]
+async fn it_says_what_it_is() {
+    in_lab(async |lab| {
+        let reader = lab.engine().reader();
+        let about = reader.about().await.expect("it answers");
+        assert!(
+            !about.name.is_empty() && about.version.contains('.'),
+            "{about:?}"
+        );
+        assert!(
+            about.api.starts_with("1.") && !about.storage.is_empty(),
+            "{about:?}"
+        );
+        assert_eq!(about.unlimited, Vec::<&str>::new(), "{about:?}");
+        let ours = jiff::Timestamp::now();
+        let theirs = about.time.expect("its time");
+        assert!(
+            ours.duration_since(theirs).as_secs().abs() < 60,
+            "{about:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn traefik_is_known_by_its_image() {
+    in_lab(async |lab| {
+        let mut draft = lab.draft("edge");
+        let image = format!("{}/traefik:9", draft.name);
+        must(&["tag", &draft.image, &image]).await;
+        draft.image.clone_from(&image);
+        let id = lab.run(&draft).await;
+        let proxies = lab.engine().reader().proxies().await;
+        must(&["rmi", "--force", &image]).await;
+        let told = lab.inspect(&id, "{{ .State.Pid }}").await;
+        let proxies = proxies.expect("they are listed");
+        let ours = proxies.iter().find(|proxy| proxy.name == draft.name);
+        let ours = ours.expect("it runs");
+        assert_eq!(ours.pid.to_string(), told);
+        assert!(!ours.on_host && ours.addresses.len() == 1, "{ours:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn inside_nothing_is_left_to_take() {
     in_lab(async |lab| {
         let id = lab.run(&lab.draft("hard")).await;

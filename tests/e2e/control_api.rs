@@ -13,7 +13,8 @@ use super::said::{check, eventually};
 
 const TOKEN: &str = "an-admin-token-of-the-tests-own";
 
-/// What is not asked, and why: events and logs that are followed never end by themselves (tests/control.rs has them).
+/// What is not asked, and why: events and logs that are followed never end by themselves (tests/control.rs has them), and
+/// what is used now takes the engine a second each time.
 const HOOKS: &str = "\
 import json
 import schemathesis
@@ -23,6 +24,8 @@ import schemathesis
 def map_query(ctx, query):
     if query and 'follow' in query:
         query['follow'] = 'false'
+    if query and query.get('usage') == 'now':
+        query['usage'] = 'recent'
     return query
 
 
@@ -78,8 +81,8 @@ fn the_api_is_what_its_description_says() {
             .unwrap_or_else(|error| panic!("{program}: {error}; scripts/tools.sh brings it"));
         let told = String::from_utf8_lossy(&asked.stdout).into_owned();
         assert!(asked.status.success(), "{told}");
-        // It found our calls, and made them.
-        assert!(told.contains("27 selected / 28 total"), "{told}");
+        // It found our calls, and made them; the description itself it has read by then.
+        assert!(told.contains("26 selected / 27 total"), "{told}");
     });
     check("control API", "and the daemon is as well as before", || {
         lab.instanced(&["status"]).expect_code(0);

@@ -24,7 +24,7 @@ pub struct Server {
     pub tokens: SharedTokens,
     pub counts: Arc<AuthCounts>,
     pub shutdown: CancellationToken,
-    pub served: Option<tokio::task::JoinHandle<()>>,
+    pub served: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
     pub runtime: Runtime,
 }
 

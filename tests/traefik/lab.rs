@@ -228,10 +228,10 @@ impl Lab {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", BINARY, "--config", "instanced.yaml"])
+            .args(["--pdeathsig", "KILL", BINARY])
             .args(arguments)
             .current_dir(self.dir.path())
-            .env_remove("INSTANCED_CONFIG")
+            .env("INSTANCED_CONFIG", "instanced.yaml")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command
@@ -241,6 +241,17 @@ impl Lab {
         let said = self.command(arguments).output().unwrap();
         assert!(said.status.success(), "{said:?}");
         said
+    }
+
+    /// What `doctor` finds where it may ask Traefik's API.
+    pub fn doctor(&self) -> Vec<Value> {
+        let known = fs::read_to_string(self.path("instanced.yaml")).unwrap();
+        let asking = format!("{known}  api: http://{}\n", self.api);
+        fs::write(self.path("asking.yaml"), asking).unwrap();
+        let mut command = self.command(&["--config", "asking.yaml", "--format", "json", "doctor"]);
+        let said = command.output().unwrap();
+        let all: Value = serde_json::from_slice(&said.stdout).unwrap();
+        all["checks"].as_array().unwrap().clone()
     }
 
     /// A new token of an instance.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::words::control::Problem;
 use crate::words::name::InstanceName;
-use crate::words::watch::AskLog;
+use crate::words::watch::{AskLog, AskUsage};
 
 /// Of `/v1/tokens`.
 #[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -21,9 +21,9 @@ pub(super) struct Tokens {
 #[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Instances {
-    /// With what each of them uses now.
+    /// Whether to tell what each of them uses, and as of when.
     #[serde(default)]
-    pub(super) usage: bool,
+    pub(super) usage: AskUsage,
 }
 
 /// Of `/v1/instances/{name}/logs`.

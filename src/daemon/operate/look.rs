@@ -25,6 +25,7 @@ use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::overrides::Order;
+use crate::words::watch::AskUsage;
 
 /// How long whoever asks for the status waits for an engine that hangs.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
@@ -71,11 +72,11 @@ impl Operator {
     }
 
     /// How all instances stand, as far as the engine can tell now.
-    pub(super) async fn statuses(&self, usage: bool) -> Result<Vec<InstanceStatus>, Problem> {
+    pub(super) async fn statuses(&self, usage: AskUsage) -> Result<Vec<InstanceStatus>, Problem> {
         let sight = self.sight().await?;
         let mut all = self.judged(&sight).await;
-        if let (true, Some(engine), Ok(observed)) = (usage, &sight.engine, &sight.observed) {
-            standing::add_usage(&mut all, observed, engine, &self.sampler).await;
+        if let (Some(engine), Ok(observed)) = (&sight.engine, &sight.observed) {
+            standing::add_usage(&mut all, observed, engine, &self.sampler, usage).await;
         }
         Ok(all)
     }
@@ -88,7 +89,8 @@ impl Operator {
         let nothing = Observed::default();
         let observed = sight.observed.as_ref().unwrap_or(&nothing);
         if let Some(engine) = &sight.engine {
-            standing::add_usage(&mut all, observed, engine, &self.sampler).await;
+            let recent = AskUsage::Recent;
+            standing::add_usage(&mut all, observed, engine, &self.sampler, recent).await;
         }
         let one = all.pop().ok_or_else(|| unknown(name))?;
         let now = jiff::Timestamp::now();

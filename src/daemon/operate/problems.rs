@@ -14,7 +14,9 @@ use crate::words::name::InstanceName;
 pub(super) fn order_problem(error: &OrderError) -> Problem {
     let detail = chain(error);
     match error {
-        OrderError::Unknown(_) => Problem::not_found(detail).with_help("see `instanced status`"),
+        OrderError::Unknown(_) | OrderError::Nobody(_) => {
+            Problem::not_found(detail).with_help("see `instanced status`")
+        }
         OrderError::Source(_) => Problem::unavailable(detail),
         OrderError::Store(_) => Problem::internal(detail),
     }

@@ -28,7 +28,7 @@ use crate::doors::store::Store;
 use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
-use crate::words::watch::{AskLog, LogLine};
+use crate::words::watch::{AskLog, AskUsage, LogLine};
 
 /// How every instance stands.
 pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
@@ -38,18 +38,21 @@ pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
     Ok(own_sight(site).await?.statuses(site))
 }
 
-/// How every instance stands, with what it uses now. `sampler` remembers the look before, where there was one.
+/// How every instance stands, with what it uses. `sampler` remembers the look before, where there was one.
 pub async fn status_with_usage(
     site: &Site,
     sampler: &Sampler,
+    usage: AskUsage,
 ) -> Result<Vec<InstanceStatus>, Failure> {
     if let Some(client) = daemon(site).await? {
-        return read(client.get("/v1/instances?usage=true").await);
+        let usage = serde_json::to_value(usage).unwrap_or_default();
+        let usage = usage.as_str().unwrap_or_default();
+        return read(client.get(&format!("/v1/instances?usage={usage}")).await);
     }
     let sight = own_sight(site).await?;
     let mut all = sight.statuses(site);
     let engine = site.observer()?;
-    standing::add_usage(&mut all, &sight.view.observed, &engine, sampler).await;
+    standing::add_usage(&mut all, &sight.view.observed, &engine, sampler, usage).await;
     Ok(all)
 }
 
@@ -66,7 +69,8 @@ pub async fn detail(site: &Site, name: &InstanceName) -> Result<Option<InstanceD
     let mut all = sight.statuses(site);
     all.retain(|one| one.name == *name);
     let engine = site.observer()?;
-    standing::add_usage(&mut all, &sight.view.observed, &engine, &Sampler::default()).await;
+    let (sampler, now) = (Sampler::default(), AskUsage::Now);
+    standing::add_usage(&mut all, &sight.view.observed, &engine, &sampler, now).await;
     let Some(one) = all.pop() else {
         return Ok(None);
     };

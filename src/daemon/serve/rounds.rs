@@ -24,7 +24,9 @@ use crate::daemon::round::{self, Ask};
 use crate::daemon::routes::Routes;
 use crate::daemon::site::{ActError, Acting, Site};
 use crate::daemon::source::Source;
+use crate::daemon::standing;
 use crate::daemon::tokens::Tokens;
+use crate::daemon::watch::Sampler;
 use crate::decisions::event;
 use crate::decisions::plan::Reason;
 use crate::decisions::report::{Failure, Outcome, Report};
@@ -61,6 +63,8 @@ pub(super) struct Rounds {
     /// A round is due: something happened on the engine, or a probe says something else.
     pub(super) engine_due: Arc<Notify>,
     pub(super) probes: Probes,
+    /// What instances use, for whoever asks.
+    pub(super) sampler: Arc<Sampler>,
     /// Where files carry them.
     pub(super) routes: Option<Routes>,
     /// To the engine's events.
@@ -193,6 +197,10 @@ impl Rounds {
         self.guards.update(&view.desired, Some(&view.observed));
         self.publish().await;
         self.probes.follow(&view.desired, &view.observed);
+        if let Ok(engine) = self.site.observer() {
+            self.sampler
+                .keep(engine, standing::all_running(&view.observed));
+        }
         let converger = self.converger.as_mut().expect("connected just now");
         let engine = converger.engine.clone();
         let perform = Box::pin(converger.perform(&view, watched, &self.shutdown));

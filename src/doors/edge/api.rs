@@ -5,12 +5,17 @@ use std::time::Duration;
 use hyper::Uri;
 use serde::Deserialize;
 
+use crate::decisions::checkup::facts::{RouterSeen, TraefikSeen};
 use crate::doors::web::{self, Get, WebError};
 
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(2);
 /// No router and no service is described in more bytes.
 const ANSWER_MAX: usize = 256 << 10;
+/// So many routers are asked for at once; a fleet has fewer.
+const ROUTERS_MAX: usize = 10_000;
+/// All of them are described in fewer bytes.
+const LIST_MAX: usize = 16 << 20;
 
 /// Where Traefik's API is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +27,7 @@ pub struct Api {
 
 /// Why the API tells nothing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ApiError {
+pub enum ApiError {
     /// It does not answer.
     #[error("no answer")]
     Web(#[from] WebError),
@@ -37,6 +42,24 @@ pub(super) enum ApiError {
 #[derive(Deserialize)]
 struct Router {
     status: String,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    provider: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    error: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Version {
+    version: String,
 }
 
 #[derive(Deserialize)]
@@ -86,24 +109,57 @@ impl Api {
 
     /// Whether a router (`name@provider`) is enabled and its service, which has the same name, leads to `server`.
     pub(super) async fn serves(&self, router: &str, server: &str) -> Result<bool, ApiError> {
-        let found: Option<Router> = self.ask(&format!("/api/http/routers/{router}")).await?;
+        let found: Option<Router> = self
+            .ask(&format!("/api/http/routers/{router}"), ANSWER_MAX)
+            .await?;
         if found.is_none_or(|found| found.status != "enabled") {
             return Ok(false);
         }
-        let found: Option<Service> = self.ask(&format!("/api/http/services/{router}")).await?;
+        let found: Option<Service> = self
+            .ask(&format!("/api/http/services/{router}"), ANSWER_MAX)
+            .await?;
         let servers = found
             .and_then(|service| service.load_balancer)
             .map(|balancer| balancer.servers);
         Ok(servers.is_some_and(|servers| servers.iter().any(|found| found.url == server)))
     }
 
+    /// What Traefik says of itself, and of all routers whose names begin so.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn seen(&self, prefix: &str) -> Result<TraefikSeen, ApiError> {
+        let path = format!("/api/http/routers?search={prefix}&per_page={ROUTERS_MAX}");
+        let listed: Option<Vec<Listed>> = self.ask(&path, LIST_MAX).await?;
+        let routers = listed.unwrap_or_default().into_iter();
+        let router = |listed: Listed| {
+            let (name, _) = listed.name.split_once('@').unwrap_or((&listed.name, ""));
+            name.starts_with(prefix).then(|| RouterSeen {
+                name: name.to_owned(),
+                enabled: listed.status == "enabled",
+                errors: listed.error,
+                provider: listed.provider,
+            })
+        };
+        let version: Option<Version> = self.ask("/api/version", ANSWER_MAX).await.ok().flatten();
+        Ok(TraefikSeen {
+            version: version.map(|version| version.version),
+            routers: routers.filter_map(router).collect(),
+        })
+    }
+
     /// `None` for what is not there (yet).
-    async fn ask<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<Option<T>, ApiError> {
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body_max: usize,
+    ) -> Result<Option<T>, ApiError> {
         let request = Get {
             host: &self.authority,
             path: &format!("{}{path}", self.base),
+            headers: &[],
             within: WITHIN,
-            body_max: ANSWER_MAX,
+            body_max,
         };
         match web::get(&self.authority, request).await? {
             (200, body) => Ok(Some(serde_json::from_slice(&body)?)),

@@ -19,7 +19,7 @@ mod api;
 mod dynamic;
 mod files;
 
-pub use api::Api;
+pub use api::{Api, ApiError};
 pub use files::{RouteFile, RouteFileError, RouteFiles, server};
 
 /// How long things take at the edge.
@@ -114,6 +114,11 @@ impl Edge {
             files,
             patience: Patience::default(),
         }
+    }
+
+    /// What Traefik tells, where it can be asked.
+    pub fn api(&self) -> Option<&Api> {
+        self.api.as_ref()
     }
 
     /// Where routes are written, where files carry them.

@@ -353,6 +353,45 @@ async fn an_api_that_never_shows_it_is_a_failure_with_a_way_out() {
     assert!(error.help().contains("middleware"), "{}", error.help());
 }
 
+#[tokio::test]
+async fn an_api_tells_our_routers_and_what_is_wrong_with_them() {
+    let listed = r#"[
+        {"name":"instanced-default-mcp-alice-g7@docker","provider":"docker","status":"enabled"},
+        {"name":"instanced-default-vnc-alice-g7@file","provider":"file","status":"disabled","error":["no entry point"]},
+        {"name":"other@docker","provider":"docker","status":"enabled"}
+    ]"#;
+    let path = "/api/http/routers?search=instanced-default-&per_page=10000";
+    let says = vec![
+        (path.to_owned(), 200, listed.to_owned()),
+        (
+            "/api/version".to_owned(),
+            200,
+            r#"{"Version":"3.7.15"}"#.to_owned(),
+        ),
+    ];
+    let url = api(Arc::new(Mutex::new(says))).await;
+    let (edge, _) = edge_with(&url);
+    let seen = edge
+        .api()
+        .expect("configured")
+        .seen("instanced-default-")
+        .await;
+    let seen = seen.expect("it tells");
+    assert_eq!(seen.version.as_deref(), Some("3.7.15"));
+    let told: Vec<_> = seen
+        .routers
+        .iter()
+        .map(|it| (it.name.as_str(), it.enabled, it.errors.len()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("instanced-default-mcp-alice-g7", true, 0),
+            ("instanced-default-vnc-alice-g7", false, 1)
+        ]
+    );
+}
+
 #[test]
 fn a_url_of_the_api_is_plain_http_without_a_user() {
     assert!(Api::parse("http://127.0.0.1:8080").is_ok());

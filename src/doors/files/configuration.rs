@@ -75,6 +75,11 @@ pub fn load_config(explicit: Option<&Path>, cwd: &Path) -> Result<LoadedConfig, 
     }
 }
 
+/// What counts where there is no configuration.
+pub fn default_config(cwd: &Path) -> LoadedConfig {
+    settle(Config::default(), None, cwd, Vec::new())
+}
+
 /// Reads the first of `candidates` that is there. One that is there and cannot be read is an error: the
 /// next one may say something else.
 fn find(candidates: &[PathBuf], cwd: &Path) -> Result<LoadedConfig, ConfigError> {
@@ -88,7 +93,7 @@ fn find(candidates: &[PathBuf], cwd: &Path) -> Result<LoadedConfig, ConfigError>
             Err(error) => return Err(ConfigError::Unreadable(error)),
         }
     }
-    Ok(settle(Config::default(), None, cwd, Vec::new()))
+    Ok(default_config(cwd))
 }
 
 fn decode(path: &Path, shown_as: &str, text: &str) -> Result<LoadedConfig, ConfigError> {

@@ -76,6 +76,11 @@ pub fn prepare(dir: &Path) -> Result<(), StoreError> {
     directory::prepare(dir)
 }
 
+/// Whether there is a store in a state directory.
+pub fn is_there(dir: &Path) -> bool {
+    dir.join(opened::FILES).is_dir()
+}
+
 impl Store {
     /// Opens the store in the state directory `dir`, which is made when it is not there. Waits up to
     /// `wait` for another process to close it; then the error names that process.

@@ -14,6 +14,9 @@ const FINGERPRINT_KEY: &str = "fingerprint_key";
 const PROTECTED: &str = "protected";
 const RELEASED: &str = "released";
 
+/// Where sled keeps its files, in the state directory.
+pub(super) const FILES: &str = "store";
+
 /// sled's files, open.
 pub(super) struct Opened {
     db: sled::Db,
@@ -31,7 +34,7 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens what is in the state directory `dir`, whose lock the caller has.
     pub(super) fn open(dir: &Path, deadline: Instant) -> Result<Self, StoreError> {
-        let path = dir.join("store");
+        let path = dir.join(FILES);
         directory::make_private(&path)?;
         let db = database::open(&path, deadline)?;
         let tree = |name: &str| {

@@ -26,6 +26,7 @@ fn request(body_max: usize, millis: u64) -> Get<'static> {
     Get {
         host: "mcp-alice.example.com",
         path: "/well?x=1",
+        headers: &[],
         within: Duration::from_millis(millis),
         body_max,
     }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use serde_json::json;
 
 use super::site;
@@ -10,7 +9,8 @@ use crate::daemon::ops::{self, Site};
 use crate::decisions::report::Failure;
 use crate::decisions::status::{EndpointStatus, InstanceStatus};
 use crate::doors::files::read_text;
-use crate::face::connect::{Connection, PLACEHOLDER};
+use crate::face::clients::{Client, PLACEHOLDER, Scope};
+use crate::face::connect::Connection;
 use crate::face::exit::Exit;
 use crate::face::link::{self, Link, Screen};
 use crate::face::output::Output;
@@ -20,14 +20,18 @@ use crate::words::manifest::Auth;
 use crate::words::name::{EndpointName, InstanceName};
 use crate::words::quantity::Span;
 
-/// Show an instance's URLs, VNC password and client line, or make a link for a browser
+mod client;
+
+/// Show how to reach an instance, put it into an MCP client's configuration, or make a link for a browser
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   instanced connect alice                                    everything, with <TOKEN> to be put in
   instanced connect alice --client claude-code               the command alone
-  instanced connect alice --client json > .mcp.json          a client's configuration
-  instanced connect alice --token-file ~/.alice-token        with a token that you keep there
+  instanced connect alice --client vscode                    what goes into a client's file, and which file
+  instanced connect alice --client vscode --write            put into that file, which keeps what it has
+  instanced connect alice --client cursor --write --scope project    into the file of the project here
+  instanced connect alice --client zed --token-file ~/.alice-token --write    with a token that you keep there
   instanced connect alice --open                             a link to its screen, which opens once
   instanced connect alice --open --view-only                 the same, for looking alone")]
 pub(super) struct Args {
@@ -37,7 +41,23 @@ pub(super) struct Args {
     /// Only what this client needs
     #[arg(long, value_enum, value_name = "CLIENT")]
     client: Option<Client>,
-    /// A file that holds a token; commands read it there, `--client json` has the token in it
+    /// Put it into the client's own file: what else is there stays as it is, comments too
+    #[arg(long, requires = "client")]
+    write: bool,
+    /// Take it out of the client's own file again
+    #[arg(long, requires = "client", conflicts_with_all = ["write", "token_file"])]
+    remove: bool,
+    /// Which of the client's files
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        requires = "client",
+        value_name = "SCOPE"
+    )]
+    scope: Scope,
+    /// A file that holds a token; commands read it there, a client's configuration gets the token itself. Without one,
+    /// a client asks for the token or reads it from a variable, where it can
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Print a link that opens an endpoint in a browser [default: vnc]. Where it is guarded by tickets, the link opens
@@ -59,41 +79,51 @@ pub(super) struct Args {
     label: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Client {
-    /// The command that adds it to Claude Code
-    ClaudeCode,
-    /// An `mcpServers` object, as most clients read it
-    Json,
-}
-
 /// Runs it.
 pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Failure> {
-    let all = ops::status(site).await?;
+    let all = ops::status(site).await;
+    if let Some(client) = args.client.filter(|_| args.remove) {
+        // What is gone, or not known now, can be taken out all the same.
+        let known = all.unwrap_or_default();
+        let instance = known.iter().find(|one| one.name == args.name);
+        return client::remove(client, args, instance, out);
+    }
+    let all = all?;
     let instance = all.iter().find(|one| one.name == args.name);
     let instance = instance.ok_or_else(|| site::unknown(&args.name))?;
     if let Some(endpoint) = &args.open {
         return open(args, endpoint, instance, site, out).await;
     }
     let token = args.token_file.as_deref().map(read_token).transpose()?;
-    let has_screen = instance.endpoints.iter().any(|e| e.name == link::SCREEN);
-    let vnc = match args.client {
-        None if has_screen => ops::vnc_passwords(site, &args.name).await?,
-        _ => VncPasswords::default(),
-    };
-    let connection = Connection { instance, vnc };
     // The shell reads the file when the command runs, so that no token is printed.
     let bearer = match &args.token_file {
         Some(path) => format!("$(cat {})", shell_word(&path.display().to_string())),
         None => PLACEHOLDER.to_owned(),
     };
-    match args.client {
-        Some(Client::Json) => {
-            out.json(&connection.client_json(token.as_deref().unwrap_or(PLACEHOLDER)));
-        }
-        Some(Client::ClaudeCode) => out.result(connection.claude_code(&bearer).join("\n")),
-        None if out.is_json() => out.json(&connection.json()),
-        None => out.result(connection.draw(&bearer)),
+    if let Some(client) = args.client {
+        let asked = client::Asked {
+            client,
+            scope: args.scope,
+            token: token.as_deref(),
+            bearer: &bearer,
+        };
+        return if args.write {
+            asked.write(instance, out)
+        } else {
+            asked.show(instance, out)
+        };
+    }
+    let has_screen = instance.endpoints.iter().any(|e| e.name == link::SCREEN);
+    let vnc = if has_screen {
+        ops::vnc_passwords(site, &args.name).await?
+    } else {
+        VncPasswords::default()
+    };
+    let connection = Connection { instance, vnc };
+    if out.is_json() {
+        out.json(&connection.json());
+    } else {
+        out.result(connection.draw(&bearer));
     }
     Ok(Exit::Done)
 }

@@ -18,6 +18,7 @@ use crate::words::overrides::Order;
 mod completions;
 mod connect;
 mod diff;
+mod doctor;
 mod expiry;
 mod health;
 mod history;
@@ -123,6 +124,7 @@ enum Command {
     Logs(logs::Args),
     Top(top::Args),
     History(history::Args),
+    Doctor(doctor::Args),
     /// Restart an instance: the same container, down and up; sessions end
     #[command(after_help = "Example:\n  instanced restart alice")]
     Restart(order::Args),
@@ -232,6 +234,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Init(args) => return init::run(&args, out),
         Command::Template(args) => return template::run(&args, out),
         Command::Schema(args) => return Ok(schema::run(&args, out)),
+        Command::Doctor(_) => return short(doctor::run(&globals, out)),
         Command::Completions(args) => {
             completions::run(&args, &mut Cli::command(), out);
             return Ok(Exit::Done);
@@ -278,6 +281,7 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Init(_)
         | Command::Template(_)
         | Command::Schema(_)
+        | Command::Doctor(_)
         | Command::Completions(_)
         | Command::Man(_) => Ok(Exit::Done),
     }

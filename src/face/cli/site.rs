@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::Globals;
 use crate::daemon::ops::Site;
+use crate::decisions::checkup::facts::Configured;
 use crate::decisions::report::Failure;
-use crate::doors::files::{load_config, read_text};
+use crate::doors::files::{LoadedConfig, default_config, load_config, read_text, shown};
 use crate::face::diagnostics::{self, github, junit, sarif};
 use crate::face::output::{Format, Output};
 use crate::words::config::Source;
@@ -23,6 +24,26 @@ pub(super) fn find(globals: &Globals, out: &mut Output) -> Result<Option<Site>, 
             return Ok(None);
         }
     };
+    Ok(Some(settled(loaded, globals, &cwd)))
+}
+
+/// The same where the configuration cannot be used: then every key has its default, and what is wrong is told beside it.
+pub(super) fn find_anyhow(globals: &Globals) -> Result<(Site, Configured), Failure> {
+    let cwd = working_directory()?;
+    let (loaded, diagnostics) = match load_config(globals.config.as_deref(), &cwd) {
+        Ok(loaded) => {
+            let warnings = loaded.warnings.clone();
+            (loaded, warnings)
+        }
+        Err(error) => (default_config(&cwd), error.diagnostics()),
+    };
+    let path = loaded.path.as_ref().map(|path| shown(path, &cwd));
+    let configured = Configured { path, diagnostics };
+    Ok((settled(loaded, globals, &cwd), configured))
+}
+
+/// A configuration, with what the command line says otherwise.
+fn settled(loaded: LoadedConfig, globals: &Globals, cwd: &Path) -> Site {
     let mut config = loaded.config;
     if let Some(dir) = &globals.instances {
         config.source = Source {
@@ -34,12 +55,12 @@ pub(super) fn find(globals: &Globals, out: &mut Output) -> Result<Option<Site>, 
         .state
         .as_ref()
         .map_or(loaded.state, |dir| cwd.join(dir));
-    Ok(Some(Site {
+    Site {
         config,
         config_path: loaded.path,
         state,
         warnings: loaded.warnings,
-    }))
+    }
 }
 
 /// Tells diagnostics, to whomever results are written for.
@@ -85,7 +106,7 @@ pub(super) fn unknown(name: &InstanceName) -> Failure {
     }
 }
 
-fn working_directory() -> Result<PathBuf, Failure> {
+pub(super) fn working_directory() -> Result<PathBuf, Failure> {
     env::current_dir().map_err(|error| Failure {
         message: format!("cannot tell the working directory: {error}"),
         help: Some("change to a directory that is there".to_owned()),

@@ -13,6 +13,7 @@ use crate::face::output::Output;
 use crate::face::status as view;
 use crate::words::name::InstanceName;
 use crate::words::quantity::Span;
+use crate::words::watch::AskUsage;
 
 /// Show how the instances stand: all in a table, or one in full
 #[derive(Debug, clap::Args)]
@@ -55,7 +56,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     }
     match &args.name {
         None => {
-            let all = ops::status_with_usage(site, &sampler).await?;
+            let all = ops::status_with_usage(site, &sampler, AskUsage::Recent).await?;
             let source = ops::source_status(site).await?;
             out.json(&serde_json::json!({ "source": source, "instances": all }));
         }
@@ -73,7 +74,12 @@ async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<String, Fa
         let one = one.ok_or_else(|| site::unknown(name))?;
         return Ok(view::draw_one(&one, Timestamp::now()));
     }
-    let all = ops::status_with_usage(site, sampler).await?;
+    let usage = if args.watch {
+        AskUsage::Now
+    } else {
+        AskUsage::Recent
+    };
+    let all = ops::status_with_usage(site, sampler, usage).await?;
     let source = ops::source_status(site).await?;
     let now = Timestamp::now();
     Ok(view::draw_source(&source, now) + "\n" + &view::draw(&all, args.wide, now))

@@ -12,6 +12,7 @@ use crate::face::output::Output;
 use crate::face::top::{self, Look};
 use crate::words::name::InstanceName;
 use crate::words::quantity::Span;
+use crate::words::watch::AskUsage;
 
 /// Show what instances use: processors, memory, network, processes
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Failure> {
     let sampler = Sampler::default();
     if args.once || out.is_json() || !out.is_terminal() {
-        let all = ops::status_with_usage(site, &sampler).await?;
+        let all = ops::status_with_usage(site, &sampler, AskUsage::Now).await?;
         let look = Look::of(&all, &args.names, std::time::Duration::ZERO);
         if out.is_json() {
             out.json(&look.usage);
@@ -47,7 +48,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     }
     let mut before: Option<(Look, Instant)> = None;
     live::watch("instanced top", interval(args.interval)?, out, async || {
-        let all = ops::status_with_usage(site, &sampler).await?;
+        let all = ops::status_with_usage(site, &sampler, AskUsage::Now).await?;
         let now = Instant::now();
         let after = before.as_ref().map(|(_, then)| now.duration_since(*then));
         let look = Look::of(&all, &args.names, after.unwrap_or_default());

@@ -167,6 +167,15 @@ fn check_ticket(endpoint: &EndpointName, config: &Config, told: &mut Vec<Problem
     }
 }
 
+/// Where Traefik asks for verdicts, without an endpoint.
+pub fn auth_url(config: &Config) -> String {
+    config
+        .traefik
+        .auth_url
+        .clone()
+        .unwrap_or_else(|| default_auth_url(config))
+}
+
 fn default_auth_url(config: &Config) -> String {
     let scheme = match config.traefik.auth_ca {
         Some(_) => Scheme::Https,
@@ -184,10 +193,7 @@ fn edge(config: &Config) -> Edge {
             TlsConfig::Plain(true) => Tls::On,
             TlsConfig::Resolver { cert_resolver } => Tls::Resolver(cert_resolver.clone()),
         },
-        auth_url: traefik
-            .auth_url
-            .clone()
-            .unwrap_or_else(|| default_auth_url(config)),
+        auth_url: auth_url(config),
         auth_ca: traefik
             .auth_ca
             .as_ref()

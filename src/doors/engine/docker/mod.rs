@@ -6,6 +6,7 @@
 //! Every call has a time limit except waiting for events, so an engine that hangs is an error of class
 //! [`Away`](super::ErrorClass::Away), like one that refuses the connection.
 
+mod about;
 mod archive;
 mod change;
 mod connect;
@@ -24,6 +25,8 @@ use std::sync::{Arc, Mutex};
 
 use bollard::Docker as Client;
 use tokio::sync::OnceCell;
+
+pub use about::Proxy;
 
 use super::EngineError;
 use super::containers::{Container, ImageFacts, NetworkFacts, ReadContainers, Summary, Touched};

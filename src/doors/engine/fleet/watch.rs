@@ -7,10 +7,14 @@ use futures_util::stream::{self, StreamExt as _};
 use super::super::containers::WatchContainers;
 use super::super::{EngineError, GenerationLog, Watch};
 use super::Fleet;
-use super::observe::{LOOKS, generation_number};
+use super::observe::generation_number;
 use crate::words::label;
 use crate::words::name::InstanceName;
 use crate::words::watch::{AskLog, Counters, HealthResult};
+
+/// How many containers are asked what they use at the same time: the engine makes each of them wait for its next look,
+/// once a second.
+const WATCHED: usize = 128;
 
 impl<C: WatchContainers> Watch for Fleet<C> {
     async fn log(
@@ -43,7 +47,7 @@ impl<C: WatchContainers> Watch for Fleet<C> {
             Some((id, counters))
         };
         let looks: Vec<_> = generations.iter().cloned().map(look).collect();
-        let looks = stream::iter(looks).buffer_unordered(LOOKS);
+        let looks = stream::iter(looks).buffer_unordered(WATCHED);
         looks.filter_map(|told| async { told }).collect().await
     }
 

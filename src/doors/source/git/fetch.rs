@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-use super::{GitError, Mirror, is_there, no_program, said};
+use super::{At, GitError, Mirror, is_there, no_program, said};
 use crate::words::config::Follow;
 
 /// How long a fetch may take.
@@ -128,15 +128,41 @@ impl Mirror {
         matches!(self.talk(&asked).await, Ok(Err(why)) if why.is_empty())
     }
 
+    /// Whether the repository answers. Nothing is fetched, and nothing is kept.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn reach(&self) -> Result<(), GitError> {
+        // Where there is no mirror yet, git runs beside no repository at all.
+        let at = if self.dir.is_dir() {
+            self.at()
+        } else {
+            At::Tree("/".into())
+        };
+        let asked = [
+            "ls-remote",
+            "--quiet",
+            "--end-of-options",
+            &self.source.url,
+            "HEAD",
+        ];
+        let answered = self.talk_at(&at, &asked).await?;
+        answered.map_err(|why| self.failed(&why))
+    }
+
     /// Runs a git that talks to the repository. It asks nobody, and waits for no one forever.
     async fn talk(&self, arguments: &[&str]) -> Result<Result<(), String>, GitError> {
-        let mut command = self.at().git(arguments);
+        self.talk_at(&self.at(), arguments).await
+    }
+
+    async fn talk_at(&self, at: &At, arguments: &[&str]) -> Result<Result<(), String>, GitError> {
+        let mut command = at.git(arguments);
         command
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_HTTP_LOW_SPEED_LIMIT", "100")
             .env("GIT_HTTP_LOW_SPEED_TIME", "60")
             .stdout(Stdio::null());
-        if let Some(ssh) = self.quiet_ssh()? {
+        if let Some(ssh) = quiet_ssh(at)? {
             command.env("GIT_SSH_COMMAND", ssh);
         }
         let mut command = Command::from(command);
@@ -165,18 +191,6 @@ impl Mirror {
         } else {
             Err(self.without_secrets(&said(&told)))
         })
-    }
-
-    /// An ssh that asks no questions, unless somebody has chosen one.
-    fn quiet_ssh(&self) -> Result<Option<&'static str>, GitError> {
-        let chosen = ["GIT_SSH", "GIT_SSH_COMMAND"];
-        if chosen.iter().any(|name| std::env::var_os(name).is_some()) {
-            return Ok(None);
-        }
-        let configured = self.at().run(&["config", "--get", "core.sshCommand"])?;
-        Ok(configured
-            .is_err()
-            .then_some("ssh -o BatchMode=yes -o ConnectTimeout=30"))
     }
 
     /// Git repeats the address that it was given.
@@ -210,6 +224,18 @@ impl Mirror {
             is_empty,
         }
     }
+}
+
+/// An ssh that asks no questions, unless somebody has chosen one.
+fn quiet_ssh(at: &At) -> Result<Option<&'static str>, GitError> {
+    let chosen = ["GIT_SSH", "GIT_SSH_COMMAND"];
+    if chosen.iter().any(|name| std::env::var_os(name).is_some()) {
+        return Ok(None);
+    }
+    let configured = at.run(&["config", "--get", "core.sshCommand"])?;
+    Ok(configured
+        .is_err()
+        .then_some("ssh -o BatchMode=yes -o ConnectTimeout=30"))
 }
 
 /// A git and the helpers that it started.
