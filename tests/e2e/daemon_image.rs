@@ -107,10 +107,9 @@ fn open(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
 }
 
-#[test]
-fn the_image_keeps_a_fleet_behind_the_proxy_of_the_example() {
-    let lab = Lab::open("daemon-image");
-    let proxy = Proxy::filtering(&lab, &rules(), "");
+/// A proxy that the daemon within may use, its configuration, and what the compose file is told otherwise.
+fn prepare(lab: &Lab) -> Proxy {
+    let proxy = Proxy::filtering(lab, &rules(), "");
     // Within the container the engine is where the compose file says, and the state is its volume.
     let config = fs::read_to_string(lab.path("instanced.yaml")).expect("a file");
     let kept: Vec<&str> = config
@@ -131,32 +130,43 @@ fn the_image_keeps_a_fleet_behind_the_proxy_of_the_example() {
         ),
     )
     .expect("a file");
+    proxy
+}
 
+/// By the Dockerfile, with what a repository as the source needs in it.
+fn build(lab: &Lab, base: &str, image: &str) {
+    let compiler = compiler(lab, base);
+    must(&[
+        "build",
+        "--quiet",
+        "--force-rm",
+        "--tag",
+        image,
+        "--build-arg",
+        &format!("RUST_IMAGE={compiler}"),
+        "--build-arg",
+        &format!("BASE_IMAGE={base}"),
+        REPOSITORY,
+    ]);
+    for (program, word) in [("git", "git version"), ("ssh", "OpenSSH")] {
+        let flag = if program == "ssh" { "-V" } else { "--version" };
+        docker(&["run", "--rm", "--entrypoint", program, image, flag])
+            .expect_code(0)
+            .expect_words(&[word]);
+    }
+}
+
+#[test]
+fn the_image_keeps_a_fleet_behind_the_proxy_of_the_example() {
+    let lab = Lab::open("daemon-image");
+    let proxy = prepare(&lab);
     let base = base();
     let made = Made {
         lab: &lab,
         image: format!("{}-image:1", lab.manager),
     };
     check("daemon's image", "the Dockerfile builds", || {
-        let compiler = compiler(&lab, &base);
-        must(&[
-            "build",
-            "--quiet",
-            "--force-rm",
-            "--tag",
-            &made.image,
-            "--build-arg",
-            &format!("RUST_IMAGE={compiler}"),
-            "--build-arg",
-            &format!("BASE_IMAGE={base}"),
-            REPOSITORY,
-        ]);
-        for (program, word) in [("git", "git version"), ("ssh", "OpenSSH")] {
-            let flag = if program == "ssh" { "-V" } else { "--version" };
-            docker(&["run", "--rm", "--entrypoint", program, &made.image, flag])
-                .expect_code(0)
-                .expect_words(&[word]);
-        }
+        build(&lab, &base, &made.image);
     });
     let id = check("daemon's image", "it runs as the example has it", || {
         compose(&lab, &made.image, &["up", "-d", "--no-deps", "instanced"]).expect_code(0);
