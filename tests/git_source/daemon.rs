@@ -172,8 +172,12 @@ fn a_webhook_that_knows_the_secret_has_the_repository_asked_at_once() {
             "{answer}"
         );
     }
-    assert_eq!(ask(&at, "GET /v1/sync", "", "").0, 405);
-    assert_eq!(ask(&at, "POST /v1/tokens", "", "{}").0, 404);
+    // The webhook's secret opens nothing else of the control API.
+    let secret = format!("Authorization: Bearer {SECRET}\r\n");
+    for call in ["GET /v1/sync", "POST /v1/tokens", "GET /v1/instances"] {
+        assert_eq!(ask(&at, call, "", "{}").0, 401, "{call}");
+        assert_eq!(ask(&at, call, &secret, "{}").0, 401, "{call}");
+    }
     assert_eq!(
         daemon.status()["source"]["commit"]["id"],
         first,
