@@ -199,10 +199,7 @@ impl Session {
         edge.open()?;
         edge.redeem_at(Some(Arc::clone(&tokens)));
 
-        let group = site.config.control.group.as_deref();
-        let control = ControlSocket::bind(&site.state, group)
-            .await
-            .map_err(|error| failure(&error))?;
+        let control = control_socket(site).await?;
         let offer = Offer::bind(&site.state).map_err(|error| failure(&error))?;
         let engine_due = Arc::new(Notify::new());
         let events = Events::new(end.clone());
@@ -417,6 +414,12 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
         });
     }
     Ok(())
+}
+
+async fn control_socket(site: &Site) -> Result<ControlSocket, Failure> {
+    let group = site.config.control.group.as_deref();
+    let bound = ControlSocket::bind(&site.state, group).await;
+    bound.map_err(|error| failure(&error))
 }
 
 /// `listen.admin`, with the webhook where the source has one.
