@@ -70,7 +70,14 @@ fn one_that_cannot_start_never_says_that_it_is_ready() {
     let told = Told::open(&lab);
     let mut command = lab.command(&["serve"]);
     command.env("NOTIFY_SOCKET", lab.path("notify.sock"));
-    assert_eq!(command.stderr(std::process::Stdio::null()).status().unwrap().code(), Some(1));
+    assert_eq!(
+        command
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap()
+            .code(),
+        Some(1)
+    );
     told.socket.set_nonblocking(true).unwrap();
     let mut buffer = [0; 64];
     let heard = told.socket.recv(&mut buffer);

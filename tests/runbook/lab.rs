@@ -401,7 +401,7 @@ impl Drop for Lab {
         let script = format!(
             "docker ps -aq --filter {label} | xargs -r docker rm -fv\n\
              docker ps -aq --filter network={0} | xargs -r docker rm -fv\n\
-             docker volume ls -q --filter {label} | xargs -r docker volume rm\n\
+             docker volume ls -q --filter name=instanced-{0}- | xargs -r docker volume rm\n\
              docker network rm {0}\n",
             self.manager
         );

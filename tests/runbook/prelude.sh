@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What sections of the runbook may call to make their situation.
 set -euo pipefail
 
