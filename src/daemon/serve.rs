@@ -38,6 +38,7 @@ use super::webhook::{self, Webhook};
 use crate::decisions::report::{Failure, Report};
 use crate::doors::handover::{Offer, Other, Word};
 use crate::doors::store::Store;
+use crate::doors::systemd;
 use crate::words::config::Isolation;
 use rounds::Rounds;
 
@@ -104,6 +105,7 @@ pub async fn serve(site: Site, start: Start, ready: impl FnOnce(&str)) -> Result
         match hand_over(next).await {
             Ok(mut next) => {
                 tracing::info!("another daemon serves now");
+                systemd::stopping();
                 edge.close().await;
                 // It may have stopped waiting.
                 let _ = next.say(Word::Drained).await;
@@ -197,10 +199,7 @@ impl Session {
         edge.open()?;
         edge.redeem_at(Some(Arc::clone(&tokens)));
 
-        let group = site.config.control.group.as_deref();
-        let control = ControlSocket::bind(&site.state, group)
-            .await
-            .map_err(|error| failure(&error))?;
+        let control = control_socket(site).await?;
         let offer = Offer::bind(&site.state).map_err(|error| failure(&error))?;
         let engine_due = Arc::new(Notify::new());
         let events = Events::new(end.clone());
@@ -310,6 +309,7 @@ impl Session {
         } = self;
         if let Some(ready) = ready.take() {
             ready(&told);
+            systemd::ready(&told);
         } else {
             tracing::info!("{told}");
         }
@@ -409,10 +409,17 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
         tokio::spawn(async move {
             signal.recv().await;
             tracing::info!("stopping");
+            systemd::stopping();
             shutdown.cancel();
         });
     }
     Ok(())
+}
+
+async fn control_socket(site: &Site) -> Result<ControlSocket, Failure> {
+    let group = site.config.control.group.as_deref();
+    let bound = ControlSocket::bind(&site.state, group).await;
+    bound.map_err(|error| failure(&error))
 }
 
 /// `listen.admin`, with the webhook where the source has one.
@@ -449,11 +456,17 @@ fn look_on_hangup(
     Ok(async move {
         loop {
             tokio::select! {
-                hung = signal.recv() => match (hung, &syncer) {
-                    (None, _) => return,
-                    (Some(()), Some(syncer)) => syncer.poke(),
-                    (Some(()), None) => due.notify_one(),
-                },
+                hung = signal.recv() => {
+                    if hung.is_none() {
+                        return;
+                    }
+                    systemd::reloading();
+                    match &syncer {
+                        Some(syncer) => syncer.poke(),
+                        None => due.notify_one(),
+                    }
+                    systemd::reloaded();
+                }
                 () = end.cancelled() => return,
             }
         }

@@ -134,7 +134,7 @@ impl ControlClient {
 
     /// Asks for what comes line by line, for as long as it comes.
     pub async fn lines(&self, path: &str) -> Result<Lines, ControlClientError> {
-        let request = self.request(Method::GET, path, None)?;
+        let request = request(Method::GET, path, None)?;
         let asked = async {
             let (mut sender, connection) = self.handshake().await?;
             // It moves the bytes for as long as somebody reads them.
@@ -171,31 +171,10 @@ impl ControlClient {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Value, ControlClientError> {
-        let request = self.request(method.clone(), path, body)?;
+        let request = request(method.clone(), path, body)?;
         tokio::time::timeout(self.patience, self.exchange(request))
             .await
             .unwrap_or_else(|_| Err(self.silent(method, path)))
-    }
-
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<Request<Full<Bytes>>, ControlClientError> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "instanced");
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        request
-            .body(Full::new(Bytes::from(body.unwrap_or_default())))
-            .map_err(|source| ControlClientError::Path {
-                request: path.to_owned(),
-                source,
-            })
     }
 
     async fn handshake(&self) -> Result<(Sender, Connected), ControlClientError> {
@@ -247,7 +226,7 @@ impl ControlClient {
         let body = Limited::new(response.into_body(), ANSWER_MAX)
             .collect()
             .await;
-        let problem = body.ok().map(|body| body.to_bytes());
+        let problem = body.ok().map(http_body_util::Collected::to_bytes);
         match problem.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             Some(problem) => ControlClientError::Refused(problem),
             None => self.strange(status),
@@ -276,6 +255,26 @@ impl ControlClient {
     async fn open(&self) -> io::Result<UnixStream> {
         UnixStream::connect(&self.path).await
     }
+}
+
+fn request(
+    method: Method,
+    path: &str,
+    body: Option<Vec<u8>>,
+) -> Result<Request<Full<Bytes>>, ControlClientError> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "instanced");
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    request
+        .body(Full::new(Bytes::from(body.unwrap_or_default())))
+        .map_err(|source| ControlClientError::Path {
+            request: path.to_owned(),
+            source,
+        })
 }
 
 /// What comes line by line.

@@ -12,6 +12,7 @@ pub mod sign;
 pub mod sole;
 pub mod source;
 pub mod store;
+pub mod systemd;
 pub mod tls;
 pub mod vault;
 pub mod web;

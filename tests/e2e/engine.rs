@@ -103,7 +103,9 @@ pub fn clear(manager: &str, foreign: &[String]) {
     if !containers.is_empty() {
         docker(&[&["rm", "--force", "--volumes"], containers.as_slice()].concat());
     }
-    let volumes = docker(&["volume", "ls", "--quiet", "--filter", &label]).stdout;
+    // By name: those that manifests name carry no label.
+    let name = format!("name=instanced-{manager}-");
+    let volumes = docker(&["volume", "ls", "--quiet", "--filter", &name]).stdout;
     let volumes: Vec<&str> = volumes.lines().collect();
     if !volumes.is_empty() {
         docker(&[&["volume", "rm"], volumes.as_slice()].concat());

@@ -36,6 +36,15 @@ fn an_operator_sees_what_runs_what_it_does_and_what_was_done_to_it() {
         }
         Ok::<_, String>(())
     });
+    status_tells_what_they_use(&lab);
+    a_log_goes_on(&lab);
+    words_are_written_down(&lab);
+    what_is_gone_keeps_its_history(&lab);
+    daemon.terminate();
+    without_a_daemon(&lab);
+}
+
+fn status_tells_what_they_use(lab: &Lab) {
     check(
         "operating",
         "status tells what they use, and by which revision they are",
@@ -75,6 +84,9 @@ fn an_operator_sees_what_runs_what_it_does_and_what_was_done_to_it() {
                 .expect_words(&["talks", "works", "PIDS"]);
         },
     );
+}
+
+fn a_log_goes_on(lab: &Lab) {
     check(
         "operating",
         "a followed log goes on in the next generation",
@@ -118,6 +130,9 @@ fn an_operator_sees_what_runs_what_it_does_and_what_was_done_to_it() {
             following.wait().expect("a child of ours");
         },
     );
+}
+
+fn words_are_written_down(lab: &Lab) {
     check(
         "operating",
         "words of an operator and what followed are in the history",
@@ -133,8 +148,8 @@ fn an_operator_sees_what_runs_what_it_does_and_what_was_done_to_it() {
                 "stop done",
                 "start done",
             ];
-            assert_eq!(actions(&lab, "works"), done);
-            assert_eq!(actions(&lab, "talks"), ["create done", "replace done"]);
+            assert_eq!(actions(lab, "works"), done);
+            assert_eq!(actions(lab, "talks"), ["create done", "replace done"]);
             lab.instanced(&["status", "talks"])
                 .expect_code(0)
                 .expect_words(&["g2", "replace g2", "an operator asks for it"]);
@@ -145,6 +160,9 @@ fn an_operator_sees_what_runs_what_it_does_and_what_was_done_to_it() {
             }
         },
     );
+}
+
+fn what_is_gone_keeps_its_history(lab: &Lab) {
     check(
         "operating",
         "an instance that is gone keeps its history",
@@ -157,14 +175,16 @@ fn an_operator_sees_what_runs_what_it_does_and_what_was_done_to_it() {
                 }
             });
             eventually("its end is told", SOON, || {
-                match actions(&lab, "works").last().map(String::as_str) {
+                match actions(lab, "works").last().map(String::as_str) {
                     Some("remove done") => Ok(()),
                     other => Err(format!("{other:?}")),
                 }
             });
         },
     );
-    daemon.terminate();
+}
+
+fn without_a_daemon(lab: &Lab) {
     check(
         "operating",
         "without a daemon the same is read from engine and store",
@@ -181,7 +201,7 @@ fn an_operator_sees_what_runs_what_it_does_and_what_was_done_to_it() {
             lab.instanced(&["top", "--once"])
                 .expect_code(0)
                 .expect_words(&["talks"]);
-            assert_eq!(actions(&lab, "talks"), ["create done", "replace done"]);
+            assert_eq!(actions(lab, "talks"), ["create done", "replace done"]);
         },
     );
 }

@@ -13,18 +13,29 @@ pub struct Proxy {
     child: Child,
     socket: PathBuf,
     log: PathBuf,
+    rules: Vec<String>,
 }
 
 impl Proxy {
     /// Starts it, and lets the lab's daemon use it.
     pub fn start(lab: &Lab, more: &str) -> Self {
+        Self::filtering(lab, &[], more)
+    }
+
+    /// One that lets through what these rules allow (`GET=/regex`), and answers 403 to all else.
+    pub fn filtering(lab: &Lab, rules: &[String], more: &str) -> Self {
         let (socket, log) = (lab.path("engine.sock"), lab.path("calls.log"));
         lab.configure(&format!(
             "engine: {{ docker: {{ host: \"unix://{}\" }} }}\n{more}",
             socket.display()
         ));
-        let child = launch(&socket, &log);
-        Self { child, socket, log }
+        let child = launch(&socket, &log, rules);
+        Self {
+            child,
+            socket,
+            log,
+            rules: rules.to_vec(),
+        }
     }
 
     /// The engine is away.
@@ -35,7 +46,7 @@ impl Proxy {
 
     /// The engine is back.
     pub fn resume(&mut self) {
-        self.child = launch(&self.socket, &self.log);
+        self.child = launch(&self.socket, &self.log, &self.rules);
     }
 
     /// How many calls there have been.
@@ -51,8 +62,8 @@ impl Proxy {
             .collect()
     }
 
-    /// Method and path of each call.
-    fn calls(&self) -> Vec<String> {
+    /// Method and path of each call, with `refused` behind what was not let through.
+    pub fn calls(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         text.lines()
             .filter_map(|line| line.split_once(' '))
@@ -61,7 +72,7 @@ impl Proxy {
     }
 }
 
-fn launch(socket: &PathBuf, log: &PathBuf) -> Child {
+fn launch(socket: &PathBuf, log: &PathBuf, rules: &[String]) -> Child {
     let mut command = Command::new("setpriv");
     command.args([
         "--pdeathsig",
@@ -75,6 +86,9 @@ fn launch(socket: &PathBuf, log: &PathBuf) -> Child {
         .arg(socket)
         .arg("--log")
         .arg(log);
+    for rule in rules {
+        command.args(["--allow", rule]);
+    }
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

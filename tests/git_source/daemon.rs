@@ -115,8 +115,9 @@ impl Drop for Daemon<'_> {
 fn ask(at: &str, first: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(at).expect("the webhook");
     let length = body.len();
-    let request =
-        format!("{first} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
+    let request = format!(
+        "{first} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
@@ -172,8 +173,12 @@ fn a_webhook_that_knows_the_secret_has_the_repository_asked_at_once() {
             "{answer}"
         );
     }
-    assert_eq!(ask(&at, "GET /v1/sync", "", "").0, 405);
-    assert_eq!(ask(&at, "POST /v1/tokens", "", "{}").0, 404);
+    // The webhook's secret opens nothing else of the control API.
+    let secret = format!("Authorization: Bearer {SECRET}\r\n");
+    for call in ["GET /v1/sync", "POST /v1/tokens", "GET /v1/instances"] {
+        assert_eq!(ask(&at, call, "", "{}").0, 401, "{call}");
+        assert_eq!(ask(&at, call, &secret, "{}").0, 401, "{call}");
+    }
     assert_eq!(
         daemon.status()["source"]["commit"]["id"],
         first,

@@ -4,12 +4,14 @@
 
 One line a request: seconds since the epoch, method, path. What is answered passes unread. Kill it and the
 engine is away, as after a crash: the socket stays and refuses. Start it again and the engine is back.
-It prints `ready` once it listens, and ends by itself on SIGTERM. Standard library only.
+With `--allow METHOD=REGEX` it lets through what matches whole, query aside, and answers 403 to all else, which is noted
+with `refused` behind it: a filtering proxy. It prints `ready` once it listens, and ends by itself on SIGTERM. Standard library only.
 """
 
 import argparse
 import asyncio
 import contextlib
+import re
 import signal
 import time
 from pathlib import Path
@@ -47,7 +49,23 @@ async def copy_chunked(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     await writer.drain()
 
 
-async def pass_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, log: TextIO) -> None:
+Rules = dict[str, re.Pattern[str]]
+REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 10\r\nConnection: close\r\n\r\nForbidden\n"
+
+
+def allows(rules: Rules, method: str, path: str) -> bool:
+    """Whether it may pass. Without rules, everything may."""
+    rule = rules.get(method)
+    return not rules or (rule is not None and rule.fullmatch(path.split("?")[0]) is not None)
+
+
+async def pass_requests(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    client: asyncio.StreamWriter,
+    log: TextIO,
+    rules: Rules,
+) -> None:
     """Request by request, so that each is seen also where a connection carries several."""
     while True:
         try:
@@ -56,7 +74,12 @@ async def pass_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
             return
         lines = head.decode("latin-1").split("\r\n")
         method, path, _ = lines[0].split(" ", 2)
-        log.write(f"{time.time():.6f} {method} {path}\n")
+        allowed = allows(rules, method, path)
+        log.write(f"{time.time():.6f} {method} {path}{'' if allowed else ' refused'}\n")
+        if not allowed:
+            client.write(REFUSED)
+            await client.drain()
+            return
         headers = dict(line.lower().split(":", 1) for line in lines[1:] if ":" in line)
         writer.write(head)
         await writer.drain()
@@ -70,12 +93,12 @@ async def pass_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 async def serve_one(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, engine: str, log: TextIO
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, engine: str, log: TextIO, rules: Rules | None = None
 ) -> None:
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         engine_reader, engine_writer = await asyncio.open_unix_connection(engine, limit=LIMIT)
         try:
-            there = asyncio.create_task(pass_requests(reader, engine_writer, log))
+            there = asyncio.create_task(pass_requests(reader, engine_writer, writer, log, rules or {}))
             back = asyncio.create_task(copy(engine_reader, writer))
             # Whoever hangs up first ends both: an event stream ends when the client goes.
             await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
@@ -96,14 +119,18 @@ async def main() -> None:
     parser.add_argument("--listen", type=Path, required=True, help="the socket to make")
     parser.add_argument("--engine", default="/var/run/docker.sock", help="the engine's own socket")
     parser.add_argument("--log", type=Path, required=True, help="what was asked, appended")
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="METHOD=REGEX", help="what may pass, and nothing else"
+    )
     options = parser.parse_args()
+    rules = {method: re.compile(rule) for method, _, rule in (allow.partition("=") for allow in options.allow)}
 
     options.listen.unlink(missing_ok=True)
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     with options.log.open("a", buffering=1) as log:
         server = await asyncio.start_unix_server(
-            lambda reader, writer: serve_one(reader, writer, options.engine, log),
+            lambda reader, writer: serve_one(reader, writer, options.engine, log, rules),
             path=options.listen,
             limit=LIMIT,
             backlog=1024,

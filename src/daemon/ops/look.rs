@@ -2,6 +2,7 @@
 //! do.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -182,10 +183,10 @@ pub async fn log(site: &Site, name: &InstanceName, ask: AskLog) -> Result<Feed, 
     if let Some(client) = daemon(site).await? {
         let mut path = format!("/v1/instances/{name}/logs?follow={}", ask.follow);
         if let Some(tail) = ask.tail {
-            path += &format!("&tail={tail}");
+            let _ = write!(path, "&tail={tail}");
         }
         if let Some(since) = ask.since {
-            path += &format!("&since={since}");
+            let _ = write!(path, "&since={since}");
         }
         return told(client.lines(&path).await).map(Feed::Told);
     }

@@ -1,6 +1,7 @@
 //! `instanced logs`: what instances write.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -214,10 +215,10 @@ impl Voices<'_> {
         if self.names.len() > 1 {
             let width = self.width.unwrap_or(0);
             let name = format!("{:width$} |", line.instance.as_str());
-            told += &format!("{} ", paint_voice(place, name));
+            let _ = write!(told, "{} ", paint_voice(place, name));
         }
         if let (true, Some(at)) = (self.args.timestamps, line.at) {
-            told += &format!("{} ", paint(Label::Faint, second(at)));
+            let _ = write!(told, "{} ", paint(Label::Faint, second(at)));
         }
         out.result(told + &text + "\n");
     }

@@ -20,10 +20,12 @@ mod connect;
 mod diff;
 mod doctor;
 mod expiry;
+mod health;
 mod history;
 mod init;
 mod live;
 mod logs;
+mod man;
 mod order;
 mod reconcile;
 mod schema;
@@ -145,7 +147,10 @@ enum Command {
     Connect(connect::Args),
     Template(template::Args),
     Schema(schema::Args),
+    Health(health::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// Runs the command line `args`, the program's name first.
@@ -234,6 +239,10 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
             completions::run(&args, &mut Cli::command(), out);
             return Ok(Exit::Done);
         }
+        Command::Man(args) => {
+            man::run(&args, Cli::command(), out)?;
+            return Ok(Exit::Done);
+        }
         _ => {}
     }
     let Some(site) = site::find(&globals, out)? else {
@@ -268,11 +277,13 @@ fn dispatch(cli: Cli, out: &mut Output) -> Result<Exit, Failure> {
         Command::Resume(args) => short(order::run(args, Order::Resume, &site, out)),
         Command::Token(args) => short(token::run(args, &site, out)),
         Command::Connect(args) => short(connect::run(&args, &site, out)),
+        Command::Health(args) => short(health::run(&args, &site, out)),
         Command::Init(_)
         | Command::Template(_)
         | Command::Schema(_)
         | Command::Doctor(_)
-        | Command::Completions(_) => Ok(Exit::Done),
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(Exit::Done),
     }
 }
 

@@ -79,7 +79,7 @@ impl WatchContainers for DockerReader {
         let log = health.and_then(|health| health.log).unwrap_or_default();
         let result = |told: bollard::models::HealthcheckResult| {
             Some(HealthResult {
-                at: told.end.or(told.start)?.to_string().parse().ok()?,
+                at: told.end.or(told.start)?.parse().ok()?,
                 passed: told.exit_code == Some(0),
                 output: told.output.unwrap_or_default().trim_end().to_owned(),
             })
@@ -123,7 +123,7 @@ fn counters(stats: ContainerStatsResponse) -> Option<Counters> {
     }
     let networks = stats.networks.unwrap_or_default();
     Some(Counters {
-        at: stats.read?.to_string().parse().ok()?,
+        at: stats.read?.parse().ok()?,
         cpu_nanos: cpu,
         memory: used(&memory),
         memory_limit: memory.limit.filter(|limit| *limit < NO_LIMIT),
