@@ -1,7 +1,11 @@
-//! What docs/json.md says of plans is all that plans say.
+//! What docs/json.md says of plans, snapshots, tokens, checks and instances is all that they say.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+
+use instanced::daemon::control::description;
+use serde_json::Value;
 
 /// The variants of an enum of ours, as they are written in JSON.
 fn variants(file: &str, name: &str) -> Vec<String> {
@@ -130,6 +134,70 @@ fn every_word_of_a_checkup_is_documented() {
     for field in fields(file, "Finding") {
         assert!(section.contains(&format!("\"{field}\"")), "{field}");
     }
+}
+
+/// The keys of a schema, and of what stands in it; not of other schemas that it names.
+fn keys(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get("properties") {
+                found.extend(properties.keys().cloned());
+            }
+            map.values().for_each(|inner| keys(inner, found));
+        }
+        Value::Array(all) => all.iter().for_each(|inner| keys(inner, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_and_word_of_how_instances_stand_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/json.md")).expect("docs/json.md");
+    let description: Value =
+        serde_json::from_str(&description::text()).expect("the description is JSON");
+    let schemas = &description["components"]["schemas"];
+    let section = |command: &str| {
+        let start = format!("## `instanced {command}`");
+        let (_, section) = docs.split_once(&start).expect("its section");
+        &section[..section.find("\n## ").expect("the next section")]
+    };
+    let mut missing = Vec::new();
+    for (command, schema, least) in [
+        ("status", "SourceStatus", 7),
+        ("status", "Behind", 3),
+        ("status", "InstanceStatus", 12),
+        ("status", "EndpointStatus", 3),
+        ("status", "Usage", 6),
+        ("status", "InstanceDetail", 19),
+        ("status", "HealthResult", 3),
+        ("logs", "LogLine", 5),
+        ("history", "Entry", 11),
+    ] {
+        let section = section(command);
+        let mut all = BTreeSet::new();
+        keys(&schemas[schema], &mut all);
+        assert!(all.len() >= least, "only {all:?} of {schema} were found");
+        all.retain(|key| !section.contains(&format!("`{key}`")));
+        missing.extend(all.into_iter().map(|key| format!("{schema}: {key}")));
+    }
+    for (command, file, name, least) in [
+        ("status", "src/decisions/status.rs", "InstancePhase", 9),
+        ("status", "src/words/observed.rs", "Health", 3),
+        ("status", "src/words/manifest.rs", "Auth", 3),
+        ("logs", "src/words/watch.rs", "LogStream", 2),
+        ("history", "src/words/act.rs", "Cause", 5),
+        ("history", "src/words/history.rs", "EntryResult", 3),
+    ] {
+        let all = variants(file, name);
+        assert!(all.len() >= least, "only {all:?} of {name} were found");
+        let section = section(command);
+        let unsaid = all
+            .iter()
+            .filter(|word| !section.contains(&format!("`{word}`")));
+        missing.extend(unsaid.map(|word| format!("{name}: {word}")));
+    }
+    assert!(missing.is_empty(), "docs/json.md lacks {missing:?}");
 }
 
 #[test]
