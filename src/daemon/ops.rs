@@ -459,3 +459,6 @@ pub async fn open_store(site: &Site) -> Result<Arc<Store>, Failure> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,10 +16,7 @@ use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Generation, Health, Observed, Phase};
 use crate::words::quantity::Span;
 use crate::words::spec::{HealthProbe, Spec};
-use crate::words::watch::HealthResult;
-
-/// So many results of each row are kept, as many as Docker keeps of its own checks.
-const KEPT: usize = 5;
+use crate::words::watch::{HealthResult, RESULTS_KEPT};
 
 /// What the probes say now, by the engine's id of a generation. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +65,7 @@ impl Verdicts {
             row,
             started,
             health: Health::Starting,
-            log: VecDeque::with_capacity(KEPT),
+            log: VecDeque::with_capacity(RESULTS_KEPT),
         };
         known.insert(generation.to_owned(), verdict);
     }
@@ -79,7 +76,7 @@ impl Verdicts {
         let Some(verdict) = known.get_mut(generation).filter(|known| known.row == row) else {
             return false;
         };
-        if verdict.log.len() == KEPT {
+        if verdict.log.len() == RESULTS_KEPT {
             verdict.log.pop_front();
         }
         verdict.log.push_back(result);

@@ -11,7 +11,7 @@ use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{EndpointStatus, InstanceDetail, InstancePhase, InstanceStatus};
 use crate::words::manifest::Auth;
 use crate::words::observed::Health;
-use crate::words::watch::{HealthResult, Usage};
+use crate::words::watch::{HealthResult, RESULTS_KEPT, Usage};
 
 /// So much of what a health check wrote is shown.
 const OUTPUT_LINES: usize = 8;
@@ -203,7 +203,7 @@ fn health_log(log: &[HealthResult], now: Timestamp) -> String {
         paint(Label::Heading, "health check"),
         age(last.at, now),
         // What was before them nobody has kept.
-        if same > 1 && same == log.len() {
+        if same >= RESULTS_KEPT {
             "at least "
         } else {
             ""

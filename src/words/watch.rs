@@ -115,6 +115,9 @@ pub enum LogStream {
     Stderr,
 }
 
+/// So many results of a health check are kept, by Docker of its own and by us of ours.
+pub const RESULTS_KEPT: usize = 5;
+
 /// What a health check said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthResult {

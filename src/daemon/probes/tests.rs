@@ -146,7 +146,7 @@ async fn what_probes_said_is_kept_for_whoever_asks() {
     let log = lab.probes.verdicts().log("id-1");
     let last = log.last().expect("it was probed");
     assert_eq!((last.passed, last.output.as_str()), (true, ""));
-    assert!(log.len() <= KEPT, "{log:?}");
+    assert!(log.len() <= RESULTS_KEPT, "{log:?}");
     lab.generation().phase = Phase::Exited(0);
     lab.follow();
     assert_eq!(lab.probes.verdicts().log("id-1"), []);

@@ -131,3 +131,29 @@ pub(super) fn working_directory() -> Result<PathBuf, Failure> {
         help: Some("change to a directory that is there".to_owned()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_told_of_one_that_is_not_there_or_cannot_be_seen() {
+        let one = |name: &str, phase: &str, reason: &str| -> InstanceStatus {
+            serde_json::from_value(serde_json::json!({
+                "name": name, "phase": phase, "reason": reason, "endpoints": [],
+            }))
+            .expect("a status")
+        };
+        let name = |text: &str| -> InstanceName { text.parse().expect("a name") };
+        let all = [one("alice", "running", ""), one("bob", "pending", "")];
+        assert_eq!(known(&all, &[]), Ok(()));
+        assert_eq!(known(&all, &[name("bob")]), Ok(()));
+        let nobody = known(&all, &[name("alice"), name("carol")]);
+        assert_eq!(nobody, Err(unknown(&name("carol"))));
+        let away = [one("alice", "unknown", "the engine is away")];
+        for names in [&[][..], &[name("alice")]] {
+            let failure = known(&away, names).expect_err("nothing is known");
+            assert_eq!(failure.message, "the engine is away");
+        }
+    }
+}

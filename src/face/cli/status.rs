@@ -75,10 +75,10 @@ async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<String, Fa
         let one = ops::detail(site, name).await?;
         let one = one.ok_or_else(|| site::unknown(name))?;
         let drawn = view::draw_one(&one, Timestamp::now());
-        return Ok(match ops::has_daemon(site).await? {
-            true => drawn,
-            false => view::draw_no_daemon() + "\n" + &drawn,
-        });
+        if ops::has_daemon(site).await? {
+            return Ok(drawn);
+        }
+        return Ok(view::draw_no_daemon() + "\n" + &drawn);
     }
     let usage = if args.watch {
         AskUsage::Now

@@ -37,6 +37,26 @@ fn the_status_table() {
     );
 }
 
+#[test]
+fn an_engine_that_is_away_is_told_once() {
+    let why = "connect to the container engine: no such file or directory";
+    let unknown = |name| instance(name, InstancePhase::Unknown, None, why);
+    let told = |all: &[_]| {
+        let drawn = strip_str(&status::draw(all, false, now())).to_string();
+        let below = drawn.lines().skip_while(|line| !line.is_empty()).skip(1);
+        below.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[unknown("alice")]), [format!("! alice: {why}")]);
+    let held = instance("carol", InstancePhase::Held, None, "it is protected");
+    assert_eq!(
+        told(&[unknown("alice"), unknown("bob"), held]),
+        [
+            format!("! 2 instances: {why}"),
+            "! carol: it is protected".to_owned()
+        ]
+    );
+}
+
 fn entry(at: &str, action: &str, result: EntryResult) -> Entry {
     Entry {
         at: at.parse().unwrap(),
