@@ -340,11 +340,17 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let (desired, now) = (&view.desired, self.clock.now());
         self.failures
             .note(&steps, &view.only, desired, now, &self.jitter);
+        let has_step = |name: &&InstanceName| view.plan.steps.iter().any(|s| s.instance == **name);
+        // A round of some says nothing of the others.
+        let unchanged = match &view.only[..] {
+            [] => view.plan.unchanged,
+            only => only.iter().filter(|name| !has_step(name)).count(),
+        };
         Report {
             revision: view.plan.revision.clone(),
             commit: view.plan.commit.clone(),
             steps,
-            unchanged: view.plan.unchanged,
+            unchanged,
             diagnostics: view.desired.diagnostics.clone(),
             notes,
             ..Report::default()

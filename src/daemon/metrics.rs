@@ -136,7 +136,7 @@ impl Metrics {
             ),
             unhealthy: ours.add(
                 "instances_unhealthy",
-                "Instances whose health check says that they are not well, held ones among them",
+                "Instances that are not well, by their health check or as they end again and again",
                 Gauge::default(),
             ),
             routes: ours.add(
@@ -264,7 +264,9 @@ impl Metrics {
                 .get_or_create(&PhaseLabels { phase })
                 .set(number(many));
         }
-        let unhealthy = |one: &&InstanceStatus| one.health == Some(Health::Unhealthy);
+        let unhealthy = |one: &&InstanceStatus| {
+            one.phase == InstancePhase::Unhealthy || one.health == Some(Health::Unhealthy)
+        };
         self.unhealthy
             .set(number(all.iter().filter(unhealthy).count()));
     }

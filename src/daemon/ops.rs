@@ -45,6 +45,8 @@ mod tokens;
 
 /// How long a command waits for the store of another.
 const STORE_WAIT: Duration = Duration::from_secs(5);
+/// How long a daemon may take to say that it lives.
+const LIVE_WAIT: Duration = Duration::from_secs(5);
 /// How long a round of the daemon may take: images are pulled in it.
 const ROUND_PATIENCE: Duration = Duration::from_secs(3_600);
 
@@ -374,10 +376,43 @@ pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Rep
     Ok(Box::pin(round_for(site, acting, store, ask)).await)
 }
 
+/// Whether a daemon runs for this state directory.
+pub async fn has_daemon(site: &Site) -> Result<bool, Failure> {
+    Ok(daemon(site).await?.is_some())
+}
+
+/// The daemon of this state directory. One that hangs is told of at once, not when the patience with a round ends.
 pub(super) async fn daemon(site: &Site) -> Result<Option<ControlClient>, Failure> {
-    ControlClient::connect(&site.state)
-        .await
-        .map_err(|error| failure(&error))
+    let client = ControlClient::connect(&site.state).await;
+    let Some(client) = client.map_err(|error| unanswered(&error))? else {
+        return Ok(None);
+    };
+    let first = client.clone().with_patience(LIVE_WAIT);
+    match first.get("/health/live").await {
+        Err(error @ ControlClientError::Silent { .. }) => Err(unanswered(&error)),
+        // What else is wrong shows in what it is asked for.
+        Ok(_) | Err(_) => Ok(Some(client)),
+    }
+}
+
+/// That the daemon did not answer, and what to do.
+fn unanswered(error: &ControlClientError) -> Failure {
+    let help = match error {
+        ControlClientError::Silent { .. } => {
+            "it hangs, or has too much to do: its log may tell, and `instanced doctor` looks at the rest"
+        }
+        ControlClientError::BrokeOff { .. } => {
+            "it ended in the middle: `instanced status` tells whether one runs again"
+        }
+        ControlClientError::Unreachable { .. } => {
+            "root, the daemon's own user and the group in `control.group` may ask it"
+        }
+        _ => return failure(error),
+    };
+    Failure {
+        message: chain(error),
+        help: Some(help.to_owned()),
+    }
 }
 
 /// How the running daemon is; an error where none runs.
@@ -398,7 +433,7 @@ pub(super) fn told<T>(answer: Result<T, ControlClientError>) -> Result<T, Failur
             message: problem.detail,
             help: problem.help,
         },
-        error => failure(&error),
+        error => unanswered(&error),
     })
 }
 

@@ -1,7 +1,7 @@
 //! The daemon's own look at the health of instances whose image has no check: a task for each, started and
 //! stopped as the observation says, their verdicts in one table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,46 +16,74 @@ use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Generation, Health, Observed, Phase};
 use crate::words::quantity::Span;
 use crate::words::spec::{HealthProbe, Spec};
+use crate::words::watch::HealthResult;
+
+/// So many results of each row are kept, as many as Docker keeps of its own checks.
+const KEPT: usize = 5;
 
 /// What the probes say now, by the engine's id of a generation. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Verdicts(Arc<Mutex<BTreeMap<String, Verdict>>>);
 
 /// What a row of probes says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Verdict {
     /// Which row: one that was stopped may still have a word on its tongue.
     row: u64,
+    /// The start that it is about.
+    started: Option<jiff::Timestamp>,
     health: Health,
+    /// What came of the last probes, oldest first.
+    log: VecDeque<HealthResult>,
 }
 
 impl Verdicts {
-    /// Fills in the health of generations that the engine does not check.
+    /// Fills in the health of generations that the engine does not check. Of one that was started anew since it was
+    /// probed nothing is known yet: what was said of the run before says nothing of this one.
     pub fn overlay(&self, observed: &mut Observed) {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for generation in observed.instances.values_mut().flatten() {
             if generation.phase == Phase::Running && generation.health.is_none() {
-                generation.health = known.get(&generation.id).map(|verdict| verdict.health);
+                generation.health = known.get(&generation.id).map(|verdict| {
+                    if verdict.started == generation.started {
+                        verdict.health
+                    } else {
+                        Health::Starting
+                    }
+                });
             }
         }
     }
 
-    fn begin(&self, generation: &str, row: u64) {
-        let health = Health::Starting;
+    /// What came of the last probes of a generation, oldest first.
+    pub fn log(&self, generation: &str) -> Vec<HealthResult> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = known.get(generation).map(|verdict| verdict.log.iter());
+        log.into_iter().flatten().cloned().collect()
+    }
+
+    fn begin(&self, generation: &str, row: u64, started: Option<jiff::Timestamp>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(generation.to_owned(), Verdict { row, health });
+        let verdict = Verdict {
+            row,
+            started,
+            health: Health::Starting,
+            log: VecDeque::with_capacity(KEPT),
+        };
+        known.insert(generation.to_owned(), verdict);
     }
 
     /// Whether it is another verdict than before.
-    fn note(&self, generation: &str, row: u64, health: Health) -> bool {
+    fn note(&self, generation: &str, row: u64, health: Health, result: HealthResult) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get_mut(generation) {
-            Some(verdict) if verdict.row == row && verdict.health != health => {
-                verdict.health = health;
-                true
-            }
-            _ => false,
+        let Some(verdict) = known.get_mut(generation).filter(|known| known.row == row) else {
+            return false;
+        };
+        if verdict.log.len() == KEPT {
+            verdict.log.pop_front();
         }
+        verdict.log.push_back(result);
+        std::mem::replace(&mut verdict.health, health) != health
     }
 
     fn forget(&self, generation: &str) {
@@ -131,7 +159,7 @@ impl Probes {
                 continue;
             }
             self.rows += 1;
-            self.verdicts.begin(&id, self.rows);
+            self.verdicts.begin(&id, self.rows, subject.started);
             let row = Row {
                 number: self.rows,
                 id: id.clone(),
@@ -197,10 +225,13 @@ impl Row {
             let age = (before + began.elapsed()).as_millis();
             let age = Span(u64::try_from(age).unwrap_or(u64::MAX));
             judgement = judgement.after(asked.is_ok(), age, probe);
-            if self
-                .verdicts
-                .note(&self.id, self.number, judgement.health())
-            {
+            let result = HealthResult {
+                at: jiff::Timestamp::now(),
+                passed: asked.is_ok(),
+                output: asked.as_ref().err().cloned().unwrap_or_default(),
+            };
+            let (id, health) = (&self.id, judgement.health());
+            if self.verdicts.note(id, self.number, health, result) {
                 if let Err(why) = &asked {
                     let at = target.address;
                     tracing::warn!(%instance, %at, why, "unhealthy: its probe fails");

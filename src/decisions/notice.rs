@@ -201,8 +201,7 @@ impl Seen {
                 // Of what is held it is said why already.
                 InstancePhase::Unhealthy if !left_alone.contains(name) => {
                     let help = format!("see: instanced status {name}");
-                    let reason = "its health check says that it is not well";
-                    self.add(Kind::Unhealthy, Some(name), reason, Some(&help));
+                    self.add(Kind::Unhealthy, Some(name), &status.reason, Some(&help));
                 }
                 _ => {}
             }

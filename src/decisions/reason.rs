@@ -171,7 +171,8 @@ impl Reason {
 }
 
 /// `once`, `twice`, `5 times`.
-fn times(count: usize) -> String {
+/// How often, in words.
+pub(super) fn times(count: usize) -> String {
     match count {
         1 => "once".to_owned(),
         2 => "twice".to_owned(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::Step;
 use crate::words::commit::Commit;
 use crate::words::diagnostic::Diagnostic;
+use crate::words::name::InstanceName;
 
 /// One round, told. A round never fails: what failed is in here.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +102,22 @@ impl Report {
     pub fn for_want_of(mut self, missing: Missing) -> Self {
         self.aborted_by = Some(missing);
         self
+    }
+
+    /// What is known after a round of these instances alone, or of all where none is named: of the others, what
+    /// `earlier` says.
+    #[must_use]
+    pub fn beside(&self, earlier: &Self, names: &[InstanceName]) -> Self {
+        let mut known = self.clone();
+        if !names.is_empty() && self.aborted.is_none() {
+            let others = earlier.steps.iter();
+            let others = others.filter(|told| !names.contains(&told.step.instance));
+            known.steps.extend(others.cloned());
+            known
+                .steps
+                .sort_by(|a, b| a.step.instance.cmp(&b.step.instance));
+        }
+        known
     }
 
     /// Whether anything was tried and failed.

@@ -16,6 +16,8 @@ use crate::words::spec::Spec;
 use crate::words::watch::{HealthResult, Usage};
 
 use super::plan::Reason;
+use super::reason::times;
+use super::remedy::is_unwell;
 use super::report::{Outcome, Report};
 
 /// One instance, for status.
@@ -144,7 +146,8 @@ impl InstancePhase {
 
 /// What can be said while the engine does not answer: what shall be, and why it is not known what is.
 pub fn status_without_engine(desired: &Desired, why: &str, public: &Public) -> Vec<InstanceStatus> {
-    let mut all = status(desired, &Observed::default(), &Report::default(), public);
+    let (nothing, never) = (Observed::default(), jiff::Timestamp::UNIX_EPOCH);
+    let mut all = status(desired, &nothing, &Report::default(), public, never);
     for status in &mut all {
         status.phase = InstancePhase::Unknown;
         why.clone_into(&mut status.reason);
@@ -171,6 +174,7 @@ pub fn status(
     observed: &Observed,
     report: &Report,
     public: &Public,
+    now: jiff::Timestamp,
 ) -> Vec<InstanceStatus> {
     let told: BTreeMap<_, _> = report
         .steps
@@ -206,12 +210,15 @@ pub fn status(
                     (InstancePhase::Stopped, held(name, reason))
                 }
                 Some((Outcome::Held, reason)) => (InstancePhase::Held, held(name, reason)),
+                // It stands still by now, and what its manifest says does not count.
+                Some((Outcome::Done, reason @ Reason::StoppedByOperator { .. }))
+                    if newest.is_none_or(|g| g.phase != Phase::Running) =>
+                {
+                    (InstancePhase::Stopped, held(name, reason))
+                }
                 Some((Outcome::Done, _)) | None => {
-                    let shall_run = desired
-                        .specs
-                        .get(name)
-                        .is_some_and(|s| s.state == State::Running);
-                    phase_of(newest, desired.names(name), shall_run)
+                    let state = desired.specs.get(name).map(|spec| spec.state);
+                    phase_of(newest, desired.names(name), state, now)
                 }
             };
             InstanceStatus {
@@ -226,8 +233,11 @@ pub fn status(
                 owner: spec.and_then(|s| s.owner.clone()),
                 started: newest.and_then(|g| g.started),
                 revision: None,
-                next_try: match step.map(|s| &s.outcome) {
-                    Some(Outcome::Waiting { until, .. }) => Some(*until),
+                next_try: match step.map(|s| (&s.outcome, &s.step.reason)) {
+                    Some(
+                        (Outcome::Waiting { until, .. }, _)
+                        | (Outcome::Held, Reason::BackingOff { until, .. }),
+                    ) => Some(*until),
                     _ => None,
                 },
                 usage: None,
@@ -264,18 +274,31 @@ fn held(name: &InstanceName, reason: &Reason) -> String {
     }
 }
 
-fn phase_of(newest: Option<&Generation>, named: bool, shall_run: bool) -> (InstancePhase, String) {
+fn phase_of(
+    newest: Option<&Generation>,
+    named: bool,
+    state: Option<State>,
+    now: jiff::Timestamp,
+) -> (InstancePhase, String) {
     let Some(generation) = newest else {
-        return (InstancePhase::Pending, String::new());
+        let phase = match state {
+            Some(State::Stopped) => InstancePhase::Stopped,
+            Some(State::Running) | None => InstancePhase::Pending,
+        };
+        return (phase, String::new());
     };
     let phase = match (generation.phase, generation.health) {
         _ if !named => InstancePhase::Orphaned,
-        (Phase::Running, Some(Health::Unhealthy)) => InstancePhase::Unhealthy,
+        _ if is_unwell(generation, now) => {
+            return (InstancePhase::Unhealthy, ailment(generation));
+        }
         (Phase::Running, Some(Health::Starting)) | (Phase::Restarting | Phase::Created, _) => {
             InstancePhase::Starting
         }
         (Phase::Running, _) => InstancePhase::Running,
-        (phase @ (Phase::Exited(_) | Phase::Paused | Phase::Dead), _) if shall_run => {
+        (phase @ (Phase::Exited(_) | Phase::Paused | Phase::Dead), _)
+            if state == Some(State::Running) =>
+        {
             let why = Reason::NotRunning { phase }.to_string();
             return (InstancePhase::Pending, why);
         }
@@ -283,3 +306,21 @@ fn phase_of(newest: Option<&Generation>, named: bool, shall_run: bool) -> (Insta
     };
     (phase, String::new())
 }
+
+/// What is wrong with one that is not well.
+fn ailment(generation: &Generation) -> String {
+    match generation.health {
+        Some(Health::Unhealthy) => "its health check fails".to_owned(),
+        _ if generation.restarts == 0 => "it ends by itself".to_owned(),
+        _ => {
+            let often = usize::try_from(generation.restarts).unwrap_or(usize::MAX);
+            format!(
+                "it ends by itself; the engine has restarted it {}",
+                times(often)
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

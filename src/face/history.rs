@@ -34,7 +34,7 @@ pub fn draw(entries: &[Entry]) -> String {
             " ".repeat(7 - word.len()),
         );
         let mut below = |text: String| {
-            let _ = writeln!(drawn, "{:21}{}", "", paint(Label::Faint, text));
+            let _ = writeln!(drawn, "{:22}{}", "", paint(Label::Faint, text));
         };
         if let EntryResult::Failed { failure } = &entry.result
             && !failure.is_empty()

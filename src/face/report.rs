@@ -147,7 +147,9 @@ pub fn summary(report: &Report) -> String {
         .filter(|(number, _)| *number > 0)
         .map(|(number, what)| format!("{number} {what}"))
         .collect();
-    parts.push(format!("{} unchanged", report.unchanged));
+    if report.unchanged > 0 || parts.is_empty() {
+        parts.push(format!("{} unchanged", report.unchanged));
+    }
     let word = if report.has_failures() {
         paint(Label::Error, "Failed in part")
     } else {

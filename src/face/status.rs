@@ -30,15 +30,38 @@ pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
     }
     let rows: Vec<Vec<String>> = all.iter().map(|one| row(one, wide, now)).collect();
     let mut drawn = table::draw(&heads, &rows, 1, |row| label(all[row].phase));
-    let told: Vec<_> = all.iter().filter(|one| !one.reason.is_empty()).collect();
+    let mut told: Vec<_> = all.iter().filter(|one| !one.reason.is_empty()).collect();
     if !told.is_empty() {
         drawn.push('\n');
+    }
+    // An engine that does not answer is one thing, not one for each instance.
+    let unknown: Vec<_> = all
+        .iter()
+        .filter(|one| one.phase == InstancePhase::Unknown)
+        .collect();
+    if let [first, _, ..] = unknown[..] {
+        let _ = writeln!(
+            drawn,
+            "{} {}: {}",
+            mark(first.phase),
+            count(unknown.len(), "instance"),
+            first.reason
+        );
+        told.retain(|one| one.phase != InstancePhase::Unknown || one.reason != first.reason);
     }
     for one in told {
         let name = paint(Label::Subject, &one.name);
         let _ = writeln!(drawn, "{} {name}: {}", mark(one.phase), one.reason);
     }
     drawn
+}
+
+/// That nobody keeps the fleet: what is said of it is as of now, and stays so.
+pub fn draw_no_daemon() -> String {
+    format!(
+        "{} no daemon runs for this state directory: nothing converges, and nobody is let in\n  start it: instanced serve\n",
+        paint(Label::Warning, '!')
+    )
 }
 
 /// What the fleet is kept as, and how far behind its source that is.
@@ -176,9 +199,15 @@ fn health_log(log: &[HealthResult], now: Timestamp) -> String {
     let same = log.iter().rev().take_while(|r| r.passed == last.passed);
     let (same, verdict) = (same.count(), if last.passed { "passed" } else { "failed" });
     let mut drawn = format!(
-        "\n{}\n  {verdict} {} ago, {} in a row\n",
+        "\n{}\n  {verdict} {} ago, {}{} in a row\n",
         paint(Label::Heading, "health check"),
         age(last.at, now),
+        // What was before them nobody has kept.
+        if same > 1 && same == log.len() {
+            "at least "
+        } else {
+            ""
+        },
         count(same, "time")
     );
     for line in last.output.lines().take(OUTPUT_LINES) {

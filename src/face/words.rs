@@ -68,7 +68,7 @@ pub fn harmless(text: &str) -> String {
 
 /// A moment, to the second, in UTC.
 pub fn second(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// A moment, to the minute, in UTC.

@@ -64,3 +64,17 @@ pub enum Order {
     /// Lifts a suspension, and thaws what is frozen.
     Resume,
 }
+
+impl Order {
+    /// Its name in commands and paths.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Recreate => "recreate",
+            Self::Stop => "stop",
+            Self::Start => "start",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
+        }
+    }
+}

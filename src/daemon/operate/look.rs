@@ -61,7 +61,10 @@ impl Operator {
     async fn judged(&self, sight: &Sight) -> Vec<InstanceStatus> {
         let public = &self.site.config.public;
         let mut all = match &sight.observed {
-            Ok(observed) => status(&sight.desired, observed, &self.last.load(), public),
+            Ok(observed) => {
+                let now = jiff::Timestamp::now();
+                status(&sight.desired, observed, &self.last.load(), public, now)
+            }
             Err(error) => status_without_engine(&sight.desired, &error.to_string(), public),
         };
         // Without it a column is empty; the rest is worth the more then.
@@ -126,7 +129,7 @@ impl Operator {
 
     /// Has an operator's word in the history.
     pub(super) async fn write_down(&self, name: &InstanceName, order: Order, at: jiff::Timestamp) {
-        tracing::info!(instance = %name, ?order, "an operator's order");
+        tracing::info!(instance = %name, order = order.as_str(), "an operator's order");
         let revision = self.last.load().revision.clone();
         let Some(entry) = orders::entry(order, revision, at) else {
             return;

@@ -100,7 +100,8 @@ struct Sight {
 impl Sight {
     fn statuses(&self, site: &Site) -> Vec<InstanceStatus> {
         let (desired, observed) = (&self.view.desired, &self.view.observed);
-        let mut all = status::status(desired, observed, &self.report, &site.config.public);
+        let (public, now) = (&site.config.public, jiff::Timestamp::now());
+        let mut all = status::status(desired, observed, &self.report, public, now);
         note_revisions(&mut all, &self.acts);
         all
     }

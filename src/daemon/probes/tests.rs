@@ -126,8 +126,30 @@ async fn a_start_begins_a_new_row() {
     lab.changed.notified().await;
     assert_eq!(lab.health(), Some(Health::Healthy));
     lab.generation().started = Some(jiff::Timestamp::UNIX_EPOCH);
+    // Before anybody follows it: a restart of one that was not well is no proof that it did not help.
+    assert_eq!(lab.health(), Some(Health::Starting));
     lab.follow();
     assert_eq!(lab.health(), Some(Health::Starting));
+}
+
+#[tokio::test]
+async fn what_probes_said_is_kept_for_whoever_asks() {
+    let mut lab = Lab::new().await;
+    assert_eq!(lab.probes.verdicts().log("id-1"), []);
+    lab.follow();
+    lab.changed.notified().await;
+    let log = lab.probes.verdicts().log("id-1");
+    let last = log.last().expect("it was probed");
+    assert_eq!((last.passed, last.output.as_str()), (false, "status 503"));
+    lab.status.store(200, Ordering::Relaxed);
+    lab.changed.notified().await;
+    let log = lab.probes.verdicts().log("id-1");
+    let last = log.last().expect("it was probed");
+    assert_eq!((last.passed, last.output.as_str()), (true, ""));
+    assert!(log.len() <= KEPT, "{log:?}");
+    lab.generation().phase = Phase::Exited(0);
+    lab.follow();
+    assert_eq!(lab.probes.verdicts().log("id-1"), []);
 }
 
 #[tokio::test]

@@ -119,7 +119,9 @@ impl Rounds {
                     notices.note(&report, standing.unwrap_or_default());
                 }
             }
-            self.last.store(Arc::new(report.clone()));
+            let names = asked.as_ref().map_or(&[][..], |asked| &asked.ask.names);
+            let known = report.beside(&self.last.load(), names);
+            self.last.store(Arc::new(known));
             if let Some(AskedRound { reply, .. }) = asked.take() {
                 // Whoever asked may be gone; the round was run all the same.
                 let _ = reply.send(report);
@@ -210,8 +212,11 @@ impl Rounds {
         };
         report.notes.append(&mut notes);
         if view.only.is_empty() {
-            let public = &self.site.config.public;
-            self.standing = Some(status(&view.desired, &view.observed, &report, public));
+            let (public, now) = (&self.site.config.public, jiff::Timestamp::now());
+            // Probes of what came up since the round before have begun by now: it is not well yet.
+            let mut observed = view.observed.clone();
+            self.probes.verdicts().overlay(&mut observed);
+            self.standing = Some(status(&view.desired, &observed, &report, public, now));
         }
         Ok(report)
     }

@@ -50,7 +50,7 @@ pub(super) async fn watch(
         };
         let now = jiff::Timestamp::now();
         let head = format!(
-            "{title}, every {} s, {} UTC; Ctrl-C ends it",
+            "{title}, every {} s, {}; Ctrl-C ends it",
             every.as_secs_f64(),
             second(now)
         );

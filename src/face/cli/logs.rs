@@ -1,5 +1,6 @@
 //! `instanced logs`: what instances write.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::task::JoinSet;
 use super::site;
 use crate::daemon::ops::{self, Feed, Site};
 use crate::decisions::report::Failure;
+use crate::decisions::status::InstancePhase;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::style::{Label, paint, paint_voice};
@@ -38,7 +40,7 @@ pub(super) struct Args {
     #[arg(short, long)]
     follow: bool,
     /// The newest lines of each alone
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = lines, allow_hyphen_values = true)]
     tail: Option<u32>,
     /// Since then: a time (2026-11-27T17:00:00Z), or how long ago (10m)
     #[arg(long, value_name = "TIME", value_parser = since)]
@@ -49,6 +51,11 @@ pub(super) struct Args {
     /// Write control characters as they are; on a terminal they are made visible otherwise
     #[arg(long)]
     raw: bool,
+}
+
+fn lines(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| "write how many lines: 20".to_owned())
 }
 
 fn since(text: &str) -> Result<Timestamp, String> {
@@ -70,8 +77,11 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
         let there = all.iter().filter(|one| one.generation.is_some());
         there.map(|one| one.name.clone()).collect()
     } else {
-        args.names.clone()
+        let mut named = BTreeSet::new();
+        let once = args.names.iter().filter(|name| named.insert(*name));
+        once.cloned().collect()
     };
+    site::known(&all, &args.names)?;
     // One that is gone from the manifests may stand yet, and is listed.
     for name in &names {
         let one = all.iter().find(|one| one.name == *name);
@@ -96,6 +106,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
         width: names.iter().map(|name| name.as_str().len()).max(),
         names: &names,
         args,
+        site,
     };
     if args.follow {
         voices.follow(feeds, out).await
@@ -109,6 +120,7 @@ struct Voices<'a> {
     names: &'a [InstanceName],
     width: Option<usize>,
     args: &'a Args,
+    site: &'a Site,
 }
 
 impl Voices<'_> {
@@ -160,9 +172,13 @@ impl Voices<'_> {
             match next {
                 None => return Ok(exit),
                 Some((place, Some(Ok(line)))) => self.say(place, &line, out),
-                Some((place, None)) => {
-                    out.say(format_args!("`{}` writes no more.", self.names[place]));
-                }
+                Some((place, None)) => match self.end(place).await {
+                    None => out.say(format_args!("`{}` writes no more.", self.names[place])),
+                    Some(failure) => {
+                        out.fail(&failure);
+                        exit = Exit::Failed;
+                    }
+                },
                 Some((_, Some(Err(failure)))) => {
                     out.fail(&failure);
                     exit = Exit::Failed;
@@ -172,6 +188,18 @@ impl Voices<'_> {
                 return Ok(exit);
             }
         }
+    }
+
+    /// Why a log has ended that runs on: whoever told it did.
+    async fn end(&self, place: usize) -> Option<Failure> {
+        let name = &self.names[place];
+        let all = ops::status(self.site).await.ok()?;
+        let one = all.iter().find(|one| one.name == *name)?;
+        let writes = matches!(one.phase, InstancePhase::Running | InstancePhase::Unhealthy);
+        writes.then(|| Failure {
+            message: format!("the log of `{name}` broke off: the daemon that told it has ended"),
+            help: Some(format!("go on with: instanced logs -f --since 10s {name}")),
+        })
     }
 
     fn say(&self, place: usize, line: &LogLine, out: &mut Output) {

@@ -3,6 +3,7 @@
 use super::reconcile;
 use crate::daemon::ops::{self, Site};
 use crate::decisions::report::Failure;
+use crate::decisions::status::InstancePhase;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::words::name::InstanceName;
@@ -25,6 +26,17 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let done = ops::order(site, &args.name, order).await?;
     let exit = reconcile::tell(&done, site, out);
+    let wants_it_up = matches!(order, Order::Start | Order::Restart | Order::Recreate);
+    if wants_it_up && done.aborted.is_none() && done.steps.is_empty() {
+        let all = ops::status(site).await?;
+        let one = all.iter().find(|one| one.name == args.name);
+        if one.is_some_and(|one| one.phase == InstancePhase::Stopped) {
+            out.say(format_args!(
+                "`{}` stands still, as its manifest says `state: stopped`; change that to have it run.",
+                args.name
+            ));
+        }
+    }
     let as_told = matches!(order, Order::Stop | Order::Suspend);
     Ok(match exit {
         Exit::Held if as_told => Exit::Done,

@@ -7,6 +7,7 @@ use super::Globals;
 use crate::daemon::ops::Site;
 use crate::decisions::checkup::facts::Configured;
 use crate::decisions::report::Failure;
+use crate::decisions::status::{InstancePhase, InstanceStatus};
 use crate::doors::files::{LoadedConfig, default_config, load_config, read_text, shown};
 use crate::face::diagnostics::{self, github, junit, sarif};
 use crate::face::output::{Format, Output};
@@ -99,6 +100,24 @@ pub(super) fn quoted(path: &Path) -> String {
 }
 
 /// That no instance has a name.
+/// Whether these instances are there, or any where none is named, and it can be told how they stand.
+pub(super) fn known(all: &[InstanceStatus], names: &[InstanceName]) -> Result<(), Failure> {
+    for name in names {
+        if !all.iter().any(|one| one.name == *name) {
+            return Err(unknown(name));
+        }
+    }
+    let unseen = all.iter().find(|one| {
+        one.phase == InstancePhase::Unknown && (names.is_empty() || names.contains(&one.name))
+    });
+    unseen.map_or(Ok(()), |one| {
+        Err(Failure {
+            message: one.reason.clone(),
+            help: Some("`instanced doctor` looks closer".to_owned()),
+        })
+    })
+}
+
 pub(super) fn unknown(name: &InstanceName) -> Failure {
     Failure {
         message: format!("there is no instance `{name}`"),

@@ -58,7 +58,9 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
         None => {
             let all = ops::status_with_usage(site, &sampler, AskUsage::Recent).await?;
             let source = ops::source_status(site).await?;
-            out.json(&serde_json::json!({ "source": source, "instances": all }));
+            let daemon = ops::has_daemon(site).await?;
+            let all = serde_json::json!({ "daemon": daemon, "source": source, "instances": all });
+            out.json(&all);
         }
         Some(name) => {
             let one = ops::detail(site, name).await?;
@@ -72,7 +74,11 @@ async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<String, Fa
     if let Some(name) = &args.name {
         let one = ops::detail(site, name).await?;
         let one = one.ok_or_else(|| site::unknown(name))?;
-        return Ok(view::draw_one(&one, Timestamp::now()));
+        let drawn = view::draw_one(&one, Timestamp::now());
+        return Ok(match ops::has_daemon(site).await? {
+            true => drawn,
+            false => view::draw_no_daemon() + "\n" + &drawn,
+        });
     }
     let usage = if args.watch {
         AskUsage::Now
@@ -82,7 +88,11 @@ async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<String, Fa
     let all = ops::status_with_usage(site, sampler, usage).await?;
     let source = ops::source_status(site).await?;
     let now = Timestamp::now();
-    Ok(view::draw_source(&source, now) + "\n" + &view::draw(&all, args.wide, now))
+    let mut head = view::draw_source(&source, now);
+    if !ops::has_daemon(site).await? {
+        head += &view::draw_no_daemon();
+    }
+    Ok(head + "\n" + &view::draw(&all, args.wide, now))
 }
 
 /// How often something is drawn anew.

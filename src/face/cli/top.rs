@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::live;
+use super::site::known;
 use super::status::interval;
 use crate::daemon::ops::{self, Site};
 use crate::daemon::watch::Sampler;
@@ -38,6 +39,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     let sampler = Sampler::default();
     if args.once || out.is_json() || !out.is_terminal() {
         let all = ops::status_with_usage(site, &sampler, AskUsage::Now).await?;
+        known(&all, &args.names)?;
         let look = Look::of(&all, &args.names, std::time::Duration::ZERO);
         if out.is_json() {
             out.json(&look.usage);
@@ -49,6 +51,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     let mut before: Option<(Look, Instant)> = None;
     live::watch("instanced top", interval(args.interval)?, out, async || {
         let all = ops::status_with_usage(site, &sampler, AskUsage::Now).await?;
+        known(&all, &args.names)?;
         let now = Instant::now();
         let after = before.as_ref().map(|(_, then)| now.duration_since(*then));
         let look = Look::of(&all, &args.names, after.unwrap_or_default());
