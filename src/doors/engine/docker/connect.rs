@@ -61,7 +61,7 @@ fn try_address(address: &str) -> Result<DockerReader, Refusal> {
     let limit = CLIENT_LIMIT.as_secs();
     let speaker = Speaker::default();
     let client = if let Some(path) = address.strip_prefix("unix://") {
-        // Every call connects anew; this tells a missing permission from a missing engine early.
+        // Calls connect when they are made; this tells a missing permission from a missing engine early.
         UnixStream::connect(path).map_err(|error| Refusal::Next(error.kind(), words(&error)))?;
         transport::unix(path.as_ref(), limit, &speaker)
     } else if address.starts_with("tcp://") || address.starts_with("http://") {
