@@ -91,7 +91,7 @@ contract! {
     images::a_list_vouches_only_for_references_that_lead_to_the_image,
     images::an_id_is_no_reference_that_a_list_vouches_for,
     images::a_first_look_tells_where_references_lead_now,
-    images::what_images_say_is_noted_once_and_recalled,
+    images::what_lasts_is_noted_once_and_recalled,
     names::only_containers_with_all_labels_are_listed,
     names::without_labels_everybodys_containers_are_listed,
     names::a_list_tells_what_inspect_tells,

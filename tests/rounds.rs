@@ -182,6 +182,21 @@ async fn a_second_round_makes_no_changing_call() {
 }
 
 #[tokio::test]
+async fn a_second_network_of_its_name_is_told_before_anything_is_made() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    lab.round().await;
+    assert_eq!(lab.round().await.notes, Vec::<String>::new());
+    lab.engine.add_open_network("mcp_instances");
+    lab.write("bob", "{}");
+    let view = lab.look(Ask::default()).await.expect("a plan");
+    let ground = view.observed.ground.expect("what is noted is not believed");
+    assert!(ground.contains("2 networks"), "{ground}");
+    let report = lab.round().await;
+    assert!(matches!(outcome(&report, "bob"), Outcome::Failed(_)));
+    assert_eq!(lab.running(), ["instanced-default-alice-g1"]);
+}
+
+#[tokio::test]
 async fn secrets_are_there_before_the_start_and_for_the_user_alone() {
     let lab = Lab::new(&[("alice", "security: { user: '1234:99' }")]);
     lab.round().await;

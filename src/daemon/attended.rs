@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::probes::Verdicts;
 use crate::decisions::plan::Step;
-use crate::doors::engine::settings::ImageNotes;
+use crate::doors::engine::settings::EngineNotes;
 use crate::doors::engine::{Engine, EngineError, GenerationLog, Observe, Secrets, Watch};
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
@@ -65,6 +65,10 @@ impl<E: Observe> Observe for Attended<E> {
         Ok(observed)
     }
 
+    async fn ground(&self) -> Result<Option<String>, EngineError> {
+        self.engine.ground().await
+    }
+
     async fn read_secret(
         &self,
         instance: &InstanceName,
@@ -119,12 +123,12 @@ impl<E: Engine> Engine for Attended<E> {
         self.engine.refresh(images).await
     }
 
-    fn recall_images(&self, notes: ImageNotes) {
-        self.engine.recall_images(notes);
+    fn recall(&self, notes: EngineNotes) {
+        self.engine.recall(notes);
     }
 
-    fn image_news(&self) -> Option<ImageNotes> {
-        self.engine.image_news()
+    fn news(&self) -> Option<EngineNotes> {
+        self.engine.news()
     }
 
     async fn changed(&self, cursor: &mut Option<String>) -> Result<(), EngineError> {

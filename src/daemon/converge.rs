@@ -50,7 +50,7 @@ pub struct Converger<E, N> {
     /// Who waited for another try when this process looked last.
     waiting: Waiting,
     refreshed: Option<Instant>,
-    /// Whether it was asked what an earlier process noted of images.
+    /// Whether it was asked what an earlier process noted of the engine.
     recalled: bool,
 }
 
@@ -98,7 +98,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let known = async {
             if first {
                 // Before all else: it is wanted as soon as the engine has listed.
-                self.recall_images().await;
+                self.recall().await;
             }
             let memory = self.notebook.read(now).await?;
             let acts = self.journal.read(&self.notebook).await?;
@@ -139,26 +139,26 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         Ok(view)
     }
 
-    /// Tells the engine what an earlier process noted of images. Without that they are asked again.
-    async fn recall_images(&self) {
-        match self.notebook.image_notes().await {
-            Ok(Some(notes)) => self.engine.recall_images(notes),
+    /// Tells the engine what an earlier process noted. Without that it is asked again.
+    async fn recall(&self) {
+        match self.notebook.engine_notes().await {
+            Ok(Some(notes)) => self.engine.recall(notes),
             Ok(None) => {}
             Err(error) => tracing::warn!(
-                "what was noted of images cannot be read, so they are asked again: {}",
+                "what was noted of the engine cannot be read, so it is asked again: {}",
                 super::chain::chain(&error)
             ),
         }
     }
 
-    /// Notes for the next process what images say. What is lost of it is asked again.
-    async fn note_images(&self) {
-        let Some(notes) = self.engine.image_news() else {
+    /// Notes for the next process what the engine said that lasts. What is lost of it is asked again.
+    async fn note_engine(&self) {
+        let Some(notes) = self.engine.news() else {
             return;
         };
-        if let Err(error) = self.notebook.put_image_notes(notes).await {
+        if let Err(error) = self.notebook.put_engine_notes(notes).await {
             tracing::debug!(
-                "what images say cannot be noted, so the next process asks again: {}",
+                "what the engine said cannot be noted, so the next process asks again: {}",
                 super::chain::chain(&error)
             );
         }
@@ -267,7 +267,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
             tracing::warn!(%error, "what a crash left of old secrets is still there");
         }
         let mut notes: Vec<String> = view.observed.ground.iter().cloned().collect();
-        let ground = if view.plan.steps.iter().any(needs_ground) {
+        let ground = if view.plan.steps.iter().any(round::needs_ground) {
             self.engine.prepare().await.map_err(Failure::from)
         } else {
             Ok(())
@@ -279,7 +279,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let tried = |step: &&Step| {
             step.action != Action::Held
                 && !waiting.contains_key(&step.instance)
-                && !(ground.is_err() && needs_ground(step))
+                && !(ground.is_err() && round::needs_ground(step))
         };
         let tried: Vec<&Step> = view.plan.steps.iter().filter(tried).collect();
         let begun = self
@@ -294,7 +294,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let ground = ground.err();
         let this = &*self;
         let steps = view.plan.steps.iter().map(|step| {
-            let ground = ground.as_ref().filter(|_| needs_ground(step));
+            let ground = ground.as_ref().filter(|_| round::needs_ground(step));
             let waiting = waiting.get(&step.instance);
             async move {
                 if shutdown.is_cancelled() && step.action != Action::Held {
@@ -335,7 +335,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         let mut done: Vec<(StepReport, bool)> = done.filter_map(std::future::ready).collect().await;
         done.sort_by(|(a, _), (b, _)| a.step.instance.cmp(&b.step.instance));
         self.journal.conclude(&done, view, &self.notebook).await;
-        self.note_images().await;
+        self.note_engine().await;
         let steps: Vec<StepReport> = done.into_iter().map(|(report, _)| report).collect();
         let (desired, now) = (&view.desired, self.clock.now());
         self.failures
@@ -432,13 +432,6 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
 fn protection(desired: &Desired) -> impl Iterator<Item = (InstanceName, bool)> + '_ {
     let specs = desired.specs.iter();
     specs.map(|(name, spec)| (name.clone(), spec.protect))
-}
-
-fn needs_ground(step: &Step) -> bool {
-    matches!(
-        step.action,
-        Action::Create { .. } | Action::Replace { .. } | Action::Start { .. }
-    )
 }
 
 /// An update that failed for a moment says nothing of what the engine can: no container is replaced for it.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::memory::{Memory, blocking};
-use crate::doors::engine::settings::ImageNotes;
+use crate::doors::engine::settings::EngineNotes;
 use crate::doors::store::{Store, StoreError};
 use crate::words::act::Act;
 use crate::words::history::Entry;
@@ -55,13 +55,13 @@ pub trait Notebook: Clone + Send + Sync + 'static {
         overrides: Overrides,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// What was noted of images.
-    fn image_notes(&self) -> impl Future<Output = Result<Option<ImageNotes>, StoreError>> + Send;
+    /// What was noted of the engine.
+    fn engine_notes(&self) -> impl Future<Output = Result<Option<EngineNotes>, StoreError>> + Send;
 
-    /// Notes what images say.
-    fn put_image_notes(
+    /// Notes what the engine said that lasts.
+    fn put_engine_notes(
         &self,
-        notes: ImageNotes,
+        notes: EngineNotes,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// A generated secret.
@@ -129,12 +129,12 @@ impl Notebook for Arc<Store> {
         blocking(self, move |store| store.set_overrides(&name, &overrides)).await
     }
 
-    async fn image_notes(&self) -> Result<Option<ImageNotes>, StoreError> {
-        blocking(self, Store::image_notes).await
+    async fn engine_notes(&self) -> Result<Option<EngineNotes>, StoreError> {
+        blocking(self, Store::engine_notes).await
     }
 
-    async fn put_image_notes(&self, notes: ImageNotes) -> Result<(), StoreError> {
-        blocking(self, move |store| store.put_image_notes(&notes)).await
+    async fn put_engine_notes(&self, notes: EngineNotes) -> Result<(), StoreError> {
+        blocking(self, move |store| store.put_engine_notes(&notes)).await
     }
 
     async fn secret(

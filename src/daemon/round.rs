@@ -13,7 +13,7 @@ use super::seal::{Sealed, seal};
 use super::site::Site;
 use crate::decisions::check;
 use crate::decisions::event::{action_name, generation};
-use crate::decisions::plan::{History, Plan, plan};
+use crate::decisions::plan::{Action, History, Plan, Step, plan};
 use crate::decisions::report::{Failure, Missing, Outcome, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::doors::engine::{EngineError, Observe};
@@ -177,7 +177,22 @@ pub async fn decide<O: Observe, N: Notebook>(
         Ok(sealed) => sealed,
         Err(error) => return Err(aborted(&desired, failure(&error))),
     };
-    settle(desired, observed, sealed, known, ask)
+    let mut view = settle(desired, observed, sealed, known, ask)?;
+    if view.plan.steps.iter().any(needs_ground) {
+        match engine.ground().await {
+            Ok(ground) => view.observed.ground = ground,
+            Err(error) => return Err(engine_failed(&view.desired, error)),
+        }
+    }
+    Ok(view)
+}
+
+/// Whether a step makes or starts something, which stands on the network.
+pub(super) fn needs_ground(step: &Step) -> bool {
+    matches!(
+        step.action,
+        Action::Create { .. } | Action::Replace { .. } | Action::Start { .. }
+    )
 }
 
 /// Plans, now that the secrets are known, too. Reaches nothing outside.

@@ -247,6 +247,9 @@ mod tests {
         async fn observe(&self, _: &BTreeSet<String>) -> Result<Observed, EngineError> {
             Ok(Observed::default())
         }
+        async fn ground(&self) -> Result<Option<String>, EngineError> {
+            Ok(None)
+        }
         async fn read_secret(
             &self,
             _: &InstanceName,

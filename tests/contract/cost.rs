@@ -73,7 +73,7 @@ impl Drop for Proxy {
 }
 
 #[tokio::test]
-async fn a_first_round_asks_for_no_image_that_was_noted() {
+async fn a_first_round_asks_for_no_image_and_no_network_that_was_noted() {
     in_lab(async |lab| {
         let proxy = Proxy::start();
         let maker = fleet_over(lab, proxy.engine());
@@ -82,16 +82,16 @@ async fn a_first_round_asks_for_no_image_that_was_noted() {
         }
         let images = BTreeSet::from([lab.image().to_owned()]);
         let seen = maker.observe(&images).await.expect("observed");
-        let notes = maker.image_news().expect("nothing was noted yet");
+        let notes = maker.news().expect("nothing was noted yet");
 
         let fresh = fleet_over(lab, proxy.engine());
-        fresh.recall_images(notes);
+        fresh.recall(notes);
         let before = proxy.calls().len();
         assert_eq!(fresh.observe(&images).await.expect("observed"), seen);
         let mut calls = proxy.calls().split_off(before);
         calls.retain(|path| !path.starts_with("/containers/"));
         calls.sort();
-        assert_eq!(calls, ["/networks", "/volumes"]);
+        assert_eq!(calls, ["/volumes"]);
     })
     .await;
 }

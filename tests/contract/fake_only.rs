@@ -289,15 +289,60 @@ async fn no_image_is_asked_for_that_the_list_and_the_notes_tell() {
         "image acme/none:1",
     );
     assert_eq!(first_reads(&lab, &reader).await, [none, by_id]);
-    let notes = reader.image_news().expect("it knows one now");
+    let notes = reader.news().expect("it knows one now");
     let next = fleet(&lab);
-    next.recall_images(notes.clone());
+    next.recall(notes.clone());
     assert_eq!(first_reads(&lab, &next).await, [none]);
 
     // An engine that promises less is asked for everything.
     lab.engine().be_vague();
     let next = fleet(&lab);
-    next.recall_images(notes);
+    next.recall(notes);
     assert_eq!(first_reads(&lab, &next).await, [none, by_name]);
-    assert_eq!(next.image_news(), None);
+    assert_eq!(next.news(), None);
+}
+
+/// Whether a look asked for networks.
+async fn asks_for_networks(lab: &FakeLab, fleet: &Fleet<FakeContainers>) -> bool {
+    lab.engine().take_reads();
+    observe(fleet).await;
+    let reads = lab.engine().take_reads();
+    reads.iter().any(|read| read.starts_with("networks "))
+}
+
+#[tokio::test]
+async fn a_network_that_was_noted_is_believed_at_first_and_for_what_runs_on_it() {
+    let lab = FakeLab::new();
+    let maker = fleet(&lab);
+    create::<FakeLab>(&maker, &spec(&lab, "a", PLAIN)).await;
+    observe(&maker).await;
+    let notes = maker.news().expect("it knows one now");
+    let recalling = || {
+        let next = fleet(&lab);
+        next.recall(notes.clone());
+        next
+    };
+
+    let next = recalling();
+    assert!(!asks_for_networks(&lab, &next).await);
+    assert_eq!(next.news(), None, "what is noted stays noted");
+    lab.engine().add_open_network("ct-fake-net");
+    let told = next.ground().await.expect("it answers");
+    assert!(told.is_some_and(|told| told.contains("2 networks")));
+    assert!(asks_for_networks(&lab, &next).await, "the second look asks");
+    assert_eq!(next.news().expect("news").network, None);
+
+    // Nothing runs that would show that it is still there.
+    let id = observe(&next).await.instances["a"][0].id.clone();
+    lab.engine().stop(&id, 1).await.expect("stopped");
+    assert!(asks_for_networks(&lab, &recalling()).await);
+    lab.engine().start(&id).await.expect("started");
+    assert!(!asks_for_networks(&lab, &recalling()).await);
+
+    // It was made anew, and what runs joined the new one.
+    lab.engine().remove_network("ct-fake-net");
+    lab.engine().add_open_network("ct-fake-net");
+    lab.engine().stop(&id, 1).await.expect("stopped");
+    lab.engine().start(&id).await.expect("started");
+    assert!(asks_for_networks(&lab, &recalling()).await);
 }

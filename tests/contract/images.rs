@@ -77,19 +77,25 @@ pub async fn a_first_look_tells_where_references_lead_now<L: Lab>(lab: &L) {
     assert_eq!(look().await, (BTreeMap::new(), runs));
 }
 
-pub async fn what_images_say_is_noted_once_and_recalled<L: Lab>(lab: &L) {
+pub async fn what_lasts_is_noted_once_and_recalled<L: Lab>(lab: &L) {
     let (first, next) = (fleet(lab), fleet(lab));
     create::<L>(&first, &spec(lab, "a", "template: mcp-http")).await;
     let images = BTreeSet::from([lab.image().to_owned()]);
     let seen = first.observe(&images).await.expect("observed");
-    let notes = first.image_news().expect("nothing was noted");
+    let notes = first.news().expect("nothing was noted");
     let id = &seen.instances["a"][0].image_id;
     assert_eq!(notes.configs.keys().collect::<Vec<_>>(), [id]);
     assert_eq!(Some(&notes.engine), lab.engine().engine().as_ref());
+    let networks = lab
+        .engine()
+        .networks(lab.network())
+        .await
+        .expect("networks");
+    assert_eq!(notes.network.as_ref(), networks.first());
     first.observe(&images).await.expect("observed");
-    assert_eq!(first.image_news(), None);
+    assert_eq!(first.news(), None);
 
-    next.recall_images(notes);
+    next.recall(notes);
     assert_eq!(next.observe(&images).await.expect("observed"), seen);
-    assert_eq!(next.image_news(), None);
+    assert_eq!(next.news(), None);
 }

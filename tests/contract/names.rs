@@ -59,8 +59,12 @@ pub async fn a_list_tells_what_inspect_tells(lab: &impl Lab) {
         assert_eq!(listed.image_id, inspected.image_id);
         let networks = inspected.settings.networks.keys();
         assert!(listed.networks.keys().eq(networks), "{:?}", listed.networks);
-        for (network, address) in &listed.networks {
-            assert_eq!(*address, inspected.addresses.get(network).copied());
+        for (network, joined) in &listed.networks {
+            let address = inspected.addresses.get(network).copied();
+            assert_eq!(joined.address, address);
+            if inspected.phase == Phase::Running {
+                assert_eq!(joined.id, inspected.settings.networks[network]);
+            }
         }
         listed
     };
@@ -68,7 +72,8 @@ pub async fn a_list_tells_what_inspect_tells(lab: &impl Lab) {
     engine.start(&id).await.expect("started");
     let running = agree().await;
     assert_eq!(running.phase, Phase::Running);
-    assert!(running.networks[lab.network()].is_some());
+    let joined = &running.networks[lab.network()];
+    assert!(joined.address.is_some() && joined.id.is_some());
     assert_eq!(agree().await, running, "what did not change is told alike");
     lab.kill(&id).await;
     assert_eq!(agree().await.phase, Phase::Exited(137));

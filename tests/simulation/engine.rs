@@ -298,6 +298,10 @@ impl ReadContainers for Calls {
             .await
     }
 
+    fn open_because(&self) -> Option<String> {
+        self.stage.fake.open_because()
+    }
+
     async fn networks(&self, name: &str) -> Result<Vec<NetworkFacts>, EngineError> {
         self.call("networks", name, None, self.stage.fake.networks(name))
             .await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use instanced::decisions::plan::{Action, Step};
 use instanced::doors::engine::fleet::Fleet;
-use instanced::doors::engine::settings::ImageNotes;
+use instanced::doors::engine::settings::EngineNotes;
 use instanced::doors::engine::{Engine, EngineError, Observe, Secrets};
 use instanced::words::manifest::ReplaceOrder;
 use instanced::words::name::InstanceName;
@@ -23,6 +23,10 @@ pub struct Hands {
 impl Observe for Hands {
     async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
         self.fleet.observe(images).await
+    }
+
+    async fn ground(&self) -> Result<Option<String>, EngineError> {
+        self.fleet.ground().await
     }
 
     async fn read_secret(
@@ -82,12 +86,12 @@ impl Engine for Hands {
         self.fleet.refresh(images).await
     }
 
-    fn recall_images(&self, notes: ImageNotes) {
-        self.fleet.recall_images(notes);
+    fn recall(&self, notes: EngineNotes) {
+        self.fleet.recall(notes);
     }
 
-    fn image_news(&self) -> Option<ImageNotes> {
-        self.fleet.image_news()
+    fn news(&self) -> Option<EngineNotes> {
+        self.fleet.news()
     }
 
     async fn changed(&self, cursor: &mut Option<String>) -> Result<(), EngineError> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use instanced::daemon::memory::Memory;
 use instanced::daemon::notebook::{Acts, Notebook};
-use instanced::doors::engine::settings::ImageNotes;
+use instanced::doors::engine::settings::EngineNotes;
 use instanced::doors::store::StoreError;
 use instanced::words::history::Entry;
 use instanced::words::name::InstanceName;
@@ -28,7 +28,7 @@ pub struct Pages {
     released: BTreeSet<InstanceName>,
     overrides: BTreeMap<InstanceName, Overrides>,
     secrets: BTreeMap<(InstanceName, SecretName), SecretValue>,
-    images: Option<ImageNotes>,
+    images: Option<EngineNotes>,
     writes: usize,
 }
 
@@ -233,12 +233,12 @@ impl Notebook for Notes {
         .await
     }
 
-    async fn image_notes(&self) -> Result<Option<ImageNotes>, StoreError> {
+    async fn engine_notes(&self) -> Result<Option<EngineNotes>, StoreError> {
         pause().await;
         Ok(self.pages().images.clone())
     }
 
-    async fn put_image_notes(&self, notes: ImageNotes) -> Result<(), StoreError> {
+    async fn put_engine_notes(&self, notes: EngineNotes) -> Result<(), StoreError> {
         pause().await;
         let mut pages = self.pages();
         pages.writes += 1;

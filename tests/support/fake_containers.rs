@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use instanced::doors::engine::containers::{
-    ChangeContainers, Container, Draft, DraftFile, ImageFacts, MountSource, NetworkFacts,
+    ChangeContainers, Container, Draft, DraftFile, ImageFacts, Joined, MountSource, NetworkFacts,
     ReadContainers, Summary, Touched,
 };
 use instanced::doors::engine::settings::ImageConfig;
@@ -143,6 +143,10 @@ impl ReadContainers for FakeContainers {
         )
     }
 
+    fn open_because(&self) -> Option<String> {
+        None
+    }
+
     async fn networks(&self, name: &str) -> Result<Vec<NetworkFacts>, EngineError> {
         self.call("networks", name, false, |world| {
             Ok(world.networks_named(name))
@@ -198,11 +202,12 @@ impl ReadContainers for FakeContainers {
 /// As a list tells it.
 fn summary(facts: &Container) -> Summary {
     let runs = matches!(facts.phase, Phase::Running | Phase::Paused);
-    let networks = facts.settings.networks.keys();
+    let joined = |(name, id): (&String, &Option<String>)| {
+        let (id, address) = (id.clone(), facts.addresses.get(name).copied());
+        (name.clone(), Joined { id, address })
+    };
     Summary {
-        networks: networks
-            .map(|name| (name.clone(), facts.addresses.get(name).copied()))
-            .collect(),
+        networks: facts.settings.networks.iter().map(joined).collect(),
         id: facts.id.clone(),
         name: facts.name.clone(),
         labels: facts.labels.clone(),

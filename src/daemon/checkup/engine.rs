@@ -68,7 +68,11 @@ impl EngineSeen {
             ahead.max(0) + (time.as_millisecond() - before.as_millisecond()).min(0)
         });
         let networks = match networks {
-            Some(Ok(all)) => Ok(all.into_iter().map(seen).collect()),
+            Some(Ok(all)) => {
+                let host = reader.open_because();
+                let all = all.into_iter();
+                Ok(all.map(|one| seen(one, host.as_ref())).collect())
+            }
             Some(Err(error)) => Err(error.into()),
             None => Err(untold()),
         };
@@ -125,10 +129,9 @@ async fn process(reader: &DockerReader, found: &Summary) -> Option<Proxy> {
     })
 }
 
-fn seen(network: NetworkFacts) -> NetworkSeen {
+fn seen(network: NetworkFacts, host: Option<&String>) -> NetworkSeen {
     NetworkSeen {
-        isolated: network.isolated,
-        open_because: network.open_because,
+        open_because: network.open_because.or_else(|| host.cloned()),
     }
 }
 

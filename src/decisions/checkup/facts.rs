@@ -74,9 +74,7 @@ pub struct EngineFacts {
 /// A network of the name that is configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkSeen {
-    /// Whether containers on it cannot reach each other.
-    pub isolated: bool,
-    /// Where they can: why, and the way out.
+    /// Where containers on it can reach each other: why, and the way out.
     pub open_because: Option<String>,
 }
 

@@ -152,17 +152,13 @@ pub fn network(wanted: &Network, found: &Seen<Vec<NetworkSeen>>) -> Finding {
     };
     match (found.as_slice(), wanted.isolation) {
         ([], _) => area.ok(format!("{name} is made when the first instance needs it")),
-        ([one], Isolation::Strict) if !one.isolated => {
-            let why = one
-                .open_because
-                .as_deref()
-                .unwrap_or("containers on it reach each other");
-            area.problem(
+        ([one], Isolation::Strict) => match &one.open_because {
+            Some(why) => area.problem(
                 format!("{name} does not isolate, and every round stops at that: {why}"),
                 "or name another network under network.name, which is then made isolated",
-            )
-        }
-        ([_], Isolation::Strict) => area.ok(format!("{name} isolates")),
+            ),
+            None => area.ok(format!("{name} isolates")),
+        },
         ([_], Isolation::Shared) => area.ok(format!("{name} is there")),
         (more, _) => area.problem(
             format!("there are {} networks named {name}", more.len()),

@@ -177,7 +177,6 @@ fn a_network_isolates_as_it_was_asked_to() {
         ..Network::default()
     };
     let one = |isolated: bool| NetworkSeen {
-        isolated,
         open_because: (!isolated).then(|| "it was made by hand".to_owned()),
     };
     for (wanted, found, grade, words) in [

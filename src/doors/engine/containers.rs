@@ -7,6 +7,7 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 use super::EngineError;
 use super::settings::{ImageConfig, Settings};
@@ -37,6 +38,10 @@ pub trait ReadContainers: Send + Sync {
         &self,
         reference: &str,
     ) -> impl Future<Output = Result<Option<ImageFacts>, EngineError>> + Send;
+
+    /// Why containers on every network can reach each other, whatever it was made with; `None` where its own facts
+    /// count. Costs no call.
+    fn open_because(&self) -> Option<String>;
 
     /// Networks of exactly this name (an engine may have several).
     fn networks(
@@ -203,8 +208,17 @@ pub struct Summary {
     /// The reference that it was created with, if the engine vouches that it leads to that image now. `None` says
     /// nothing: not every engine looks.
     pub image: Option<String>,
-    /// The networks that it joined by name, with its address while it runs.
-    pub networks: BTreeMap<String, Option<IpAddr>>,
+    /// The networks that it joined, by name.
+    pub networks: BTreeMap<String, Joined>,
+}
+
+/// A network that a container joined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// Its id, as far as the engine tells it.
+    pub id: Option<String>,
+    /// The container's address on it, while it runs.
+    pub address: Option<IpAddr>,
 }
 
 /// What events were about.
@@ -257,15 +271,13 @@ pub struct Container {
 }
 
 /// A network as the engine reported it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkFacts {
     /// Its id.
     pub id: String,
     /// `bridge`, `host` …
     pub driver: String,
-    /// Whether containers on it cannot reach each other.
-    pub isolated: bool,
-    /// Where it is not isolated: why, and the way out.
+    /// Where containers on it can reach each other for what it was made with: why, and the way out.
     pub open_because: Option<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,

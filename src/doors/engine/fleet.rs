@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::containers::{ChangeContainers, Container, NetworkFacts, ReadContainers, Touched};
-use super::settings::ImageNotes;
+use super::settings::EngineNotes;
 use super::{Engine, EngineError, ErrorClass, Secrets, draft};
 use crate::decisions::plan::{Action, Reason, Retired, Step};
 use crate::doors::edge::{Edge, EdgeError};
@@ -98,12 +98,12 @@ impl<C: ReadContainers> Fleet<C> {
             return Err(self.network_wrong(detail, help));
         }
         match networks.first() {
-            Some(facts) if self.network.isolation == Isolation::Strict && !facts.isolated => {
-                let why = facts.open_because.as_ref().map(|why| format!(": {why}"));
-                let detail = format!(
-                    "containers on it can reach each other{}",
-                    why.unwrap_or_default()
-                );
+            Some(facts) if self.network.isolation == Isolation::Strict => {
+                let why = facts.open_because.clone();
+                let Some(why) = why.or_else(|| self.containers.open_because()) else {
+                    return Ok(());
+                };
+                let detail = format!("containers on it can reach each other: {why}");
                 let help = "name another network under network.name, which is then made isolated; \
                             or, for local development only, set network.isolation: shared";
                 Err(self.network_wrong(detail, help))
@@ -203,12 +203,12 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
         self.pull_all(images).await
     }
 
-    fn recall_images(&self, notes: ImageNotes) {
-        self.seen.recall_images(notes);
+    fn recall(&self, notes: EngineNotes) {
+        self.seen.recall(notes);
     }
 
-    fn image_news(&self) -> Option<ImageNotes> {
-        self.seen.image_news()
+    fn news(&self) -> Option<EngineNotes> {
+        self.seen.news()
     }
 
     async fn changed(&self, cursor: &mut Option<String>) -> Result<(), EngineError> {

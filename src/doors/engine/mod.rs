@@ -12,7 +12,7 @@ use crate::words::observed::Observed;
 use crate::words::secret::{SecretName, SecretValue};
 use crate::words::watch::{AskLog, Counters, HealthResult};
 use containers::Written;
-use settings::ImageNotes;
+use settings::EngineNotes;
 
 pub mod containers;
 pub mod docker;
@@ -32,6 +32,10 @@ pub trait Observe: Send + Sync {
         &self,
         images: &BTreeSet<String>,
     ) -> impl Future<Output = Result<Observed, EngineError>> + Send;
+
+    /// What is wrong with what all instances stand on, as [`Observed::ground`] tells it. A first look that found nothing
+    /// wrong may have believed what an earlier process noted; this has asked.
+    fn ground(&self) -> impl Future<Output = Result<Option<String>, EngineError>> + Send;
 
     /// Reads a secret back from the newest generation of an instance; `None` when it has none.
     fn read_secret(
@@ -93,11 +97,11 @@ pub trait Engine: Observe {
     /// Asks the registries of these images for what their references name now. Tells what failed.
     fn refresh(&self, images: &BTreeSet<String>) -> impl Future<Output = Vec<EngineError>> + Send;
 
-    /// What an earlier process noted of images need not be asked again.
-    fn recall_images(&self, notes: ImageNotes);
+    /// What an earlier process noted need not be asked again.
+    fn recall(&self, notes: EngineNotes);
 
-    /// What is to be noted of images for the next process, if it is other than what was recalled or told last.
-    fn image_news(&self) -> Option<ImageNotes>;
+    /// What is to be noted for the next process, if it is other than what was recalled or told last.
+    fn news(&self) -> Option<EngineNotes>;
 
     /// Waits for a change of our instances that happened after `cursor`, then returns the cursor to wait
     /// from next. Ends with an error when the engine went away.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::containers::NetworkFacts;
 use crate::words::observed::Drift;
 use crate::words::quantity::Span;
 
@@ -115,15 +116,18 @@ pub struct ImageConfig {
     pub stop_signal: String,
 }
 
-/// The form of [`ImageConfig`] that this version makes. It rises when the same image comes to another value: what
-/// was noted in another form is no longer known.
-pub const IMAGE_FORM_NOW: u32 = 1;
+/// The form of [`EngineNotes`] that this version makes. It rises when the same image or network comes to another value:
+/// what was noted in another form is no longer known.
+pub const NOTES_FORM_NOW: u32 = 1;
 
-/// What images say, as one process notes it for the next.
+/// What an engine said that lasts, as one process notes it for the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ImageNotes {
+pub struct EngineNotes {
     /// The engine that said so, with its version. What another one says is asked anew.
     pub engine: String,
     /// By image id; only of images whose id is a digest of what they say.
     pub configs: BTreeMap<String, ImageConfig>,
+    /// The fleet's network, where there is one of its name. What it was made with never changes.
+    #[serde(default)]
+    pub network: Option<NetworkFacts>,
 }

@@ -10,7 +10,7 @@ use super::opened::{Opened, read};
 use super::{StoreError, record};
 use crate::decisions::access::Guard;
 use crate::decisions::notice::Ledger;
-use crate::doors::engine::settings::{IMAGE_FORM_NOW, ImageNotes};
+use crate::doors::engine::settings::{EngineNotes, NOTES_FORM_NOW};
 use crate::words::act::Act;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
@@ -20,7 +20,7 @@ const GUARDS: &str = "guards";
 const IMAGES: &str = "images";
 const NOTICES: &str = "notices";
 
-/// What is noted of images. Another form's notes are left alone, whatever is in them.
+/// What is noted of the engine. Another form's notes are left alone, whatever is in them.
 #[derive(Serialize, Deserialize)]
 struct Noted {
     form: u32,
@@ -91,14 +91,14 @@ impl Opened {
         self.write(&self.meta, GUARDS.as_bytes(), value, subject)
     }
 
-    /// What was noted of images, in the form of this version.
-    pub(super) fn image_notes(&self) -> Result<Option<ImageNotes>, StoreError> {
-        let subject = "what images say";
+    /// What was noted of the engine, in the form of this version.
+    pub(super) fn engine_notes(&self) -> Result<Option<EngineNotes>, StoreError> {
+        let subject = "what the engine said";
         let Some(value) = read(&self.meta, IMAGES.as_bytes(), subject)? else {
             return Ok(None);
         };
         let Noted { form, notes } = record::decode(subject, &value)?;
-        if form != IMAGE_FORM_NOW {
+        if form != NOTES_FORM_NOW {
             return Ok(None);
         }
         let read = serde_json::from_value(notes);
@@ -108,15 +108,15 @@ impl Opened {
         })
     }
 
-    /// Notes what images say, in place of what was there.
-    pub(super) fn put_image_notes(&self, notes: &ImageNotes) -> Result<(), StoreError> {
-        let subject = "what images say";
+    /// Notes what the engine said that lasts, in place of what was there.
+    pub(super) fn put_engine_notes(&self, notes: &EngineNotes) -> Result<(), StoreError> {
+        let subject = "what the engine said";
         let encoded = serde_json::to_value(notes);
         let notes = encoded.map_err(|source| StoreError::Encode {
             record: subject.to_owned(),
             source,
         })?;
-        let form = IMAGE_FORM_NOW;
+        let form = NOTES_FORM_NOW;
         let value = record::encode(subject, &Noted { form, notes })?;
         self.write(&self.meta, IMAGES.as_bytes(), value, subject)
     }

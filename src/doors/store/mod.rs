@@ -26,7 +26,7 @@ use rustix::io::Errno;
 
 use crate::decisions::access::Guard;
 use crate::decisions::notice::Ledger;
-use crate::doors::engine::settings::ImageNotes;
+use crate::doors::engine::settings::EngineNotes;
 use crate::words::act::Act;
 use crate::words::history::Entry;
 use crate::words::name::InstanceName;
@@ -265,14 +265,14 @@ impl Store {
         self.changing(|opened| opened.set_guards(guards))
     }
 
-    /// What was noted of images; nothing, where it was noted in a form that this version does not know.
-    pub fn image_notes(&self) -> Result<Option<ImageNotes>, StoreError> {
-        self.reading(opened::Opened::image_notes)
+    /// What was noted of the engine; nothing, where it was noted in a form that this version does not know.
+    pub fn engine_notes(&self) -> Result<Option<EngineNotes>, StoreError> {
+        self.reading(opened::Opened::engine_notes)
     }
 
-    /// Notes what images say, in place of what was there. It can be asked again: nothing hangs on it but time.
-    pub fn put_image_notes(&self, notes: &ImageNotes) -> Result<(), StoreError> {
-        self.changing(|opened| opened.put_image_notes(notes))
+    /// Notes what the engine said that lasts, in place of what was there. It can be asked again: nothing hangs on it but time.
+    pub fn put_engine_notes(&self, notes: &EngineNotes) -> Result<(), StoreError> {
+        self.changing(|opened| opened.put_engine_notes(notes))
     }
 
     /// What was told to whom, and what is yet to be delivered.

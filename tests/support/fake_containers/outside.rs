@@ -209,8 +209,14 @@ impl FakeContainers {
         self.world().add_network(name, false, &BTreeMap::new());
     }
 
-    /// Somebody removes a network by hand.
+    /// Somebody removes a network by hand, which an engine allows when nothing that runs is on it any more.
     pub fn remove_network(&self, name: &str) {
+        let is_on = |facts: &Container| {
+            facts.phase == Phase::Running && facts.settings.networks.contains_key(name)
+        };
+        for facts in self.all().into_iter().filter(is_on) {
+            self.disconnect(&facts.id, name);
+        }
         let mut world = self.world();
         world.networks.retain(|(network, _)| network != name);
         world.events.push(Event::Network(name.to_owned()));
@@ -230,7 +236,7 @@ impl FakeContainers {
             world
                 .networks_named(name)
                 .iter()
-                .any(|facts| !facts.isolated)
+                .any(|facts| facts.open_because.is_some())
         };
         from.is_some() && from == to && from.as_ref().is_some_and(open)
     }

@@ -217,7 +217,6 @@ impl World {
         let facts = NetworkFacts {
             id: format!("network-{}", self.tick()),
             driver: "bridge".to_owned(),
-            isolated,
             open_because: (!isolated).then(|| "it was made so".to_owned()),
             labels: labels.clone(),
         };

@@ -10,7 +10,7 @@ use bollard::models::{
     RestartPolicyNameEnum as Policy,
 };
 
-use super::super::containers::{Container, Summary};
+use super::super::containers::{Container, Joined, Summary};
 use super::settings;
 use crate::words::manifest::Restart;
 use crate::words::observed::{Health, Limits, Phase};
@@ -41,9 +41,16 @@ pub(super) fn summary(listed: ContainerSummary, vouches: bool) -> Option<Summary
         networks: networks
             .unwrap_or_default()
             .into_iter()
-            .map(|(name, endpoint)| (name, endpoint.ip_address.and_then(|ip| ip.parse().ok())))
+            .map(|(name, endpoint)| (name, joined(endpoint)))
             .collect(),
     })
+}
+
+fn joined(endpoint: EndpointSettings) -> Joined {
+    Joined {
+        id: endpoint.network_id.filter(|id| !id.is_empty()),
+        address: endpoint.ip_address.and_then(|ip| ip.parse().ok()),
+    }
 }
 
 /// The status is a text for people, `Exited (137) 3 minutes ago`: only what does not change by itself counts.
@@ -291,7 +298,7 @@ mod tests {
         let found = listed(serde_json::json!({
             "Id": "12ab", "Names": ["/other/link", "/alice"], "ImageID": "sha256:9", "Labels": { "team": "qa" },
             "State": "running", "Status": "Up 1 second",
-            "NetworkSettings": { "Networks": { "mcp": { "IPAddress": "10.0.0.2" }, "off": { "IPAddress": "" } } },
+            "NetworkSettings": { "Networks": { "mcp": { "IPAddress": "10.0.0.2", "NetworkID": "7f" }, "off": { "IPAddress": "", "NetworkID": "" } } },
         }));
         assert_eq!(
             (
@@ -302,8 +309,12 @@ mod tests {
             ("12ab", "alice", "sha256:9")
         );
         assert_eq!(found.labels["team"], "qa");
-        assert_eq!(found.networks["mcp"], "10.0.0.2".parse().ok());
-        assert_eq!(found.networks["off"], None);
+        let mcp = Joined {
+            id: Some("7f".to_owned()),
+            address: "10.0.0.2".parse().ok(),
+        };
+        assert_eq!(found.networks["mcp"], mcp);
+        assert_eq!(found.networks["off"], Joined::default());
     }
 
     fn inspected(json: serde_json::Value) -> Container {
@@ -318,7 +329,7 @@ mod tests {
                 "StartedAt": "2026-11-20T21:00:00.123456789Z", "Health": { "Status": "starting" } },
             "Config": { "Labels": { "instanced.manager": "default" } },
             "HostConfig": { "RestartPolicy": { "Name": "unless-stopped", "MaximumRetryCount": 0 } },
-            "NetworkSettings": { "Networks": { "mcp": { "IPAddress": "10.0.0.2" }, "off": { "IPAddress": "" } } },
+            "NetworkSettings": { "Networks": { "mcp": { "IPAddress": "10.0.0.2", "NetworkID": "7f" }, "off": { "IPAddress": "", "NetworkID": "" } } },
         }));
         assert_eq!(found.name, "alice");
         assert_eq!(found.phase, Phase::Running);

@@ -107,6 +107,10 @@ impl ReadContainers for Docker {
         self.reader.image(reference).await
     }
 
+    fn open_because(&self) -> Option<String> {
+        self.reader.open_because()
+    }
+
     async fn networks(&self, name: &str) -> Result<Vec<NetworkFacts>, EngineError> {
         self.reader.networks(name).await
     }

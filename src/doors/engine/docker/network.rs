@@ -32,25 +32,27 @@ pub(super) async fn list(
         reader.client.list_networks(Some(options)),
     )
     .await?;
-    let filtered = bridge_is_filtered(reader);
     let exact = found
         .into_iter()
         .filter(|network| network.name.as_deref() == Some(name));
-    Ok(exact.map(|network| facts(network, filtered)).collect())
+    Ok(exact.map(facts).collect())
 }
 
-/// Whether this host's kernel filters bridged packets; `None` where it cannot be told, because the engine is
-/// elsewhere or the kernel has no such switch. An engine refuses to make an isolated network it cannot filter.
-fn bridge_is_filtered(reader: &DockerReader) -> Option<bool> {
+/// What this host's kernel says against isolation. Nothing where it cannot be told, because the engine is elsewhere
+/// or the kernel has no such switch. An engine refuses to make an isolated network it cannot filter.
+pub(super) fn open_because(reader: &DockerReader) -> Option<String> {
     if !reader.local {
         return None;
     }
-    std::fs::read_to_string(BRIDGE_FILTER)
-        .ok()
-        .map(|text| text.trim() == "1")
+    unfiltered(&std::fs::read_to_string(BRIDGE_FILTER).ok()?)
 }
 
-fn facts(network: Network, filtered: Option<bool>) -> NetworkFacts {
+fn unfiltered(switch: &str) -> Option<String> {
+    (switch.trim() != "1")
+        .then(|| format!("the kernel does not filter bridged packets: echo 1 > {BRIDGE_FILTER}"))
+}
+
+fn facts(network: Network) -> NetworkFacts {
     let options = network.options.unwrap_or_default();
     let driver = network.driver.unwrap_or_default();
     let open_because = if driver != "bridge" {
@@ -66,17 +68,12 @@ fn facts(network: Network, filtered: Option<bool>) -> NetworkFacts {
             "it has IPv6, which many engines do not filter: remove it, and it will be made anew"
                 .to_owned(),
         )
-    } else if filtered == Some(false) {
-        Some(format!(
-            "the kernel does not filter bridged packets: echo 1 > {BRIDGE_FILTER}"
-        ))
     } else {
         None
     };
     NetworkFacts {
         id: network.id.unwrap_or_default(),
         driver,
-        isolated: open_because.is_none(),
         open_because,
         labels: network.labels.unwrap_or_default().into_iter().collect(),
     }
@@ -141,12 +138,7 @@ pub(super) async fn id(docker: &Docker, name: &str) -> Result<String, EngineErro
 mod tests {
     use super::*;
 
-    fn open_because(
-        icc: Option<&str>,
-        ipv6: bool,
-        driver: &str,
-        filtered: Option<bool>,
-    ) -> Option<String> {
+    fn because(icc: Option<&str>, ipv6: bool, driver: &str) -> Option<String> {
         let options = icc.map(|icc| HashMap::from([(ICC.to_owned(), icc.to_owned())]));
         let network = Network {
             driver: Some(driver.to_owned()),
@@ -154,23 +146,18 @@ mod tests {
             options,
             ..Network::default()
         };
-        let facts = facts(network, filtered);
-        assert_eq!(facts.isolated, facts.open_because.is_none());
-        facts.open_because
+        facts(network).open_because
     }
 
     #[test]
     fn a_network_is_isolated_only_when_everything_agrees() {
-        assert_eq!(
-            open_because(Some("false"), false, "bridge", Some(true)),
-            None
-        );
-        assert_eq!(open_because(Some("false"), false, "bridge", None), None);
+        assert_eq!(because(Some("false"), false, "bridge"), None);
         let why = |found: Option<String>| found.expect("open");
-        assert!(why(open_because(None, false, "bridge", None)).contains("made without"));
-        assert!(why(open_because(Some("true"), false, "bridge", None)).contains("made without"));
-        assert!(why(open_because(Some("false"), true, "bridge", None)).contains("IPv6"));
-        assert!(why(open_because(Some("false"), false, "macvlan", None)).contains("macvlan"));
-        assert!(why(open_because(Some("false"), false, "bridge", Some(false))).contains("kernel"));
+        assert!(why(because(None, false, "bridge")).contains("made without"));
+        assert!(why(because(Some("true"), false, "bridge")).contains("made without"));
+        assert!(why(because(Some("false"), true, "bridge")).contains("IPv6"));
+        assert!(why(because(Some("false"), false, "macvlan")).contains("macvlan"));
+        assert_eq!(unfiltered("1\n"), None);
+        assert!(why(unfiltered("0\n")).contains("kernel"));
     }
 }

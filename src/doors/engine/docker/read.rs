@@ -55,6 +55,10 @@ impl ReadContainers for DockerReader {
         }
     }
 
+    fn open_because(&self) -> Option<String> {
+        network::open_because(self)
+    }
+
     async fn networks(&self, name: &str) -> Result<Vec<NetworkFacts>, EngineError> {
         network::list(self, name).await
     }

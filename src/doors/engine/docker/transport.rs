@@ -64,8 +64,11 @@ pub(super) fn unix(path: &Path, limit: u64, speaker: &Speaker) -> Result<Client,
     Client::connect_with_custom_transport(transport, address, limit, API_DEFAULT_VERSION)
 }
 
-/// Connections between two requests, the one used last at the end.
-struct Kept<B>(Arc<Mutex<Vec<(SendRequest<B>, Instant)>>>);
+/// A connection between two requests, and since when.
+type Idle<B> = (SendRequest<B>, Instant);
+
+/// Those that are kept, the one used last at the end.
+struct Kept<B>(Arc<Mutex<Vec<Idle<B>>>>);
 
 impl<B> Default for Kept<B> {
     fn default() -> Self {
@@ -80,7 +83,7 @@ impl<B> Clone for Kept<B> {
 }
 
 impl<B: Body + Send + 'static> Kept<B> {
-    fn all(&self) -> MutexGuard<'_, Vec<(SendRequest<B>, Instant)>> {
+    fn all(&self) -> MutexGuard<'_, Vec<Idle<B>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -212,15 +215,15 @@ mod tests {
     ) {
         let mut answered = 0;
         while answered < manners.answers || manners.reads_on {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
                 match stream.read_u8().await {
-                    Ok(byte) => head.push(byte),
+                    Ok(byte) => request.push(byte),
                     Err(_) => return,
                 }
             }
-            let head = String::from_utf8(head).expect("a head is text");
-            let method = head.split(' ').next().unwrap_or_default().to_owned();
+            let request = String::from_utf8(request).expect("it is text");
+            let method = request.split(' ').next().unwrap_or_default().to_owned();
             heard.lock().expect("no test panics with it")[number].push(method);
             if answered == manners.answers {
                 return;

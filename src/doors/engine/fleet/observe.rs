@@ -13,7 +13,7 @@ use super::images::vouched;
 use super::seen::Moment;
 use crate::words::label;
 use crate::words::name::InstanceName;
-use crate::words::observed::{Applied, Foreign, Generation, Observed};
+use crate::words::observed::{Applied, Foreign, Generation, Observed, Phase};
 use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
 
 /// How many containers or images are asked about at the same time.
@@ -21,6 +21,15 @@ pub(super) const LOOKS: usize = 16;
 
 /// Containers as they were looked at, by id; nothing for one that vanished.
 type Looked = BTreeMap<String, Option<Found>>;
+
+/// What one list led to.
+struct Look {
+    listed: Vec<Summary>,
+    looked: Looked,
+    /// References with their images' ids.
+    images: BTreeMap<String, String>,
+    networks: Vec<NetworkFacts>,
+}
 
 /// A container that was looked at, with what is said of it by its labels alone. That is most of the work of a
 /// comparison, and is done while the engine still answers for others.
@@ -35,11 +44,14 @@ struct Found {
 impl<C: ReadContainers> Observe for Fleet<C> {
     async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
         let moment = self.seen.begin();
-        let ((listed, looked, mut images), networks, volumes) = tokio::try_join!(
-            self.list_and_look(moment, images),
-            self.networks(moment),
-            self.volumes(moment),
-        )?;
+        let (look, volumes) =
+            tokio::try_join!(self.list_and_look(moment, images), self.volumes(moment))?;
+        let Look {
+            listed,
+            looked,
+            mut images,
+            networks,
+        } = look;
         let (ours, foreign) = self.sort(&listed);
         let summaries: Vec<&Summary> = ours.iter().map(|(_, summary)| *summary).collect();
         let mut generations = self
@@ -67,6 +79,12 @@ impl<C: ReadContainers> Observe for Fleet<C> {
             ground: ground.map(|error| error.to_string()),
             images,
         })
+    }
+
+    async fn ground(&self) -> Result<Option<String>, EngineError> {
+        let networks = self.networks(self.seen.now()).await?;
+        let wrong = self.check_networks(&networks).err();
+        Ok(wrong.map(|error| error.to_string()))
     }
 
     async fn read_secret(
@@ -114,13 +132,13 @@ impl<C: ReadContainers> Fleet<C> {
         (ours, foreign)
     }
 
-    /// One list, a look at each of ours in it that is not known as it is listed, and the ids of the images under
-    /// these references.
+    /// One list, a look at each of ours in it that is not known as it is listed, the ids of the images under these
+    /// references, and the networks of the fleet's name.
     async fn list_and_look(
         &self,
         moment: Moment,
         references: &BTreeSet<String>,
-    ) -> Result<(Vec<Summary>, Looked, BTreeMap<String, String>), EngineError> {
+    ) -> Result<Look, EngineError> {
         let listed = self.containers.list(&[]).await?;
         self.seen.listen_to(self.containers.engine());
         let (ours, _) = self.sort(&listed);
@@ -132,12 +150,24 @@ impl<C: ReadContainers> Fleet<C> {
         let runs: BTreeSet<&String> = runs.map(|(_, summary)| &summary.image_id).collect();
         let wanted = runs.into_iter().filter(|_| !unknown.is_empty());
         let wanted = wanted.cloned().collect();
-        let (looked, images, _) = tokio::try_join!(
+        let networks = async {
+            match self.noted_network(&ours) {
+                Some(noted) => Ok(vec![noted]),
+                None => self.networks(moment).await,
+            }
+        };
+        let (looked, images, _, networks) = tokio::try_join!(
             self.look(unknown),
             self.images(moment, references, &vouched),
             self.configs(wanted),
+            networks,
         )?;
-        Ok((listed, looked, images))
+        Ok(Look {
+            listed,
+            looked,
+            images,
+            networks,
+        })
     }
 
     async fn look(&self, ids: Vec<String>) -> Result<Looked, EngineError> {
@@ -240,6 +270,23 @@ impl<C: ReadContainers> Fleet<C> {
             author,
             restarts: container.restarts,
         }
+    }
+
+    /// The network that an earlier process noted, if every container of ours that runs on one of its name is on that
+    /// one: so it is there, and what it was made with never changes. Whether there is another of its name, nobody
+    /// knows then: whoever makes something asks.
+    fn noted_network(&self, ours: &[(InstanceName, &Summary)]) -> Option<NetworkFacts> {
+        let noted = self.seen.noted_network()?;
+        let running = ours
+            .iter()
+            .filter(|(_, summary)| summary.phase == Phase::Running);
+        let mut joined = running
+            .filter_map(|(_, summary)| summary.networks.get(&self.network.name))
+            .peekable();
+        joined.peek()?;
+        joined
+            .all(|joined| joined.id.as_ref() == Some(&noted.id))
+            .then_some(noted)
     }
 
     async fn networks(&self, moment: Moment) -> Result<Vec<NetworkFacts>, EngineError> {

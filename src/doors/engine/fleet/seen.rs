@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::containers::{ImageFacts, NetworkFacts, Summary};
-use super::super::settings::{ImageConfig, ImageNotes};
+use super::super::settings::{EngineNotes, ImageConfig};
 use crate::words::observed::Generation;
 
 /// How often everything is looked at again, whatever events said.
@@ -44,9 +44,9 @@ struct State {
     engine: Option<String>,
     /// By id: an image never changes under its id. With whether that is so for ever.
     configs: HashMap<String, (Arc<ImageConfig>, bool)>,
-    /// What an earlier process noted of images, or this one since.
-    noted: Option<ImageNotes>,
-    /// Whether containers came or went since then.
+    /// What an earlier process noted, or this one since.
+    noted: Option<EngineNotes>,
+    /// Whether something of that may be otherwise since then.
     notes_due: bool,
     networks: Option<(Vec<NetworkFacts>, Moment)>,
     networks_marked: Moment,
@@ -261,8 +261,8 @@ impl Seen {
         config
     }
 
-    /// What an earlier process noted of images.
-    pub(super) fn recall_images(&self, notes: ImageNotes) {
+    /// What an earlier process noted.
+    pub(super) fn recall(&self, notes: EngineNotes) {
         let mut state = self.state();
         state.noted = Some(notes);
         state.take_notes();
@@ -278,8 +278,8 @@ impl Seen {
         }
     }
 
-    /// What the next process shall know of images, if that is other than what is noted. Counts as noted then.
-    pub(super) fn image_news(&self) -> Option<ImageNotes> {
+    /// What the next process shall know, if that is other than what is noted. Counts as noted then.
+    pub(super) fn news(&self) -> Option<EngineNotes> {
         let mut state = self.state();
         if !std::mem::take(&mut state.notes_due) {
             return None;
@@ -289,11 +289,18 @@ impl Seen {
         let used: BTreeSet<&String> = used.map(|kept| &kept.generation.image_id).collect();
         let fixed = |id: &&String| state.configs.get(*id).is_some_and(|(_, fixed)| *fixed);
         let lasting: BTreeSet<&String> = used.into_iter().filter(fixed).collect();
+        let network = match &state.networks {
+            Some((networks, _)) => sole(networks).cloned(),
+            // Nobody had to ask: what is noted stood the test.
+            None => state.noted.as_ref().and_then(|noted| noted.network.clone()),
+        };
         let is_noted = match &state.noted {
             Some(noted) => {
-                noted.engine == engine && noted.configs.keys().eq(lasting.iter().copied())
+                noted.engine == engine
+                    && noted.network == network
+                    && noted.configs.keys().eq(lasting.iter().copied())
             }
-            None => lasting.is_empty(),
+            None => lasting.is_empty() && network.is_none(),
         };
         if is_noted {
             return None;
@@ -301,9 +308,10 @@ impl Seen {
         let config = |id: &String| Some(ImageConfig::clone(&state.configs.get(id)?.0));
         let configs = lasting.into_iter().cloned();
         let configs = configs.filter_map(|id| Some((id.clone(), config(&id)?)));
-        let notes = ImageNotes {
+        let notes = EngineNotes {
             configs: configs.collect(),
             engine,
+            network,
         };
         state.noted = Some(notes.clone());
         Some(notes)
@@ -321,10 +329,20 @@ impl Seen {
         let ids = |all: &[NetworkFacts]| -> Vec<String> {
             all.iter().map(|facts| facts.id.clone()).collect()
         };
+        state.notes_due = true;
         let before = state.networks.replace((networks.to_vec(), at));
         if before.is_some_and(|(before, _)| ids(&before) != ids(networks)) {
             state.containers_marked = state.containers_marked.max(at);
         }
+    }
+
+    /// The network that an earlier process noted of this engine. Good for the first look of a process, and for no
+    /// other: that is when most is asked, and the next one asks for it.
+    pub(super) fn noted_network(&self) -> Option<NetworkFacts> {
+        let state = self.state();
+        let noted = state.noted.as_ref();
+        let noted = noted.filter(|noted| state.engine.as_ref() == Some(&noted.engine))?;
+        noted.network.clone().filter(|_| state.round == 1)
     }
 
     pub(super) fn volumes(&self) -> Option<Vec<String>> {
@@ -335,6 +353,14 @@ impl Seen {
 
     pub(super) fn keep_volumes(&self, at: Moment, volumes: &[String]) {
         self.state().volumes = Some((volumes.to_vec(), at));
+    }
+}
+
+/// The one network of a name, where there is just one.
+fn sole(networks: &[NetworkFacts]) -> Option<&NetworkFacts> {
+    match networks {
+        [one] => Some(one),
+        _ => None,
     }
 }
 
@@ -445,11 +471,12 @@ mod tests {
         assert!(seen.generations(&[&other]).is_empty());
     }
 
-    fn notes(engine: &str) -> ImageNotes {
+    fn notes(engine: &str) -> EngineNotes {
         let config = ImageConfig::default();
-        ImageNotes {
+        EngineNotes {
             engine: engine.to_owned(),
             configs: BTreeMap::from([("sha256:1".to_owned(), config)]),
+            network: None,
         }
     }
 
@@ -464,7 +491,7 @@ mod tests {
     #[tokio::test]
     async fn notes_count_for_the_engine_that_they_are_of() {
         let seen = Seen::default();
-        seen.recall_images(notes("docker 1"));
+        seen.recall(notes("docker 1"));
         assert!(seen.config("sha256:1").is_none(), "nobody answered yet");
         seen.listen_to(Some("docker 1".to_owned()));
         assert!(seen.config("sha256:1").is_some());
@@ -474,7 +501,7 @@ mod tests {
         assert!(seen.config("sha256:1").is_none());
         let late = Seen::default();
         late.listen_to(Some("docker 1".to_owned()));
-        late.recall_images(notes("docker 1"));
+        late.recall(notes("docker 1"));
         assert!(late.config("sha256:1").is_some());
     }
 
@@ -485,15 +512,15 @@ mod tests {
         let moment = seen.begin();
         seen.keep_generation(moment, &summary(), &generation(), true);
         seen.keep_config("sha256:1".to_owned(), facts(false));
-        assert_eq!(seen.image_news(), None, "its id may come to mean another");
+        assert_eq!(seen.news(), None, "its id may come to mean another");
         seen.keep_config("sha256:1".to_owned(), facts(true));
         seen.keep_config("sha256:2".to_owned(), facts(true));
         seen.keep_generation(moment, &summary(), &generation(), true);
-        assert_eq!(seen.image_news(), Some(notes("docker 1")));
+        assert_eq!(seen.news(), Some(notes("docker 1")));
         seen.keep_generation(moment, &summary(), &generation(), true);
-        assert_eq!(seen.image_news(), None);
+        assert_eq!(seen.news(), None);
         seen.forget_others(moment + 1, &BTreeSet::new());
-        let none = seen.image_news().expect("nobody runs it any more");
+        let none = seen.news().expect("nobody runs it any more");
         assert_eq!(none.configs, BTreeMap::new());
     }
 }

@@ -1,7 +1,7 @@
 use bollard::models::ContainerInspectResponse;
 use serde_json::{Value, json};
 
-use super::super::super::settings::IMAGE_FORM_NOW;
+use super::super::super::settings::NOTES_FORM_NOW;
 use super::*;
 
 fn set(json: Value) -> Settings {
@@ -155,7 +155,7 @@ fn what_an_image_says_changes_only_with_its_form() {
         "health_check": { "test": ["CMD", "/tiny", "ping"], "interval": "1s500ms", "timeout": "30s",
             "start_period": "0s", "retries": 3 },
     });
-    assert_eq!((IMAGE_FORM_NOW, says), (1, form_1));
+    assert_eq!((NOTES_FORM_NOW, says), (1, form_1));
     let again: ImageConfig = serde_json::from_value(json!(facts.config)).expect("read back");
     assert_eq!(again, facts.config);
 }
