@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 pub use super::serve::{Start, serve};
 use super::site::Acting;
 pub use super::site::Site;
-pub use look::{Feed, detail, history, log, source_status, status, status_with_usage};
+pub use log::{Feed, Followed, Heard, follow_log, log};
+pub use look::{detail, history, source_status, status, status_with_usage};
 pub use tokens::{
     Issued, issue_ticket, issue_token, list_tokens, revoke_token, rotate_token, vnc_passwords,
 };
@@ -40,6 +41,7 @@ use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
 use crate::words::resolve::resolve_on;
 
+mod log;
 mod look;
 mod tokens;
 

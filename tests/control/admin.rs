@@ -26,8 +26,7 @@ impl Listener {
         let admin = admin.unwrap();
         let address = admin.address().unwrap();
         let shutdown = CancellationToken::new();
-        let events = Events::new(shutdown.clone());
-        let served = tokio::spawn(admin.serve(Arc::new(Echo { events }), shutdown.clone()));
+        let served = tokio::spawn(admin.serve(Arc::new(Echo::new(&shutdown)), shutdown.clone()));
         Self {
             address,
             shutdown,

@@ -37,7 +37,7 @@ fn an_operator_sees_what_runs_what_it_does_and_what_was_done_to_it() {
         Ok::<_, String>(())
     });
     status_tells_what_they_use(&lab);
-    a_log_goes_on(&lab);
+    let daemon = a_log_goes_on(&lab, daemon);
     words_are_written_down(&lab);
     what_is_gone_keeps_its_history(&lab);
     daemon.terminate();
@@ -86,10 +86,10 @@ fn status_tells_what_they_use(lab: &Lab) {
     );
 }
 
-fn a_log_goes_on(lab: &Lab) {
+fn a_log_goes_on(lab: &Lab, daemon: Daemon) -> Daemon {
     check(
         "operating",
-        "a followed log goes on in the next generation",
+        "a followed log goes on with the next daemon and in the next generation",
         || {
             let mut following = Command::new(BINARY)
                 .arg("--config")
@@ -124,12 +124,15 @@ fn a_log_goes_on(lab: &Lab) {
                 }
             };
             until("talks g1");
+            assert_eq!(daemon.terminate().0.code(), Some(0));
+            let daemon = Daemon::start(lab);
             lab.instanced(&["recreate", "talks"]).expect_code(0);
             until("talks g2");
             following.kill().expect("a child of ours");
             following.wait().expect("a child of ours");
+            daemon
         },
-    );
+    )
 }
 
 fn words_are_written_down(lab: &Lab) {

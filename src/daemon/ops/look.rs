@@ -1,15 +1,9 @@
-//! How instances stand, what they write, and what was done to them: as the running daemon says, else as engine and store
-//! do.
+//! How instances stand, and what was done to them: as the running daemon says, else as engine and store do.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
-use tokio_util::sync::CancellationToken;
-
-use super::{daemon, look, open_store, read, told};
+use super::{daemon, look, open_store, read};
 use crate::daemon::chain::failure;
 use crate::daemon::follow::status_without_daemon;
 use crate::daemon::memory::blocking;
@@ -18,18 +12,16 @@ use crate::daemon::operate;
 use crate::daemon::round::{self, View};
 use crate::daemon::site::Site;
 use crate::daemon::standing;
-use crate::daemon::watch::{self, Sampler};
+use crate::daemon::watch::Sampler;
 use crate::decisions::plan::Action;
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{self, InstanceDetail, InstanceStatus, note_revisions};
-use crate::doors::control_client::Lines;
-use crate::doors::engine::EngineError;
 use crate::doors::store::Store;
 use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
-use crate::words::watch::{AskLog, AskUsage, LogLine};
+use crate::words::watch::AskUsage;
 
 /// How every instance stands.
 pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
@@ -158,41 +150,6 @@ async fn own_history(site: &Site, name: &InstanceName) -> Result<Vec<Entry>, Fai
         Ok::<_, crate::doors::store::StoreError>(standing::history(store.history(&of)?, &acts))
     });
     read.await.map_err(|error| failure(&error))
-}
-
-/// Lines of an instance's log as they come.
-pub enum Feed {
-    /// From the daemon.
-    Told(Lines),
-    /// From the engine.
-    Read(BoxStream<'static, Result<LogLine, EngineError>>),
-}
-
-impl Feed {
-    /// The next line; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<LogLine>, Failure> {
-        match self {
-            Self::Told(lines) => told(lines.next().await),
-            Self::Read(lines) => lines.next().await.transpose().map_err(Failure::from),
-        }
-    }
-}
-
-/// What an instance has written, and with `follow` what it will.
-pub async fn log(site: &Site, name: &InstanceName, ask: AskLog) -> Result<Feed, Failure> {
-    if let Some(client) = daemon(site).await? {
-        let mut path = format!("/v1/instances/{name}/logs?follow={}", ask.follow);
-        if let Some(tail) = ask.tail {
-            let _ = write!(path, "&tail={tail}");
-        }
-        if let Some(since) = ask.since {
-            let _ = write!(path, "&since={since}");
-        }
-        return told(client.lines(&path).await).map(Feed::Told);
-    }
-    let engine = site.observer()?;
-    let lines = watch::log(engine, name.clone(), ask, CancellationToken::new()).await;
-    Ok(Feed::Read(lines?))
 }
 
 /// At which revision the fleet is, how far behind its source, and why.
