@@ -24,7 +24,7 @@ use super::converge::Converger;
 use super::memory::{Memory, blocking};
 use super::notebook::Acts;
 use super::operate::{self, PlanAnswer};
-use super::orders;
+use super::orders::{self, Taken};
 use super::round::{self, Ask, Known, View};
 use super::routes;
 use crate::decisions::report::{Failure, Report};
@@ -373,9 +373,11 @@ pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Rep
     }
     let (acting, store) = open_to_act(site).await?;
     let now = jiff::Timestamp::now();
-    let ask = orders::take(site, &store, name, order, now).await;
-    let ask = ask.map_err(|error| failure(&error))?;
-    Ok(Box::pin(round_for(site, acting, store, ask)).await)
+    let taken = orders::take(site, &store, name, order, now).await;
+    let Taken { ask, already } = taken.map_err(|error| failure(&error))?;
+    let mut report = Box::pin(round_for(site, acting, store, ask)).await;
+    report.notes.extend(already);
+    Ok(report)
 }
 
 /// Whether a daemon runs for this state directory.

@@ -140,9 +140,14 @@ fn words_are_written_down(lab: &Lab) {
         "operating",
         "words of an operator and what followed are in the history",
         || {
-            lab.instanced(&["suspend", "works"]).expect_code(0);
-            lab.instanced(&["resume", "works"]).expect_code(0);
-            lab.instanced(&["stop", "works"]).expect_code(0);
+            for order in ["suspend", "resume", "stop"] {
+                lab.instanced(&[order, "works"]).expect_code(0);
+                if order != "resume" {
+                    lab.instanced(&[order, "works"])
+                        .expect_code(0)
+                        .expect_words(&["`works` is so already: an operator"]);
+                }
+            }
             lab.instanced(&["start", "works"]).expect_code(0);
             let done = [
                 "create done",

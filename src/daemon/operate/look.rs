@@ -1,7 +1,6 @@
 //! Looking at instances for whoever asks.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Operator;
@@ -10,7 +9,6 @@ use crate::daemon::attended::Attended;
 use crate::daemon::chain::chain;
 use crate::daemon::memory::blocking;
 use crate::daemon::notebook::Notebook as _;
-use crate::daemon::orders;
 use crate::daemon::round;
 use crate::daemon::standing;
 use crate::decisions::status::{
@@ -24,7 +22,6 @@ use crate::words::desired::Desired;
 use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
-use crate::words::overrides::Order;
 use crate::words::watch::AskUsage;
 
 /// How long whoever asks for the status waits for an engine that hangs.
@@ -125,19 +122,6 @@ impl Operator {
             return Err(unknown(name));
         }
         Ok(history)
-    }
-
-    /// Has an operator's word in the history.
-    pub(super) async fn write_down(&self, name: &InstanceName, order: Order, at: jiff::Timestamp) {
-        tracing::info!(instance = %name, order = order.as_str(), "an operator's order");
-        let revision = self.last.load().revision.clone();
-        let Some(entry) = orders::entry(order, revision, at) else {
-            return;
-        };
-        let entries = vec![(name.clone(), entry)];
-        if let Err(error) = Arc::clone(&self.store).note_history(entries).await {
-            tracing::warn!("the history could not be written: {}", chain(&error));
-        }
     }
 }
 
