@@ -21,6 +21,7 @@ use super::probes::Verdicts;
 use super::round::{self, Ask, Known};
 use super::site::Site;
 use super::snapshots;
+use super::spells::Unwell;
 use super::tokens::{Rotated, Tokens, TokensError};
 use super::vnc;
 use super::watch::{self, Sampler};
@@ -76,6 +77,8 @@ pub struct Operator {
     pub rounds: mpsc::Sender<AskedRound>,
     /// The last round's report.
     pub last: Arc<arc_swap::ArcSwap<Report>>,
+    /// For how long instances have not been well, as it found it.
+    pub unwell: Arc<Unwell>,
     /// What the daemon's own probes say.
     pub verdicts: Verdicts,
     /// To whoever follows the repository, where the source is one.

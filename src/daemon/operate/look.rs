@@ -7,12 +7,12 @@ use super::Operator;
 use super::problems::{aborted_problem, unknown};
 use crate::daemon::attended::Attended;
 use crate::daemon::chain::chain;
-use crate::daemon::memory::blocking;
+use crate::daemon::memory::{Memory, blocking};
 use crate::daemon::notebook::Notebook as _;
 use crate::daemon::round;
 use crate::daemon::standing;
 use crate::decisions::status::{
-    InstanceDetail, InstanceStatus, note_revisions, status, status_without_engine,
+    InstanceDetail, InstanceStatus, note_next, note_revisions, status, status_without_engine,
 };
 use crate::doors::engine::docker::DockerReader;
 use crate::doors::engine::fleet::Fleet;
@@ -67,6 +67,10 @@ impl Operator {
         // Without it a column is empty; the rest is worth the more then.
         if let Ok(acts) = self.store.acts().await {
             note_revisions(&mut all, &acts);
+            let now = jiff::Timestamp::now();
+            if let Ok(Memory { overrides, .. }) = self.store.read(now).await {
+                note_next(&mut all, &acts, &overrides, &self.unwell.so_far(), now);
+            }
         }
         all
     }

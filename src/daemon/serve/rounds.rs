@@ -24,6 +24,7 @@ use crate::daemon::round::{self, Ask};
 use crate::daemon::routes::Routes;
 use crate::daemon::site::{ActError, Acting, Site};
 use crate::daemon::source::Source;
+use crate::daemon::spells::Unwell;
 use crate::daemon::standing;
 use crate::daemon::tokens::Tokens;
 use crate::daemon::watch::Sampler;
@@ -55,6 +56,8 @@ pub(super) struct Rounds {
     pub(super) tokens: Arc<Tokens>,
     pub(super) source: Source,
     pub(super) last: Arc<ArcSwap<Report>>,
+    /// For how long instances have not been well, for whoever asks.
+    pub(super) unwell: Arc<Unwell>,
     pub(super) asked: mpsc::Receiver<AskedRound>,
     pub(super) author: String,
     /// Absent, like the converger, until the engine was reached for the first time.
@@ -196,6 +199,7 @@ impl Rounds {
         let mut notes = converger.refresh_images(&desired).await;
         let ask = asked.unwrap_or_default();
         let view = converger.look(desired, ask, watched).await?;
+        self.unwell.note(&view.unwell_for);
         self.guards.update(&view.desired, Some(&view.observed));
         self.publish().await;
         self.probes.follow(&view.desired, &view.observed);
