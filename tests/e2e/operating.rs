@@ -146,6 +146,12 @@ fn words_are_written_down(lab: &Lab) {
                     lab.instanced(&[order, "works"])
                         .expect_code(0)
                         .expect_words(&["`works` is so already: an operator"]);
+                    // Whoever forgets a suspension is told.
+                    let held = lab
+                        .instanced(&["doctor"])
+                        .all()
+                        .contains("works is held: an operator");
+                    assert_eq!(held, order == "suspend", "{order}");
                 }
             }
             lab.instanced(&["start", "works"]).expect_code(0);
