@@ -374,7 +374,10 @@ pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Rep
     let (acting, store) = open_to_act(site).await?;
     let now = jiff::Timestamp::now();
     let taken = orders::take(site, &store, name, order, now).await;
-    let Taken { ask, already } = taken.map_err(|error| failure(&error))?;
+    let Taken { ask, already } = taken.map_err(|error| Failure {
+        help: error.help().map(str::to_owned),
+        ..failure(&error)
+    })?;
     let mut report = Box::pin(round_for(site, acting, store, ask)).await;
     report.notes.extend(already);
     Ok(report)

@@ -8,7 +8,7 @@ use super::operate;
 use super::round::{self, Ask};
 use super::site::Site;
 use crate::decisions::plan::Reason;
-use crate::decisions::report::Report;
+use crate::decisions::report::{Report, meant};
 use crate::doors::store::StoreError;
 use crate::words::act::Cause;
 use crate::words::desired::Desired;
@@ -20,17 +20,37 @@ use crate::words::overrides::{Order, Overrides, Stopped};
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
     /// No manifest names the instance, or it cannot be used.
-    #[error("there is no instance `{0}` whose manifest can be used")]
-    Unknown(InstanceName),
+    #[error("there is no instance `{name}` whose manifest can be used")]
+    Unknown {
+        /// The name.
+        name: InstanceName,
+        /// The way out.
+        help: String,
+    },
     /// Nothing has this name: no manifest, no container, no history.
-    #[error("there is no instance `{0}`, and never was")]
-    Nobody(InstanceName),
+    #[error("there is no instance `{name}`, and never was")]
+    Nobody {
+        /// The name.
+        name: InstanceName,
+        /// The way out.
+        help: String,
+    },
     /// The source could not be read.
     #[error("{}", .0.aborted.as_ref().map_or("the source cannot be read", |failure| failure.message.as_str()))]
     Source(Box<Report>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl OrderError {
+    /// The way out, where one can be named.
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { help, .. } | Self::Nobody { help, .. } => Some(help),
+            Self::Source(_) | Self::Store(_) => None,
+        }
+    }
 }
 
 /// An order that was taken.
@@ -55,7 +75,9 @@ pub async fn take(
         .and_then(|snapshot| round::desired(&snapshot, site))
         .map_err(OrderError::Source)?;
     if is_for_any(order) && !is_known(site, notebook, &desired, name).await? {
-        return Err(OrderError::Nobody(name.clone()));
+        let help = meant(name, desired.all_names());
+        let name = name.clone();
+        return Err(OrderError::Nobody { name, help });
     }
     let taken = take_of(&desired, notebook, name, order, now).await?;
     let entry = entry(order, desired.revision, now);
@@ -98,7 +120,9 @@ pub async fn take_of(
     now: jiff::Timestamp,
 ) -> Result<Taken, OrderError> {
     if !is_for_any(order) && !desired.specs.contains_key(name) {
-        return Err(OrderError::Unknown(name.clone()));
+        let help = meant(name, desired.all_names());
+        let name = name.clone();
+        return Err(OrderError::Unknown { name, help });
     }
     let mut ask = Ask {
         names: vec![name.clone()],

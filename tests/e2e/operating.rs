@@ -167,13 +167,20 @@ fn words_are_written_down(lab: &Lab) {
             lab.instanced(&["status", "talks"])
                 .expect_code(0)
                 .expect_words(&["g2", "replace g2", "an operator asks for it"]);
-            for command in ["suspend", "resume", "history", "logs", "status"] {
-                lab.instanced(&[command, "tlaks"])
-                    .expect_code(1)
-                    .expect_words(&["tlaks", "instanced status"]);
-            }
+            nobody_is_named_and_the_nearest_is(lab);
         },
     );
+}
+
+/// With a daemon and without.
+fn nobody_is_named_and_the_nearest_is(lab: &Lab) {
+    for command in [
+        "suspend", "resume", "stop", "history", "logs", "status", "top", "connect",
+    ] {
+        lab.instanced(&[command, "tlaks"])
+            .expect_code(1)
+            .expect_words(&["`tlaks`", "did you mean `talks`?", "instanced status"]);
+    }
 }
 
 fn what_is_gone_keeps_its_history(lab: &Lab) {
@@ -216,6 +223,7 @@ fn without_a_daemon(lab: &Lab) {
                 .expect_code(0)
                 .expect_words(&["talks"]);
             assert_eq!(actions(lab, "talks"), ["create done", "replace done"]);
+            nobody_is_named_and_the_nearest_is(lab);
         },
     );
 }

@@ -163,11 +163,19 @@ async fn a_restart_keeps_the_container_and_a_recreation_does_not() {
 async fn an_order_for_nobody_is_refused() {
     let lab = Lab::new(&[("alice", "{}")]);
     let store = Store::open(&lab.site.state, Duration::from_secs(5)).expect("the store");
-    let ghost: InstanceName = "ghost".parse().expect("a name");
+    let store = Arc::new(store);
     let now = jiff::Timestamp::now();
-    let taken = orders::take(&lab.site, &Arc::new(store), &ghost, Order::Stop, now).await;
-    let told = taken.expect_err("nobody").to_string();
-    assert!(told.contains("`ghost`"), "{told}");
+    let refused = async |name: &str, order| {
+        let name: InstanceName = name.parse().expect("a name");
+        let taken = orders::take(&lab.site, &store, &name, order, now).await;
+        let error = taken.expect_err("nobody");
+        assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+        error.help().unwrap_or_default().to_owned()
+    };
+    let help = refused("ghost", Order::Stop).await;
+    assert_eq!(help, "`instanced status` shows them all");
+    let help = refused("alic", Order::Stop).await;
+    assert!(help.starts_with("did you mean `alice`?"), "{help}");
 }
 
 #[tokio::test]

@@ -89,6 +89,7 @@ impl Operator {
     pub(super) async fn detail(&self, name: &InstanceName) -> Result<InstanceDetail, Problem> {
         let sight = self.sight().await?;
         let mut all = self.judged(&sight).await;
+        let nobody = unknown(name, all.iter().map(|one| &one.name));
         all.retain(|one| one.name == *name);
         let nothing = Observed::default();
         let observed = sight.observed.as_ref().unwrap_or(&nothing);
@@ -96,7 +97,7 @@ impl Operator {
             let recent = AskUsage::Recent;
             standing::add_usage(&mut all, observed, engine, &self.sampler, recent).await;
         }
-        let one = all.pop().ok_or_else(|| unknown(name))?;
+        let one = all.pop().ok_or(nobody)?;
         let now = jiff::Timestamp::now();
         let memory = self.store.read(now).await;
         let overrides = memory.map(|memory| memory.overrides).unwrap_or_default();
@@ -117,13 +118,13 @@ impl Operator {
         let history = read
             .await
             .map_err(|error: crate::doors::store::StoreError| Problem::internal(chain(&error)))?;
-        let is_known = || async {
+        if history.is_empty() {
             let snapshot = round::read_source(&self.site);
             let desired = snapshot.and_then(|snapshot| round::desired(&snapshot, &self.site));
-            desired.is_ok_and(|desired| desired.names(name))
-        };
-        if history.is_empty() && !is_known().await {
-            return Err(unknown(name));
+            let desired = desired.unwrap_or_default();
+            if !desired.names(name) {
+                return Err(unknown(name, desired.all_names()));
+            }
         }
         Ok(history)
     }

@@ -49,24 +49,19 @@ pub async fn status_with_usage(
     Ok(all)
 }
 
-/// One instance in full; `None` where there is none of this name.
-pub async fn detail(site: &Site, name: &InstanceName) -> Result<Option<InstanceDetail>, Failure> {
+/// One instance in full.
+pub async fn detail(site: &Site, name: &InstanceName) -> Result<InstanceDetail, Failure> {
     if let Some(client) = daemon(site).await? {
-        let all: Vec<InstanceStatus> = read(client.get("/v1/instances").await)?;
-        if !all.iter().any(|one| one.name == *name) {
-            return Ok(None);
-        }
-        return read(client.get(&format!("/v1/instances/{name}")).await).map(Some);
+        return read(client.get(&format!("/v1/instances/{name}")).await);
     }
     let sight = own_sight(site).await?;
     let mut all = sight.statuses(site);
+    let nobody = Failure::no_instance(name, all.iter().map(|one| &one.name));
     all.retain(|one| one.name == *name);
     let engine = site.observer()?;
     let (sampler, now) = (Sampler::default(), AskUsage::Now);
     standing::add_usage(&mut all, &sight.view.observed, &engine, &sampler, now).await;
-    let Some(one) = all.pop() else {
-        return Ok(None);
-    };
+    let one = all.pop().ok_or(nobody)?;
     let observed = &sight.view.observed;
     let overrides = sight.overrides.get(name).cloned().unwrap_or_default();
     let history = own_history(site, name).await.unwrap_or_default();
@@ -78,7 +73,7 @@ pub async fn detail(site: &Site, name: &InstanceName) -> Result<Option<InstanceD
         history,
         &sight.report,
     );
-    Ok(Some(detail.await))
+    Ok(detail.await)
 }
 
 /// What is seen where no daemon runs.
@@ -137,7 +132,16 @@ pub async fn history(site: &Site, name: &InstanceName) -> Result<Vec<Entry>, Fai
     if let Some(client) = daemon(site).await? {
         return read(client.get(&format!("/v1/instances/{name}/history")).await);
     }
-    own_history(site, name).await
+    let history = own_history(site, name).await?;
+    if history.is_empty() {
+        let desired = round::read_source(site).and_then(|read| round::desired(&read, site));
+        if let Ok(desired) = desired
+            && !desired.names(name)
+        {
+            return Err(Failure::no_instance(name, desired.all_names()));
+        }
+    }
+    Ok(history)
 }
 
 async fn own_history(site: &Site, name: &InstanceName) -> Result<Vec<Entry>, Failure> {

@@ -84,7 +84,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     // One that is gone from the manifests may stand yet, and is listed.
     for name in &names {
         let one = all.iter().find(|one| one.name == *name);
-        let one = one.ok_or_else(|| site::unknown(name))?;
+        let one = one.ok_or_else(|| site::unknown(name, &all))?;
         if one.generation.is_none() {
             return Err(Failure {
                 message: format!("`{name}` has no container yet"),

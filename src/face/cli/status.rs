@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{live, site};
+use super::live;
 use crate::daemon::ops::{self, Site};
 use crate::daemon::watch::Sampler;
 use crate::decisions::report::Failure;
@@ -63,8 +63,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
             out.json(&all);
         }
         Some(name) => {
-            let one = ops::detail(site, name).await?;
-            out.json(&one.ok_or_else(|| site::unknown(name))?);
+            out.json(&ops::detail(site, name).await?);
         }
     }
     Ok(Exit::Done)
@@ -73,7 +72,6 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
 async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<String, Failure> {
     if let Some(name) = &args.name {
         let one = ops::detail(site, name).await?;
-        let one = one.ok_or_else(|| site::unknown(name))?;
         let drawn = view::draw_one(&one, Timestamp::now());
         if ops::has_daemon(site).await? {
             return Ok(drawn);
