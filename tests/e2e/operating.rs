@@ -213,9 +213,18 @@ fn without_a_daemon(lab: &Lab) {
             lab.instanced(&["status"])
                 .expect_code(0)
                 .expect_words(&["talks", "running", "g2", "dir:"]);
-            lab.instanced(&["status", "talks"])
+            lab.instanced(&["status", "talks", "--usage"])
                 .expect_code(0)
                 .expect_words(&["replace g2", "memory"]);
+            // The engine takes seconds to say what they use: whoever wants that asks for it.
+            let usage = |more: &[&str]| {
+                let told = lab.instanced(&[&["status", "--format", "json"], more].concat());
+                let told = told.expect_code(0).json();
+                let all = told["instances"].as_array().expect("instances").iter();
+                all.filter(|one| !one["usage"].is_null()).count()
+            };
+            assert_eq!(usage(&[]), 0);
+            assert_eq!(usage(&["--usage"]), 1);
             lab.instanced(&["logs", "talks", "--tail", "1"])
                 .expect_code(0)
                 .expect_words(&["tiny: serving"]);

@@ -31,7 +31,8 @@ pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
     Ok(own_sight(site).await?.statuses(site))
 }
 
-/// How every instance stands, with what it uses. `sampler` remembers the look before, where there was one.
+/// How every instance stands, with what it uses. `sampler` remembers the look before, where there was one. Where no
+/// daemon runs, nothing was seen recently: then that is not told, as the engine takes seconds for it.
 pub async fn status_with_usage(
     site: &Site,
     sampler: &Sampler,
@@ -44,24 +45,34 @@ pub async fn status_with_usage(
     }
     let sight = own_sight(site).await?;
     let mut all = sight.statuses(site);
-    let engine = site.observer()?;
-    standing::add_usage(&mut all, &sight.view.observed, &engine, sampler, usage).await;
+    sight.add_usage(&mut all, site, sampler, usage).await?;
     Ok(all)
 }
 
-/// One instance in full.
-pub async fn detail(site: &Site, name: &InstanceName) -> Result<InstanceDetail, Failure> {
+/// One instance in full, with what it uses as [`status_with_usage`] tells it.
+pub async fn detail(
+    site: &Site,
+    name: &InstanceName,
+    sampler: &Sampler,
+    usage: AskUsage,
+) -> Result<InstanceDetail, Failure> {
     if let Some(client) = daemon(site).await? {
-        return read(client.get(&format!("/v1/instances/{name}")).await);
+        let told = client.get(&format!("/v1/instances/{name}")).await;
+        let mut detail: InstanceDetail = read(told)?;
+        if usage == AskUsage::Now {
+            let all = status_with_usage(site, sampler, usage).await?;
+            let one = all.into_iter().find(|one| one.name == *name);
+            detail.status.usage = one.and_then(|one| one.usage);
+        }
+        return Ok(detail);
     }
     let sight = own_sight(site).await?;
     let mut all = sight.statuses(site);
     let nobody = Failure::no_instance(name, all.iter().map(|one| &one.name));
     all.retain(|one| one.name == *name);
-    let engine = site.observer()?;
-    let (sampler, now) = (Sampler::default(), AskUsage::Now);
-    standing::add_usage(&mut all, &sight.view.observed, &engine, &sampler, now).await;
+    sight.add_usage(&mut all, site, sampler, usage).await?;
     let one = all.pop().ok_or(nobody)?;
+    let engine = site.observer()?;
     let observed = &sight.view.observed;
     let overrides = sight.overrides.get(name).cloned().unwrap_or_default();
     let history = own_history(site, name).await.unwrap_or_default();
@@ -91,6 +102,20 @@ impl Sight {
         let mut all = status::status(desired, observed, &self.report, public, now);
         note_revisions(&mut all, &self.acts);
         all
+    }
+
+    async fn add_usage(
+        &self,
+        all: &mut [InstanceStatus],
+        site: &Site,
+        sampler: &Sampler,
+        usage: AskUsage,
+    ) -> Result<(), Failure> {
+        if usage == AskUsage::Now {
+            let (engine, observed) = (site.observer()?, &self.view.observed);
+            standing::add_usage(all, observed, &engine, sampler, usage).await;
+        }
+        Ok(())
     }
 }
 
