@@ -30,7 +30,7 @@ use crate::daemon::tokens::Tokens;
 use crate::daemon::watch::Sampler;
 use crate::decisions::event;
 use crate::decisions::plan::Reason;
-use crate::decisions::report::{Failure, Outcome, Report};
+use crate::decisions::report::{Failure, Missing, Outcome, Report};
 use crate::decisions::source::being_written;
 use crate::decisions::status::{InstanceStatus, status};
 use crate::doors::engine::Engine;
@@ -292,7 +292,10 @@ impl Rounds {
             }
             Outcome::Done | Outcome::Failed(_) | Outcome::Waiting { .. } => true,
         });
-        if let Some(failure) = &report.aborted {
+        if is_settling(report) {
+            // The next round is due as soon as it has settled.
+            news.aborted = None;
+        } else if let Some(failure) = &report.aborted {
             if self.told.contains(&failure.message) {
                 news.aborted = None;
             }
@@ -333,6 +336,13 @@ impl Rounds {
 /// Held for a moment, as every file is that was just saved.
 fn is_being_written(reason: &Reason) -> bool {
     matches!(reason, Reason::Unreadable { diagnostics } if being_written(diagnostics))
+}
+
+/// Broken off for a `fleet.yaml` that was just saved, and for nothing else.
+fn is_settling(report: &Report) -> bool {
+    report.aborted_by == Some(Missing::Source)
+        && !report.diagnostics.is_empty()
+        && being_written(&report.diagnostics)
 }
 
 /// Makes a round due for every change on the engine, and after every loss of its events.
