@@ -27,10 +27,25 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "control/admin.rs"]
 mod admin;
+#[path = "control/logs.rs"]
+mod logs;
 
 /// Says what it was asked.
 struct Echo {
     events: Events,
+    /// What its instances have written, where it has any.
+    written: Vec<LogLine>,
+    ended: CancellationToken,
+}
+
+impl Echo {
+    fn new(ended: &CancellationToken) -> Self {
+        Self {
+            events: Events::new(ended.clone()),
+            written: Vec::new(),
+            ended: ended.clone(),
+        }
+    }
 }
 
 fn echo(asked: impl std::fmt::Display) -> Value {
@@ -94,6 +109,9 @@ impl Operations for Echo {
         Ok(echo("snapshot"))
     }
     async fn instances(&self, usage: AskUsage) -> Outcome {
+        if !self.written.is_empty() {
+            return Ok(logs::standing(&self.written));
+        }
         Ok(echo(format!("instances {usage:?}")))
     }
     async fn history(&self, name: InstanceName) -> Outcome {
@@ -102,6 +120,9 @@ impl Operations for Echo {
     async fn log(&self, name: InstanceName, ask: AskLog) -> Result<Lines, Problem> {
         if name.as_str() == "ghost" {
             return Err(Problem::not_found("there is no instance `ghost`"));
+        }
+        if !self.written.is_empty() {
+            return Ok(logs::of(self, &name, ask));
         }
         let line = |line: String| LogLine {
             instance: name.clone(),
@@ -144,10 +165,8 @@ impl Daemon {
         let state = TempDir::new().unwrap();
         let socket = ControlSocket::bind(state.path(), None).await.unwrap();
         let shutdown = CancellationToken::new();
-        let events = Events::new(shutdown.clone());
-        let echo = Echo {
-            events: events.clone(),
-        };
+        let echo = Echo::new(&shutdown);
+        let events = echo.events.clone();
         let served = tokio::spawn(socket.serve(Arc::new(echo), shutdown.clone()));
         Self {
             state,

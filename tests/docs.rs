@@ -128,7 +128,7 @@ fn every_word_of_a_checkup_is_documented() {
     let file = "src/decisions/checkup.rs";
     let mut words = variants(file, "Area");
     words.extend(variants(file, "Grade"));
-    assert_eq!(words.len(), 18, "{words:?}");
+    assert_eq!(words.len(), 19, "{words:?}");
     words.retain(|word| !section.contains(&format!("| `{word}` |")));
     assert!(words.is_empty(), "docs/json.md lacks {words:?}");
     for field in fields(file, "Finding") {
@@ -166,10 +166,11 @@ fn every_key_and_word_of_how_instances_stand_is_documented() {
     for (command, schema, least) in [
         ("status", "SourceStatus", 7),
         ("status", "Behind", 3),
-        ("status", "InstanceStatus", 12),
+        ("status", "InstanceStatus", 13),
         ("status", "EndpointStatus", 3),
         ("status", "Usage", 6),
-        ("status", "InstanceDetail", 19),
+        ("status", "NextRemedy", 2),
+        ("status", "InstanceDetail", 20),
         ("status", "HealthResult", 3),
         ("logs", "LogLine", 5),
         ("history", "Entry", 11),

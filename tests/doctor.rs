@@ -92,6 +92,11 @@ fn without_an_engine_everything_else_is_looked_at_and_nothing_is_made() {
     found.says("configuration", "ok", "instanced.yaml");
     found.says("source", "ok", "1 instance of instances.d");
     found.says("daemon", "warning", "none runs");
+    found.says(
+        "instances",
+        "note",
+        "not known how they stand: connect to the",
+    );
     found.says("store", "ok", "none yet");
     found.says("auth", "note", "no daemon runs");
     found.says("traefik", "note", "traefik.api is not set");
@@ -101,7 +106,7 @@ fn without_an_engine_everything_else_is_looked_at_and_nothing_is_made() {
         .iter()
         .map(|it| it["check"].as_str().unwrap())
         .collect();
-    assert_eq!(names.len(), 14, "{names:?}");
+    assert_eq!(names.len(), 15, "{names:?}");
 
     let said = lab.run(&["doctor"]);
     let drawn = text(&said);

@@ -10,14 +10,17 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::chain::failure;
+use super::operate;
+use super::ops;
 use super::round;
 use super::site::Site;
 use crate::decisions::checkup::facts::{
     AuthFacts, ClockFacts, Configured, DaemonFacts, DomainFacts, Manifests, PortFacts, Room, Seen,
     SourceFacts, StoreFacts, TraefikFacts,
 };
-use crate::decisions::checkup::{Area, Finding, edge, host as verdict};
+use crate::decisions::checkup::{Area, Finding, edge, host as verdict, instances};
 use crate::decisions::report::{Failure, Report};
+use crate::decisions::status::{InstanceStatus, status};
 use crate::doors::control_client::ControlClient;
 use crate::doors::{host, store};
 use crate::words::config::{Isolation, ProviderConfig};
@@ -25,7 +28,7 @@ use crate::words::control::SOCKET;
 use crate::words::desired::Desired;
 use crate::words::manifest::Auth;
 use crate::words::resolve::auth_url;
-use crate::words::router::routers;
+use crate::words::router::{routers, stems};
 use crate::words::secret::SecretSource;
 use asking::Asking;
 use engine::EngineSeen;
@@ -57,7 +60,8 @@ pub async fn checkup(site: &Site, configured: &Configured) -> Vec<Finding> {
         None => (Area::Source.silent(LIMIT.as_secs()), nothing()),
     };
     let daemon_runs = !matches!(daemon, Ok(None));
-    let (store, permissions, disk, images, ports, auth, traefik) = tokio::join!(
+    let (standing, store, permissions, disk, images, ports, auth, traefik) = tokio::join!(
+        within(LIMIT, standing(site, &desired, daemon_runs)),
         within(LIMIT, store_facts(site, daemon_runs)),
         within(LIMIT, permissions(site, &desired, engine.as_ref())),
         within(LIMIT, room(site.state.clone())),
@@ -76,6 +80,10 @@ pub async fn checkup(site: &Site, configured: &Configured) -> Vec<Finding> {
         None => all.extend([Area::Engine, Area::Network].map(|area| area.silent(LIMIT.as_secs()))),
     }
     all.push(verdict::daemon(&daemon, env!("CARGO_PKG_VERSION")));
+    all.extend(standing.map_or_else(
+        || silent(Area::Instances),
+        |seen| instances::instances(&seen, daemon_runs),
+    ));
     all.extend(store.map_or_else(|| silent(Area::Store), |facts| vec![verdict::store(&facts)]));
     all.extend(permissions.unwrap_or_else(|| silent(Area::Permissions)));
     all.extend(disk.map_or_else(
@@ -218,6 +226,20 @@ async fn domain(site: &Site) -> DomainFacts {
     }
 }
 
+/// How the instances stand, as the daemon says, else as the engine does. Without a daemon the store is left alone.
+async fn standing(site: &Site, desired: &Desired, daemon_runs: bool) -> Seen<Vec<InstanceStatus>> {
+    if daemon_runs {
+        return ops::status(site).await;
+    }
+    let observed = operate::observe(site).await?;
+    let (last, public, now) = (
+        Report::default(),
+        &site.config.public,
+        jiff::Timestamp::now(),
+    );
+    Ok(status(desired, &observed, &last, public, now))
+}
+
 async fn store_facts(site: &Site, daemon_runs: bool) -> StoreFacts {
     let state = site.state.clone();
     let looked = aside(move || {
@@ -353,6 +375,11 @@ async fn traefik(site: &Site, desired: &Desired, engine: Option<&EngineSeen>) ->
         api: site.config.traefik.api.clone(),
         seen,
         expected: expected.flatten().map(|router| router.id).collect(),
+        stems: desired
+            .specs
+            .values()
+            .flat_map(|spec| stems(manager, spec))
+            .collect(),
         provider: match site.config.traefik.provider {
             ProviderConfig::Labels => "docker",
             ProviderConfig::File(_) => "file",

@@ -16,11 +16,12 @@ use super::forward_auth::SharedTable;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::notebook::{Acts, Notebook as _};
-use super::orders;
+use super::orders::{self, Taken};
 use super::probes::Verdicts;
 use super::round::{self, Ask, Known};
 use super::site::Site;
 use super::snapshots;
+use super::spells::Unwell;
 use super::tokens::{Rotated, Tokens, TokensError};
 use super::vnc;
 use super::watch::{self, Sampler};
@@ -76,6 +77,8 @@ pub struct Operator {
     pub rounds: mpsc::Sender<AskedRound>,
     /// The last round's report.
     pub last: Arc<arc_swap::ArcSwap<Report>>,
+    /// For how long instances have not been well, as it found it.
+    pub unwell: Arc<Unwell>,
     /// What the daemon's own probes say.
     pub verdicts: Verdicts,
     /// To whoever follows the repository, where the source is one.
@@ -235,10 +238,12 @@ impl Operations for Operator {
 
     async fn order(&self, name: InstanceName, order: Order) -> Outcome {
         let now = jiff::Timestamp::now();
-        let ask = orders::take(&self.site, &self.store, &name, order, now).await;
-        let ask = ask.map_err(|error| order_problem(&error))?;
-        self.write_down(&name, order, now).await;
-        value(&self.round(ask).await?)
+        let taken = orders::take(&self.site, &self.store, &name, order, now).await;
+        let Taken { ask, already } = taken.map_err(|error| order_problem(&error))?;
+        tracing::info!(instance = %name, order = order.as_str(), "an operator's order");
+        let mut report = self.round(ask).await?;
+        report.notes.extend(already);
+        value(&report)
     }
 
     async fn metrics(&self) -> Result<String, Problem> {

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 pub use super::serve::{Start, serve};
 use super::site::Acting;
 pub use super::site::Site;
-pub use look::{Feed, detail, history, log, source_status, status, status_with_usage};
+pub use log::{Feed, Followed, Heard, follow_log, log};
+pub use look::{detail, history, source_status, status, status_with_usage};
 pub use tokens::{
     Issued, issue_ticket, issue_token, list_tokens, revoke_token, rotate_token, vnc_passwords,
 };
@@ -23,7 +24,7 @@ use super::converge::Converger;
 use super::memory::{Memory, blocking};
 use super::notebook::Acts;
 use super::operate::{self, PlanAnswer};
-use super::orders;
+use super::orders::{self, Taken};
 use super::round::{self, Ask, Known, View};
 use super::routes;
 use crate::decisions::report::{Failure, Report};
@@ -40,6 +41,7 @@ use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
 use crate::words::resolve::resolve_on;
 
+mod log;
 mod look;
 mod tokens;
 
@@ -371,9 +373,14 @@ pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Rep
     }
     let (acting, store) = open_to_act(site).await?;
     let now = jiff::Timestamp::now();
-    let ask = orders::take(site, &store, name, order, now).await;
-    let ask = ask.map_err(|error| failure(&error))?;
-    Ok(Box::pin(round_for(site, acting, store, ask)).await)
+    let taken = orders::take(site, &store, name, order, now).await;
+    let Taken { ask, already } = taken.map_err(|error| Failure {
+        help: error.help().map(str::to_owned),
+        ..failure(&error)
+    })?;
+    let mut report = Box::pin(round_for(site, acting, store, ask)).await;
+    report.notes.extend(already);
+    Ok(report)
 }
 
 /// Whether a daemon runs for this state directory.

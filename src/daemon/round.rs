@@ -59,6 +59,8 @@ pub struct View {
     pub sealed: Sealed,
     /// The instances that it is about; all of them when empty.
     pub only: Vec<InstanceName>,
+    /// For how long instances have not been well.
+    pub unwell_for: BTreeMap<InstanceName, Duration>,
 }
 
 /// What planning needs beside what is desired and observed.
@@ -243,6 +245,7 @@ pub fn settle<N>(
         plan,
         sealed,
         only: ask.names.clone(),
+        unwell_for: history.unwell_for,
     })
 }
 

@@ -29,8 +29,9 @@ use super::operate::Operator;
 use super::ops::open_store;
 use super::probes::Probes;
 use super::routes::Routes;
-use super::site::{ActError, Site};
+use super::site::{ActError, Acting, Site};
 use super::source::Source;
+use super::spells::Unwell;
 use super::tokens::Tokens;
 use super::uses::{self, Uses};
 use super::watch::Sampler;
@@ -210,14 +211,10 @@ impl Session {
         let admin = admin(site, &source).await?;
         let author = blocking(&store, Store::author).await;
         let author = author.map_err(|error| failure(&error))?;
-        let acting = match site.engine(&author) {
-            Ok(acting) => Some(acting),
-            // One that is away is waited for; a second daemon has no business here.
-            Err(ActError::Engine(_)) => None,
-            Err(error @ ActError::Sole(_)) => return Err(error.into()),
-        };
+        let acting = acting(site, &author)?;
         metrics.reach(acting.is_some());
         let last = Arc::new(ArcSwap::from_pointee(Report::default()));
+        let unwell = Arc::<Unwell>::default();
         let (asks, asked) = mpsc::channel(ASKED_MAX);
         let probes = Probes::new(Arc::clone(&engine_due));
         let sampler = Arc::<Sampler>::default();
@@ -227,6 +224,7 @@ impl Session {
             store: Arc::clone(&store),
             rounds: asks,
             last: Arc::clone(&last),
+            unwell: Arc::clone(&unwell),
             verdicts: probes.verdicts(),
             syncer: source.syncer(),
             events: events.clone(),
@@ -267,6 +265,7 @@ impl Session {
             tokens,
             source,
             last,
+            unwell,
             asked,
             author,
             sole: None,
@@ -414,6 +413,15 @@ fn stop_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
         });
     }
     Ok(())
+}
+
+/// What acts on the engine. One that is away is waited for; a second daemon has no business here.
+fn acting(site: &Site, author: &str) -> Result<Option<Acting>, Failure> {
+    match site.engine(author) {
+        Ok(acting) => Ok(Some(acting)),
+        Err(ActError::Engine(_)) => Ok(None),
+        Err(error @ ActError::Sole(_)) => Err(error.into()),
+    }
 }
 
 async fn control_socket(site: &Site) -> Result<ControlSocket, Failure> {

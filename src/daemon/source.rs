@@ -1,5 +1,7 @@
 //! The source as the daemon follows it: a directory that is watched, or a repository that is fetched.
 
+use std::time::Duration;
+
 use super::events::Events;
 use super::follow::{Follower, Syncer};
 use super::site::Site;
@@ -7,6 +9,9 @@ use crate::decisions::report::Report;
 use crate::doors::source::git::checkout::Teller;
 use crate::doors::source::{SourceError, Watch};
 use crate::words::desired::Snapshot;
+
+/// For how long a first round waits for whoever writes to `fleet.yaml`.
+const SETTLING: Duration = Duration::from_secs(10);
 
 /// A source that is followed.
 pub enum Source {
@@ -46,8 +51,9 @@ impl Source {
 
     /// Returns once a first round has something to read, or will tell why it has not.
     pub async fn ready(&self) {
-        if let Self::Repository(follower) = self {
-            follower.ready().await;
+        match self {
+            Self::Directory { watch, .. } => watch.fleet_settled(SETTLING).await,
+            Self::Repository(follower) => follower.ready().await,
         }
     }
 

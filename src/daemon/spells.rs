@@ -2,8 +2,10 @@
 //! Counted by a clock that nobody sets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::decisions::remedy;
@@ -18,6 +20,27 @@ pub(super) struct Spells {
     unwell: BTreeMap<InstanceName, Instant>,
     /// Since when what counts as unwell has been in one and the same run.
     runs: BTreeMap<InstanceName, (Run, Instant)>,
+}
+
+/// For how long instances have not been well, as the last round found it: for whoever asks between rounds.
+#[derive(Debug, Default)]
+pub struct Unwell(ArcSwap<BTreeMap<InstanceName, Instant>>);
+
+impl Unwell {
+    /// Keeps what a round has found.
+    pub(super) fn note(&self, unwell_for: &BTreeMap<InstanceName, Duration>) {
+        let moment = Instant::now();
+        let since = unwell_for.iter().map(|(name, long)| {
+            let since = moment.checked_sub(*long).unwrap_or(moment);
+            (name.clone(), since)
+        });
+        self.0.store(Arc::new(since.collect()));
+    }
+
+    /// For how long by now.
+    pub(super) fn so_far(&self) -> BTreeMap<InstanceName, Duration> {
+        elapsed(&self.0.load())
+    }
 }
 
 /// A run of a container: its id, and when it was started.

@@ -8,6 +8,7 @@ use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, poll_fn
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::decisions::log::Told;
 use crate::doors::engine::{EngineError, ErrorClass, GenerationLog, Watch};
 use crate::words::name::InstanceName;
 use crate::words::watch::{AskLog, Counters, LogLine, Usage};
@@ -150,6 +151,7 @@ pub async fn log<E: Watch + Send + Sync + 'static>(
     ask: AskLog,
     ended: CancellationToken,
 ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+    let told = Told::new(ask, jiff::Timestamp::now());
     let Some(first) = engine.log(&instance, ask).await? else {
         let operation = format!("read the log of `{instance}`");
         let detail = "the engine has no container of it";
@@ -170,8 +172,8 @@ pub async fn log<E: Watch + Send + Sync + 'static>(
     tokio::spawn(async move {
         let gone = sender.clone();
         tokio::select! {
-            told = follow(&engine, &instance, first, &sender) => {
-                if let Err(error) = told {
+            ended = follow(&engine, &instance, first, told, &sender) => {
+                if let Err(error) = ended {
                     // Whoever reads may be gone.
                     let _ = sender.send(Err(error)).await;
                 }
@@ -187,20 +189,18 @@ async fn follow<E: Watch>(
     engine: &E,
     instance: &InstanceName,
     first: GenerationLog,
+    mut told: Told,
     sender: &mpsc::Sender<Result<LogLine, EngineError>>,
 ) -> Result<(), EngineError> {
-    let (began, mut told) = (jiff::Timestamp::now(), None);
     let mut next = Some(first);
     let mut away = Duration::ZERO;
     while away < GONE {
         if let Some(mut log) = next {
             away = Duration::ZERO;
             while let Some(written) = log.written.try_next().await? {
-                // The engine tells again what was written at the moment from which on it was asked.
-                if written.at.is_some() && written.at <= told {
+                if !told.is_new(written.at) {
                     continue;
                 }
-                told = written.at.or(told);
                 let line = LogLine {
                     instance: instance.clone(),
                     generation: log.generation,
@@ -216,12 +216,7 @@ async fn follow<E: Watch>(
             away += NEXT_GENERATION;
         }
         tokio::time::sleep(NEXT_GENERATION).await;
-        let ask = AskLog {
-            tail: None,
-            since: told.or(Some(began)),
-            follow: true,
-        };
-        next = engine.log(instance, ask).await?;
+        next = engine.log(instance, told.again()).await?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use super::report::Failure;
 pub mod edge;
 pub mod facts;
 pub mod host;
+pub mod instances;
 
 /// What is looked at, in the order that it is told in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -23,6 +24,8 @@ pub enum Area {
     Network,
     /// The daemon of this state directory.
     Daemon,
+    /// The instances themselves.
+    Instances,
     /// The store.
     Store,
     /// Who may read and write what.
@@ -80,6 +83,7 @@ impl Area {
             Self::Engine => "engine",
             Self::Network => "network",
             Self::Daemon => "daemon",
+            Self::Instances => "instances",
             Self::Store => "store",
             Self::Permissions => "permissions",
             Self::Disk => "disk",

@@ -9,6 +9,7 @@ pub mod compare;
 pub mod event;
 pub mod guard;
 pub mod hold;
+pub mod log;
 pub mod notice;
 pub mod pace;
 pub mod plan;

@@ -2,7 +2,11 @@
 //! what is done then, and how long the next try waits. All of it follows from the acts that were noted, so
 //! that a restart of the daemon forgets nothing and hurries nothing.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::pace::Backoff;
 use super::plan::{Reason, Step};
@@ -30,15 +34,26 @@ pub const SETTLED: Duration = Duration::from_secs(5);
 /// that ended once and runs again must not count as unwell until something is done about it.
 pub const SETTLED_AGAIN: Duration = Duration::from_secs(30);
 
-/// What to do about an instance that is not well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is done about an instance that is not well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Remedy {
     /// The same container, down and up.
     Restart,
     /// A new generation.
     Recreate,
-    /// Nothing until then.
-    Wait(jiff::Timestamp),
+}
+
+/// What comes next for an instance that is not well, unless it is well by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NextRemedy {
+    /// What is done.
+    pub remedy: Remedy,
+    /// When.
+    pub at: jiff::Timestamp,
+    /// How often something was done already.
+    #[serde(skip)]
+    pub tried: usize,
 }
 
 /// Whether a generation that should run is not well: its check says so, or it ends again and again.
@@ -72,25 +87,35 @@ fn has_run_for(generation: &Generation, least: Duration, now: jiff::Timestamp) -
         .is_none_or(|started| !within(started, least, now))
 }
 
-/// What to do about an instance that has been unwell for [`PATIENCE`], and how often something was done.
-pub fn remedy(acts: &[Act], now: jiff::Timestamp) -> (Remedy, usize) {
-    let tried = lately(acts, REMEMBERED, now).filter(|act| act.cause == Cause::Health);
+/// What was done since an operator resumed the instance: what was before no longer counts.
+pub fn since(acts: &[Act], resumed: Option<jiff::Timestamp>) -> Cow<'_, [Act]> {
+    match resumed {
+        None => Cow::Borrowed(acts),
+        Some(resumed) => acts
+            .iter()
+            .filter(|act| act.at > resumed)
+            .cloned()
+            .collect(),
+    }
+}
+
+/// What to do about an instance that has not been well for so long: nothing before [`PATIENCE`] has passed, and ever
+/// later the more was tried.
+pub fn next(acts: &[Act], unwell_for: Duration, now: jiff::Timestamp) -> NextRemedy {
+    let patience = now + PATIENCE.saturating_sub(unwell_for);
+    let tried = lately(acts, REMEMBERED, patience).filter(|act| act.cause == Cause::Health);
     let tried: Vec<_> = tried.collect();
-    let remedy = match (tried.len(), tried.last()) {
-        (0, _) | (_, None) => Remedy::Restart,
-        (1, _) => Remedy::Recreate,
+    let (remedy, at) = match (tried.len(), tried.last()) {
+        (0, _) | (_, None) => (Remedy::Restart, patience),
+        (1, _) => (Remedy::Recreate, patience),
         (many, Some(last)) => {
             let doublings = u32::try_from(many - 2).unwrap_or(u32::MAX).min(16);
             let wait = GIVE_UP.saturating_mul(1 << doublings).min(GIVE_UP_MOST);
-            let until = last.at + wait;
-            if now < until {
-                Remedy::Wait(until)
-            } else {
-                Remedy::Recreate
-            }
+            (Remedy::Recreate, patience.max(last.at + wait))
         }
     };
-    (remedy, tried.len())
+    let tried = tried.len();
+    NextRemedy { remedy, at, tried }
 }
 
 /// Until when an instance that ended or vanished by itself, or by somebody's hand, is left alone, and how
@@ -160,5 +185,52 @@ pub fn cause(step: &Step, acts: &[Act]) -> Cause {
         | Reason::Illegible { .. }
         | Reason::NotRunning { .. } => Cause::Outside,
         _ => Cause::Desired,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: jiff::Timestamp = jiff::Timestamp::constant(1_000_000, 0);
+
+    fn tried(seconds_ago: i64) -> Act {
+        Act {
+            at: NOW - jiff::SignedDuration::from_secs(seconds_ago),
+            deed: Deed::Replace,
+            cause: Cause::Health,
+            generation: 1,
+            spec: String::new(),
+            fields: Vec::new(),
+            revision: String::new(),
+            done: Some(true),
+        }
+    }
+
+    /// What comes after so many remedies, and in how many seconds.
+    fn comes(acts: &[Act], unwell_secs: u64) -> (Remedy, i64, usize) {
+        let next = next(acts, Duration::from_secs(unwell_secs), NOW);
+        (
+            next.remedy,
+            next.at.as_second() - NOW.as_second(),
+            next.tried,
+        )
+    }
+
+    #[test]
+    fn what_comes_next_is_known_beforehand() {
+        assert_eq!(comes(&[], 0), (Remedy::Restart, 60, 0));
+        assert_eq!(comes(&[], 45), (Remedy::Restart, 15, 0));
+        assert_eq!(comes(&[], 600), (Remedy::Restart, 0, 0));
+        assert_eq!(comes(&[tried(100)], 20), (Remedy::Recreate, 40, 1));
+        let twice = [tried(300), tried(100)];
+        assert_eq!(comes(&twice, 20), (Remedy::Recreate, 200, 2));
+        assert_eq!(comes(&twice, 90), (Remedy::Recreate, 200, 2));
+        let long_ago = [tried(900), tried(290)];
+        assert_eq!(comes(&long_ago, 0), (Remedy::Recreate, 60, 2));
+        // What is forgotten by then does not count.
+        let old = [tried(7_190)];
+        assert_eq!(comes(&old, 0), (Remedy::Restart, 60, 0));
+        assert_eq!(comes(&old, 60), (Remedy::Recreate, 0, 1));
     }
 }

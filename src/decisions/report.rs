@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::Step;
 use crate::words::commit::Commit;
 use crate::words::diagnostic::Diagnostic;
+use crate::words::document::nearest;
 use crate::words::name::InstanceName;
 
 /// One round, told. A round never fails: what failed is in here.
@@ -88,6 +89,28 @@ pub struct Failure {
     pub help: Option<String>,
 }
 
+impl Failure {
+    /// That no instance has this name. The way out names the one that was most likely meant.
+    pub fn no_instance<'a>(
+        name: &InstanceName,
+        known: impl Iterator<Item = &'a InstanceName>,
+    ) -> Self {
+        Self {
+            message: format!("there is no instance `{name}`"),
+            help: Some(meant(name, known)),
+        }
+    }
+}
+
+/// The way out for a name that nothing has.
+pub fn meant<'a>(name: &InstanceName, known: impl Iterator<Item = &'a InstanceName>) -> String {
+    let all = "`instanced status` shows them all";
+    match nearest(name.as_str(), known.map(InstanceName::as_str)) {
+        Some(near) => format!("did you mean `{near}`? {all}"),
+        None => all.to_owned(),
+    }
+}
+
 impl Report {
     /// A round in which nothing could be tried.
     pub fn aborted(failure: Failure) -> Self {
@@ -134,5 +157,26 @@ impl Report {
     pub fn has_held(&self) -> bool {
         self.steps.iter().any(|s| s.outcome == Outcome::Held)
             || self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nothing_has_leads_to_the_nearest() {
+        let name = |text: &str| -> InstanceName { text.parse().expect("a name") };
+        let known = ["alice", "bob", "night-crawler"].map(name);
+        let help = |text: &str| Failure::no_instance(&name(text), known.iter()).help;
+        let all = "`instanced status` shows them all";
+        for (given, near) in [
+            ("alic", "alice"),
+            ("bbo", "bob"),
+            ("nightcrawler", "night-crawler"),
+        ] {
+            assert_eq!(help(given), Some(format!("did you mean `{near}`? {all}")));
+        }
+        assert_eq!(help("zoe"), Some(all.to_owned()));
     }
 }

@@ -1,6 +1,7 @@
 //! How each instance stands: one phase from a closed list, the reason, and the engine's detail.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,12 +13,13 @@ use crate::words::history::Entry;
 use crate::words::manifest::{Auth, State};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Generation, Health, Observed, Phase};
+use crate::words::overrides::Overrides;
 use crate::words::spec::Spec;
 use crate::words::watch::{HealthResult, Usage};
 
 use super::plan::Reason;
 use super::reason::times;
-use super::remedy::is_unwell;
+use super::remedy::{self, NextRemedy, is_unwell};
 use super::report::{Outcome, Report};
 
 /// One instance, for status.
@@ -45,6 +47,9 @@ pub struct InstanceStatus {
     /// When what failed is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try: Option<jiff::Timestamp>,
+    /// What is done about it where it is not well, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NextRemedy>,
     /// What it uses now, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -168,6 +173,27 @@ pub fn note_revisions(all: &mut [InstanceStatus], acts: &BTreeMap<InstanceName, 
     }
 }
 
+/// Says of each that is not well what a daemon does about it next. `unwell_for` is as its last round found it: one that it
+/// did not find so has not been so for long.
+pub fn note_next(
+    all: &mut [InstanceStatus],
+    acts: &BTreeMap<InstanceName, Vec<Act>>,
+    overrides: &BTreeMap<InstanceName, Overrides>,
+    unwell_for: &BTreeMap<InstanceName, Duration>,
+    now: jiff::Timestamp,
+) {
+    let unwell = all
+        .iter_mut()
+        .filter(|one| one.phase == InstancePhase::Unhealthy);
+    for one in unwell {
+        let acts = acts.get(&one.name).map_or(&[][..], Vec::as_slice);
+        let resumed = overrides.get(&one.name).and_then(|said| said.resumed);
+        let unwell_for = unwell_for.get(&one.name).copied().unwrap_or_default();
+        let acts = remedy::since(acts, resumed);
+        one.next = Some(remedy::next(&acts, unwell_for, now));
+    }
+}
+
 /// How every instance stands that is desired, held or observed.
 pub fn status(
     desired: &Desired,
@@ -240,6 +266,7 @@ pub fn status(
                     ) => Some(*until),
                     _ => None,
                 },
+                next: None,
                 usage: None,
                 endpoints: spec.map(|s| endpoints(s, public)).unwrap_or_default(),
             }

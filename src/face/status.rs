@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::style::{Label, paint};
 use super::table;
 use super::words::{age, bytes, count, harmless, moment, second, share};
+use crate::decisions::remedy::{NextRemedy, Remedy};
 use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{EndpointStatus, InstanceDetail, InstancePhase, InstanceStatus};
 use crate::words::manifest::Auth;
@@ -51,7 +52,9 @@ pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
     }
     for one in told {
         let name = paint(Label::Subject, &one.name);
-        let _ = writeln!(drawn, "{} {name}: {}", mark(one.phase), one.reason);
+        let next = one.next.map(|next| format!("; {}", remedy(&next)));
+        let next = next.unwrap_or_default();
+        let _ = writeln!(drawn, "{} {name}: {}{next}", mark(one.phase), one.reason);
     }
     drawn
 }
@@ -124,10 +127,13 @@ pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> String {
     };
     let since = |at: Timestamp| format!("{} ({} ago)", moment(at), age(at, now));
     let since = |at: Option<Timestamp>| at.map(since).unwrap_or_default();
-    let next = one.next_try.map(|at| {
-        let seconds = at.as_second().saturating_sub(now.as_second()).max(0);
-        format!("{} (in {seconds}s)", second(at))
-    });
+    let soon = |at: Timestamp| at.as_second().saturating_sub(now.as_second()).max(0);
+    let next = one
+        .next_try
+        .map(|at| format!("{} (in {}s)", second(at), soon(at)));
+    let comes = one
+        .next
+        .map(|next| format!("{} (in {}s)", remedy(&next), soon(next.at)));
     let usage = one.usage.map(|usage| {
         let cpu = usage.cpu.map_or_else(|| "-".to_owned(), share);
         format!(
@@ -144,6 +150,7 @@ pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> String {
         ("reason", one.reason.clone()),
         ("help", detail.help.clone().unwrap_or_default()),
         ("next try", next.unwrap_or_default()),
+        ("next", comes.unwrap_or_default()),
         (
             "health",
             one.health.map(health).unwrap_or_default().to_owned(),
@@ -214,6 +221,16 @@ fn health_log(log: &[HealthResult], now: Timestamp) -> String {
         let _ = writeln!(drawn, "  {}", paint(Label::Faint, harmless(line)));
     }
     drawn
+}
+
+/// What is done about one that is not well.
+fn remedy(next: &NextRemedy) -> String {
+    let done = match next.remedy {
+        Remedy::Restart => "restarted",
+        Remedy::Recreate => "made anew",
+    };
+    let at = next.at.strftime("%H:%M:%S UTC");
+    format!("{done} if it is not well by {at}")
 }
 
 fn row(one: &InstanceStatus, wide: bool, now: Timestamp) -> Vec<String> {

@@ -381,6 +381,7 @@ fn instance(
         started: runs.then(|| "2026-11-20T09:15:00Z".parse().unwrap()),
         revision: runs.then(|| "git:5b3e5b3e5b3e".to_owned()),
         next_try: None,
+        next: None,
         usage: runs.then_some(Usage {
             cpu: Some(0.034),
             memory: 312 << 20,

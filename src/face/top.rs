@@ -32,7 +32,8 @@ impl Look {
     }
 }
 
-/// A table. What came and went over the network is told for a second, where there is a look before.
+/// A table. What came and went over the network is told for a second, where there is a look before; at the first look,
+/// since each was started.
 pub fn draw(now: &Look, before: Option<&Look>) -> String {
     if now.usage.is_empty() {
         return "Nothing runs.\n".to_owned();
@@ -44,9 +45,12 @@ pub fn draw(now: &Look, before: Option<&Look>) -> String {
         by_cpu.then(b.memory.cmp(&a.memory))
     });
     let row = |(name, usage): (&InstanceName, &Usage)| {
-        let was = before.and_then(|before| before.usage.get(name));
-        let rate = |bytes_of: fn(&Usage) -> u64| {
-            let grown = bytes_of(usage).checked_sub(bytes_of(was?))?;
+        let moved = |bytes_of: fn(&Usage) -> u64| {
+            let Some(before) = before else {
+                return Some(bytes(bytes_of(usage)));
+            };
+            let was = before.usage.get(name)?;
+            let grown = bytes_of(usage).checked_sub(bytes_of(was))?;
             let millis = u64::try_from(now.after.as_millis()).ok()?.max(1);
             Some(format!("{}/s", bytes(grown.saturating_mul(1000) / millis)))
         };
@@ -57,8 +61,8 @@ pub fn draw(now: &Look, before: Option<&Look>) -> String {
             or_dash(usage.cpu.map(share)),
             super::status::memory(usage),
             or_dash(limit.map(|limit| format!("{}%", usage.memory.saturating_mul(100) / limit))),
-            or_dash(rate(|usage| usage.network_received)),
-            or_dash(rate(|usage| usage.network_sent)),
+            or_dash(moved(|usage| usage.network_received)),
+            or_dash(moved(|usage| usage.network_sent)),
             usage.pids.to_string(),
         ]
     };

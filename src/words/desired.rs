@@ -83,6 +83,11 @@ impl Desired {
         self.specs.contains_key(name) || self.unreadable.contains_key(name)
     }
 
+    /// The names of all manifests, also of those that cannot be used.
+    pub fn all_names(&self) -> impl Iterator<Item = &InstanceName> {
+        self.specs.keys().chain(self.unreadable.keys())
+    }
+
     /// Whether no manifest is there at all.
     pub fn is_empty(&self) -> bool {
         self.specs.is_empty() && self.unreadable.is_empty()

@@ -26,8 +26,7 @@ impl Listener {
         let admin = admin.unwrap();
         let address = admin.address().unwrap();
         let shutdown = CancellationToken::new();
-        let events = Events::new(shutdown.clone());
-        let served = tokio::spawn(admin.serve(Arc::new(Echo { events }), shutdown.clone()));
+        let served = tokio::spawn(admin.serve(Arc::new(Echo::new(&shutdown)), shutdown.clone()));
         Self {
             address,
             shutdown,
@@ -90,6 +89,41 @@ async fn each_call_needs_what_it_needs() {
         refused.contains("content-type: application/problem+json"),
         "{refused}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_is_answered_as_a_get_without_the_body() {
+    let admin = Listener::on("127.0.0.1:0").await;
+    for path in [
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/v1/source",
+        "/v1/plan",
+        "/v1/nothing",
+    ] {
+        let (of_get, got) = admin.ask(&format!("GET {path}"), "looks").await;
+        let (of_head, head) = admin.ask(&format!("HEAD {path}"), "looks").await;
+        assert_eq!(of_head, of_get, "{path}");
+        let (got, body) = got.split_once("\r\n\r\n").unwrap();
+        assert!(!body.is_empty(), "{path}: {got}");
+        let (head, nothing) = head.split_once("\r\n\r\n").unwrap();
+        assert_eq!(nothing, "", "{path}");
+        let without_date = |head: &str| {
+            let lines = head.lines().filter(|line| !line.starts_with("date:"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(without_date(head), without_date(got), "{path}");
+    }
+    // It needs what a GET needs, and there is none where there is no GET.
+    let secret = "HEAD /v1/instances/alice/vnc-password";
+    assert_eq!(admin.status(secret, "looks").await, 403);
+    assert_eq!(admin.status(secret, "does").await, 200);
+    let (status, refused) = admin.ask("HEAD /v1/sync", "does").await;
+    assert_eq!(status, 405);
+    assert!(refused.contains("allow: POST\r\n"), "{refused}");
+    let (_, refused) = admin.ask("PUT /v1/tokens", "does").await;
+    assert!(refused.contains("allow: GET, HEAD, POST\r\n"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

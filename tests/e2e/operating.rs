@@ -37,7 +37,7 @@ fn an_operator_sees_what_runs_what_it_does_and_what_was_done_to_it() {
         Ok::<_, String>(())
     });
     status_tells_what_they_use(&lab);
-    a_log_goes_on(&lab);
+    let daemon = a_log_goes_on(&lab, daemon);
     words_are_written_down(&lab);
     what_is_gone_keeps_its_history(&lab);
     daemon.terminate();
@@ -86,10 +86,10 @@ fn status_tells_what_they_use(lab: &Lab) {
     );
 }
 
-fn a_log_goes_on(lab: &Lab) {
+fn a_log_goes_on(lab: &Lab, daemon: Daemon) -> Daemon {
     check(
         "operating",
-        "a followed log goes on in the next generation",
+        "a followed log goes on with the next daemon and in the next generation",
         || {
             let mut following = Command::new(BINARY)
                 .arg("--config")
@@ -124,12 +124,15 @@ fn a_log_goes_on(lab: &Lab) {
                 }
             };
             until("talks g1");
+            assert_eq!(daemon.terminate().0.code(), Some(0));
+            let daemon = Daemon::start(lab);
             lab.instanced(&["recreate", "talks"]).expect_code(0);
             until("talks g2");
             following.kill().expect("a child of ours");
             following.wait().expect("a child of ours");
+            daemon
         },
-    );
+    )
 }
 
 fn words_are_written_down(lab: &Lab) {
@@ -137,9 +140,20 @@ fn words_are_written_down(lab: &Lab) {
         "operating",
         "words of an operator and what followed are in the history",
         || {
-            lab.instanced(&["suspend", "works"]).expect_code(0);
-            lab.instanced(&["resume", "works"]).expect_code(0);
-            lab.instanced(&["stop", "works"]).expect_code(0);
+            for order in ["suspend", "resume", "stop"] {
+                lab.instanced(&[order, "works"]).expect_code(0);
+                if order != "resume" {
+                    lab.instanced(&[order, "works"])
+                        .expect_code(0)
+                        .expect_words(&["`works` is so already: an operator"]);
+                    // Whoever forgets a suspension is told.
+                    let held = lab
+                        .instanced(&["doctor"])
+                        .all()
+                        .contains("works is held: an operator");
+                    assert_eq!(held, order == "suspend", "{order}");
+                }
+            }
             lab.instanced(&["start", "works"]).expect_code(0);
             let done = [
                 "create done",
@@ -153,13 +167,20 @@ fn words_are_written_down(lab: &Lab) {
             lab.instanced(&["status", "talks"])
                 .expect_code(0)
                 .expect_words(&["g2", "replace g2", "an operator asks for it"]);
-            for command in ["suspend", "resume", "history", "logs", "status"] {
-                lab.instanced(&[command, "tlaks"])
-                    .expect_code(1)
-                    .expect_words(&["tlaks", "instanced status"]);
-            }
+            nobody_is_named_and_the_nearest_is(lab);
         },
     );
+}
+
+/// With a daemon and without.
+fn nobody_is_named_and_the_nearest_is(lab: &Lab) {
+    for command in [
+        "suspend", "resume", "stop", "history", "logs", "status", "top", "connect",
+    ] {
+        lab.instanced(&[command, "tlaks"])
+            .expect_code(1)
+            .expect_words(&["`tlaks`", "did you mean `talks`?", "instanced status"]);
+    }
 }
 
 fn what_is_gone_keeps_its_history(lab: &Lab) {
@@ -192,9 +213,18 @@ fn without_a_daemon(lab: &Lab) {
             lab.instanced(&["status"])
                 .expect_code(0)
                 .expect_words(&["talks", "running", "g2", "dir:"]);
-            lab.instanced(&["status", "talks"])
+            lab.instanced(&["status", "talks", "--usage"])
                 .expect_code(0)
                 .expect_words(&["replace g2", "memory"]);
+            // The engine takes seconds to say what they use: whoever wants that asks for it.
+            let usage = |more: &[&str]| {
+                let told = lab.instanced(&[&["status", "--format", "json"], more].concat());
+                let told = told.expect_code(0).json();
+                let all = told["instances"].as_array().expect("instances").iter();
+                all.filter(|one| !one["usage"].is_null()).count()
+            };
+            assert_eq!(usage(&[]), 0);
+            assert_eq!(usage(&["--usage"]), 1);
             lab.instanced(&["logs", "talks", "--tail", "1"])
                 .expect_code(0)
                 .expect_words(&["tiny: serving"]);
@@ -202,6 +232,7 @@ fn without_a_daemon(lab: &Lab) {
                 .expect_code(0)
                 .expect_words(&["talks"]);
             assert_eq!(actions(lab, "talks"), ["create done", "replace done"]);
+            nobody_is_named_and_the_nearest_is(lab);
         },
     );
 }

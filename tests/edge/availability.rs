@@ -25,6 +25,16 @@ fn it_answers_from_its_store_before_it_has_read_a_source_or_seen_an_engine() {
 }
 
 #[test]
+fn a_fleet_that_was_just_saved_is_waited_for_and_no_error() {
+    let lab = Lab::new();
+    lab.write("fleet.yaml", "defaults: {}\n");
+    let mut daemon = Daemon::start(&lab, &[]);
+    // The first round has read it, and goes no further for want of an engine.
+    let line = daemon.wait_for("round aborted");
+    assert!(!line.contains("fleet.yaml"), "{line}");
+}
+
+#[test]
 fn a_next_daemon_takes_over_under_load_and_no_client_is_refused() {
     let lab = Lab::new();
     let mut daemon = Daemon::start(&lab, &[]);

@@ -17,7 +17,7 @@ impl Lab {
             let store = Store::open(&self.site.state, Duration::from_secs(5)).expect("the store");
             let now = jiff::Timestamp::now();
             let taken = orders::take(&self.site, &Arc::new(store), &name, order, now).await;
-            taken.expect("a known instance")
+            taken.expect("a known instance").ask
         };
         self.round_for(ask).await
     }
@@ -64,6 +64,52 @@ async fn a_stop_lasts_until_it_is_lifted() {
         ["instanced-default-alice-g1", "instanced-default-bob-g1"]
     );
     assert!(lab.round().await.steps.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_so_already_is_told_and_changes_nothing() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    lab.round().await;
+    let name: InstanceName = "alice".parse().expect("a name");
+    let at = |second| jiff::Timestamp::from_second(second).expect("a time");
+    let store = || Store::open(&lab.site.state, Duration::from_secs(5)).expect("the store");
+    let told = async |order, second| {
+        let store = Arc::new(store());
+        let taken = orders::take(&lab.site, &store, &name, order, at(second)).await;
+        taken.expect("a known instance").already
+    };
+    let kept = || {
+        let store = store();
+        let overrides = store.overrides().expect("the store").remove(&name);
+        let history = store.history(&name).expect("the store");
+        (overrides, history)
+    };
+    for (order, words) in [
+        (
+            Order::Stop,
+            "`alice` is so already: an operator stopped it at 1970-01-01 00:00:10",
+        ),
+        (
+            Order::Suspend,
+            "`alice` is so already: an operator suspended it at 1970-01-01 00:00:10",
+        ),
+    ] {
+        assert_eq!(told(order, 10).await, None);
+        let before = kept();
+        let again = told(order, 20).await.expect("it is so already");
+        assert!(again.starts_with(words), "{again}");
+        assert_eq!(kept(), before, "{order:?}");
+    }
+    let (_, history) = kept();
+    let words: Vec<_> = history.iter().map(|entry| entry.action.as_str()).collect();
+    // In the order of their times.
+    assert_eq!(words, ["suspend", "create"]);
+    // A stop is one of the manifest as it was.
+    lab.write("alice", "owner: alice@example.com");
+    assert_eq!(told(Order::Stop, 30).await, None);
+    assert!(told(Order::Suspend, 30).await.is_some());
+    told(Order::Resume, 40).await;
+    assert_eq!(told(Order::Suspend, 50).await, None);
 }
 
 #[tokio::test]
@@ -117,11 +163,19 @@ async fn a_restart_keeps_the_container_and_a_recreation_does_not() {
 async fn an_order_for_nobody_is_refused() {
     let lab = Lab::new(&[("alice", "{}")]);
     let store = Store::open(&lab.site.state, Duration::from_secs(5)).expect("the store");
-    let ghost: InstanceName = "ghost".parse().expect("a name");
+    let store = Arc::new(store);
     let now = jiff::Timestamp::now();
-    let taken = orders::take(&lab.site, &Arc::new(store), &ghost, Order::Stop, now).await;
-    let told = taken.expect_err("nobody").to_string();
-    assert!(told.contains("`ghost`"), "{told}");
+    let refused = async |name: &str, order| {
+        let name: InstanceName = name.parse().expect("a name");
+        let taken = orders::take(&lab.site, &store, &name, order, now).await;
+        let error = taken.expect_err("nobody");
+        assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+        error.help().unwrap_or_default().to_owned()
+    };
+    let help = refused("ghost", Order::Stop).await;
+    assert_eq!(help, "`instanced status` shows them all");
+    let help = refused("alic", Order::Stop).await;
+    assert!(help.starts_with("did you mean `alice`?"), "{help}");
 }
 
 #[tokio::test]

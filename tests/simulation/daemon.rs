@@ -355,7 +355,7 @@ impl Daemon {
                     // What was done before then no longer counts.
                     self.stage.scene().witness.forgetful = true;
                 }
-                taken.ok().map(due)
+                taken.ok().map(|taken| due(taken.ask))
             }
         }
     }

@@ -142,10 +142,15 @@ where
 {
     let path = request.uri().path().to_owned();
     let route = Route::of(&path);
+    // A HEAD is a GET whose answer has no body (RFC 9110, 9.3.2): the server leaves it out.
+    let method = match request.method() {
+        &Method::HEAD => &Method::GET,
+        method => method,
+    };
     // Who may not ask learns nothing, not even what there is.
     let needs = route
         .as_ref()
-        .map_or(Needs::Read, |route| route.needs(request.method()));
+        .map_or(Needs::Read, |route| route.needs(method));
     if let Err(problem) = gate.admits(needs, request.headers()) {
         return refusal(&problem);
     }
@@ -155,15 +160,13 @@ where
         )));
     };
     let methods = route.methods();
-    if !methods
-        .split(", ")
-        .any(|method| method == request.method().as_str())
-    {
-        let detail = format!("{path} knows {methods}, not {}", request.method());
+    if !methods.split(", ").any(|known| known == method.as_str()) {
+        let allowed = methods.replace("GET", "GET, HEAD");
+        let detail = format!("{path} knows {allowed}, not {}", request.method());
         let mut response = refusal(&Problem::method(detail));
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static(methods));
+        if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+            response.headers_mut().insert(ALLOW, allowed);
+        }
         return response;
     }
     match route {

@@ -44,6 +44,7 @@ fn stands(phase: InstancePhase, health: Option<Health>) -> InstanceStatus {
     InstanceStatus {
         revision: None,
         next_try: None,
+        next: None,
         usage: None,
         name: "alice".parse().unwrap(),
         phase,

@@ -1,20 +1,18 @@
 //! Looking at instances for whoever asks.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Operator;
 use super::problems::{aborted_problem, unknown};
 use crate::daemon::attended::Attended;
 use crate::daemon::chain::chain;
-use crate::daemon::memory::blocking;
+use crate::daemon::memory::{Memory, blocking};
 use crate::daemon::notebook::Notebook as _;
-use crate::daemon::orders;
 use crate::daemon::round;
 use crate::daemon::standing;
 use crate::decisions::status::{
-    InstanceDetail, InstanceStatus, note_revisions, status, status_without_engine,
+    InstanceDetail, InstanceStatus, note_next, note_revisions, status, status_without_engine,
 };
 use crate::doors::engine::docker::DockerReader;
 use crate::doors::engine::fleet::Fleet;
@@ -24,7 +22,6 @@ use crate::words::desired::Desired;
 use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
-use crate::words::overrides::Order;
 use crate::words::watch::AskUsage;
 
 /// How long whoever asks for the status waits for an engine that hangs.
@@ -70,6 +67,10 @@ impl Operator {
         // Without it a column is empty; the rest is worth the more then.
         if let Ok(acts) = self.store.acts().await {
             note_revisions(&mut all, &acts);
+            let now = jiff::Timestamp::now();
+            if let Ok(Memory { overrides, .. }) = self.store.read(now).await {
+                note_next(&mut all, &acts, &overrides, &self.unwell.so_far(), now);
+            }
         }
         all
     }
@@ -88,6 +89,7 @@ impl Operator {
     pub(super) async fn detail(&self, name: &InstanceName) -> Result<InstanceDetail, Problem> {
         let sight = self.sight().await?;
         let mut all = self.judged(&sight).await;
+        let nobody = unknown(name, all.iter().map(|one| &one.name));
         all.retain(|one| one.name == *name);
         let nothing = Observed::default();
         let observed = sight.observed.as_ref().unwrap_or(&nothing);
@@ -95,7 +97,7 @@ impl Operator {
             let recent = AskUsage::Recent;
             standing::add_usage(&mut all, observed, engine, &self.sampler, recent).await;
         }
-        let one = all.pop().ok_or_else(|| unknown(name))?;
+        let one = all.pop().ok_or(nobody)?;
         let now = jiff::Timestamp::now();
         let memory = self.store.read(now).await;
         let overrides = memory.map(|memory| memory.overrides).unwrap_or_default();
@@ -116,28 +118,15 @@ impl Operator {
         let history = read
             .await
             .map_err(|error: crate::doors::store::StoreError| Problem::internal(chain(&error)))?;
-        let is_known = || async {
+        if history.is_empty() {
             let snapshot = round::read_source(&self.site);
             let desired = snapshot.and_then(|snapshot| round::desired(&snapshot, &self.site));
-            desired.is_ok_and(|desired| desired.names(name))
-        };
-        if history.is_empty() && !is_known().await {
-            return Err(unknown(name));
+            let desired = desired.unwrap_or_default();
+            if !desired.names(name) {
+                return Err(unknown(name, desired.all_names()));
+            }
         }
         Ok(history)
-    }
-
-    /// Has an operator's word in the history.
-    pub(super) async fn write_down(&self, name: &InstanceName, order: Order, at: jiff::Timestamp) {
-        tracing::info!(instance = %name, order = order.as_str(), "an operator's order");
-        let revision = self.last.load().revision.clone();
-        let Some(entry) = orders::entry(order, revision, at) else {
-            return;
-        };
-        let entries = vec![(name.clone(), entry)];
-        if let Err(error) = Arc::clone(&self.store).note_history(entries).await {
-            tracing::warn!("the history could not be written: {}", chain(&error));
-        }
     }
 }
 

@@ -14,8 +14,8 @@ use crate::words::name::InstanceName;
 pub(super) fn order_problem(error: &OrderError) -> Problem {
     let detail = chain(error);
     match error {
-        OrderError::Unknown(_) | OrderError::Nobody(_) => {
-            Problem::not_found(detail).with_help("see `instanced status`")
+        OrderError::Unknown { help, .. } | OrderError::Nobody { help, .. } => {
+            Problem::not_found(detail).with_help(help)
         }
         OrderError::Source(_) => Problem::unavailable(detail),
         OrderError::Store(_) => Problem::internal(detail),
@@ -26,8 +26,12 @@ pub(super) fn value<T: Serialize>(of: &T) -> Outcome {
     serde_json::to_value(of).map_err(|error| Problem::internal(error.to_string()))
 }
 
-pub(super) fn unknown(name: &InstanceName) -> Problem {
-    Problem::not_found(format!("there is no instance `{name}`")).with_help("see `instanced status`")
+pub(super) fn unknown<'a>(
+    name: &InstanceName,
+    known: impl Iterator<Item = &'a InstanceName>,
+) -> Problem {
+    let Failure { message, help } = Failure::no_instance(name, known);
+    Problem::not_found(message).with_help(help.unwrap_or_default())
 }
 
 pub(super) fn aborted_problem(report: &Report) -> Problem {

@@ -1,15 +1,9 @@
-//! How instances stand, what they write, and what was done to them: as the running daemon says, else as engine and store
-//! do.
+//! How instances stand, and what was done to them: as the running daemon says, else as engine and store do.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
-use tokio_util::sync::CancellationToken;
-
-use super::{daemon, look, open_store, read, told};
+use super::{daemon, look, open_store, read};
 use crate::daemon::chain::failure;
 use crate::daemon::follow::status_without_daemon;
 use crate::daemon::memory::blocking;
@@ -18,18 +12,16 @@ use crate::daemon::operate;
 use crate::daemon::round::{self, View};
 use crate::daemon::site::Site;
 use crate::daemon::standing;
-use crate::daemon::watch::{self, Sampler};
+use crate::daemon::watch::Sampler;
 use crate::decisions::plan::Action;
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{self, InstanceDetail, InstanceStatus, note_revisions};
-use crate::doors::control_client::Lines;
-use crate::doors::engine::EngineError;
 use crate::doors::store::Store;
 use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
-use crate::words::watch::{AskLog, AskUsage, LogLine};
+use crate::words::watch::AskUsage;
 
 /// How every instance stands.
 pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
@@ -39,7 +31,8 @@ pub async fn status(site: &Site) -> Result<Vec<InstanceStatus>, Failure> {
     Ok(own_sight(site).await?.statuses(site))
 }
 
-/// How every instance stands, with what it uses. `sampler` remembers the look before, where there was one.
+/// How every instance stands, with what it uses. `sampler` remembers the look before, where there was one. Where no
+/// daemon runs, nothing was seen recently: then that is not told, as the engine takes seconds for it.
 pub async fn status_with_usage(
     site: &Site,
     sampler: &Sampler,
@@ -52,29 +45,34 @@ pub async fn status_with_usage(
     }
     let sight = own_sight(site).await?;
     let mut all = sight.statuses(site);
-    let engine = site.observer()?;
-    standing::add_usage(&mut all, &sight.view.observed, &engine, sampler, usage).await;
+    sight.add_usage(&mut all, site, sampler, usage).await?;
     Ok(all)
 }
 
-/// One instance in full; `None` where there is none of this name.
-pub async fn detail(site: &Site, name: &InstanceName) -> Result<Option<InstanceDetail>, Failure> {
+/// One instance in full, with what it uses as [`status_with_usage`] tells it.
+pub async fn detail(
+    site: &Site,
+    name: &InstanceName,
+    sampler: &Sampler,
+    usage: AskUsage,
+) -> Result<InstanceDetail, Failure> {
     if let Some(client) = daemon(site).await? {
-        let all: Vec<InstanceStatus> = read(client.get("/v1/instances").await)?;
-        if !all.iter().any(|one| one.name == *name) {
-            return Ok(None);
+        let told = client.get(&format!("/v1/instances/{name}")).await;
+        let mut detail: InstanceDetail = read(told)?;
+        if usage == AskUsage::Now {
+            let all = status_with_usage(site, sampler, usage).await?;
+            let one = all.into_iter().find(|one| one.name == *name);
+            detail.status.usage = one.and_then(|one| one.usage);
         }
-        return read(client.get(&format!("/v1/instances/{name}")).await).map(Some);
+        return Ok(detail);
     }
     let sight = own_sight(site).await?;
     let mut all = sight.statuses(site);
+    let nobody = Failure::no_instance(name, all.iter().map(|one| &one.name));
     all.retain(|one| one.name == *name);
+    sight.add_usage(&mut all, site, sampler, usage).await?;
+    let one = all.pop().ok_or(nobody)?;
     let engine = site.observer()?;
-    let (sampler, now) = (Sampler::default(), AskUsage::Now);
-    standing::add_usage(&mut all, &sight.view.observed, &engine, &sampler, now).await;
-    let Some(one) = all.pop() else {
-        return Ok(None);
-    };
     let observed = &sight.view.observed;
     let overrides = sight.overrides.get(name).cloned().unwrap_or_default();
     let history = own_history(site, name).await.unwrap_or_default();
@@ -86,7 +84,7 @@ pub async fn detail(site: &Site, name: &InstanceName) -> Result<Option<InstanceD
         history,
         &sight.report,
     );
-    Ok(Some(detail.await))
+    Ok(detail.await)
 }
 
 /// What is seen where no daemon runs.
@@ -104,6 +102,20 @@ impl Sight {
         let mut all = status::status(desired, observed, &self.report, public, now);
         note_revisions(&mut all, &self.acts);
         all
+    }
+
+    async fn add_usage(
+        &self,
+        all: &mut [InstanceStatus],
+        site: &Site,
+        sampler: &Sampler,
+        usage: AskUsage,
+    ) -> Result<(), Failure> {
+        if usage == AskUsage::Now {
+            let (engine, observed) = (site.observer()?, &self.view.observed);
+            standing::add_usage(all, observed, &engine, sampler, usage).await;
+        }
+        Ok(())
     }
 }
 
@@ -145,7 +157,16 @@ pub async fn history(site: &Site, name: &InstanceName) -> Result<Vec<Entry>, Fai
     if let Some(client) = daemon(site).await? {
         return read(client.get(&format!("/v1/instances/{name}/history")).await);
     }
-    own_history(site, name).await
+    let history = own_history(site, name).await?;
+    if history.is_empty() {
+        let desired = round::read_source(site).and_then(|read| round::desired(&read, site));
+        if let Ok(desired) = desired
+            && !desired.names(name)
+        {
+            return Err(Failure::no_instance(name, desired.all_names()));
+        }
+    }
+    Ok(history)
 }
 
 async fn own_history(site: &Site, name: &InstanceName) -> Result<Vec<Entry>, Failure> {
@@ -158,41 +179,6 @@ async fn own_history(site: &Site, name: &InstanceName) -> Result<Vec<Entry>, Fai
         Ok::<_, crate::doors::store::StoreError>(standing::history(store.history(&of)?, &acts))
     });
     read.await.map_err(|error| failure(&error))
-}
-
-/// Lines of an instance's log as they come.
-pub enum Feed {
-    /// From the daemon.
-    Told(Lines),
-    /// From the engine.
-    Read(BoxStream<'static, Result<LogLine, EngineError>>),
-}
-
-impl Feed {
-    /// The next line; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<LogLine>, Failure> {
-        match self {
-            Self::Told(lines) => told(lines.next().await),
-            Self::Read(lines) => lines.next().await.transpose().map_err(Failure::from),
-        }
-    }
-}
-
-/// What an instance has written, and with `follow` what it will.
-pub async fn log(site: &Site, name: &InstanceName, ask: AskLog) -> Result<Feed, Failure> {
-    if let Some(client) = daemon(site).await? {
-        let mut path = format!("/v1/instances/{name}/logs?follow={}", ask.follow);
-        if let Some(tail) = ask.tail {
-            let _ = write!(path, "&tail={tail}");
-        }
-        if let Some(since) = ask.since {
-            let _ = write!(path, "&since={since}");
-        }
-        return told(client.lines(&path).await).map(Feed::Told);
-    }
-    let engine = site.observer()?;
-    let lines = watch::log(engine, name.clone(), ask, CancellationToken::new()).await;
-    Ok(Feed::Read(lines?))
 }
 
 /// At which revision the fleet is, how far behind its source, and why.

@@ -115,14 +115,13 @@ async fn spec_of(site: &Site, name: &InstanceName) -> Result<Option<Arc<Spec>>, 
             _ => None,
         });
     }
-    let known: Vec<_> = desired.specs.keys().map(InstanceName::as_str).collect();
-    Err(Failure {
-        message: format!("there is no instance `{name}`"),
-        help: Some(if known.is_empty() {
-            format!("write {} first", site.manifest_of(name))
-        } else {
-            format!("known: {}", known.join(", "))
-        }),
+    let nobody = Failure::no_instance(name, desired.all_names());
+    let first = format!("write {} first", site.manifest_of(name));
+    Err(if desired.is_empty() {
+        let help = Some(first);
+        Failure { help, ..nobody }
+    } else {
+        nobody
     })
 }
 

@@ -24,12 +24,13 @@ use crate::daemon::round::{self, Ask};
 use crate::daemon::routes::Routes;
 use crate::daemon::site::{ActError, Acting, Site};
 use crate::daemon::source::Source;
+use crate::daemon::spells::Unwell;
 use crate::daemon::standing;
 use crate::daemon::tokens::Tokens;
 use crate::daemon::watch::Sampler;
 use crate::decisions::event;
 use crate::decisions::plan::Reason;
-use crate::decisions::report::{Failure, Outcome, Report};
+use crate::decisions::report::{Failure, Missing, Outcome, Report};
 use crate::decisions::source::being_written;
 use crate::decisions::status::{InstanceStatus, status};
 use crate::doors::engine::Engine;
@@ -55,6 +56,8 @@ pub(super) struct Rounds {
     pub(super) tokens: Arc<Tokens>,
     pub(super) source: Source,
     pub(super) last: Arc<ArcSwap<Report>>,
+    /// For how long instances have not been well, for whoever asks.
+    pub(super) unwell: Arc<Unwell>,
     pub(super) asked: mpsc::Receiver<AskedRound>,
     pub(super) author: String,
     /// Absent, like the converger, until the engine was reached for the first time.
@@ -196,6 +199,7 @@ impl Rounds {
         let mut notes = converger.refresh_images(&desired).await;
         let ask = asked.unwrap_or_default();
         let view = converger.look(desired, ask, watched).await?;
+        self.unwell.note(&view.unwell_for);
         self.guards.update(&view.desired, Some(&view.observed));
         self.publish().await;
         self.probes.follow(&view.desired, &view.observed);
@@ -288,7 +292,10 @@ impl Rounds {
             }
             Outcome::Done | Outcome::Failed(_) | Outcome::Waiting { .. } => true,
         });
-        if let Some(failure) = &report.aborted {
+        if is_settling(report) {
+            // The next round is due as soon as it has settled.
+            news.aborted = None;
+        } else if let Some(failure) = &report.aborted {
             if self.told.contains(&failure.message) {
                 news.aborted = None;
             }
@@ -329,6 +336,13 @@ impl Rounds {
 /// Held for a moment, as every file is that was just saved.
 fn is_being_written(reason: &Reason) -> bool {
     matches!(reason, Reason::Unreadable { diagnostics } if being_written(diagnostics))
+}
+
+/// Broken off for a `fleet.yaml` that was just saved, and for nothing else.
+fn is_settling(report: &Report) -> bool {
+    report.aborted_by == Some(Missing::Source)
+        && !report.diagnostics.is_empty()
+        && being_written(&report.diagnostics)
 }
 
 /// Makes a round due for every change on the engine, and after every loss of its events.

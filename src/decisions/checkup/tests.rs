@@ -7,6 +7,7 @@ use crate::words::config::{Config, Isolation, Network, Verdict};
 use crate::words::diagnostic::{Diagnostic, Severity};
 
 mod at_the_edge;
+mod standing;
 
 fn failure(message: &str) -> Failure {
     Failure {

@@ -43,6 +43,7 @@ fn stands(name: &str, phase: InstancePhase) -> InstanceStatus {
     InstanceStatus {
         revision: None,
         next_try: None,
+        next: None,
         usage: None,
         name: name.parse().unwrap(),
         phase,

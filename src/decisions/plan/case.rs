@@ -46,21 +46,13 @@ impl<'a> Case<'a> {
     ) -> Self {
         let name = &spec.name;
         let resumed = history.overrides.get(name).and_then(|o| o.resumed);
-        let acts = match resumed {
-            None => Cow::Borrowed(acts),
-            Some(resumed) => acts
-                .iter()
-                .filter(|act| act.at > resumed)
-                .cloned()
-                .collect(),
-        };
         Self {
             spec,
             generations,
             observed,
             history,
             origins: origins.map_or_else(Cow::default, Cow::Borrowed),
-            acts,
+            acts: remedy::since(acts, resumed),
         }
     }
 
@@ -330,18 +322,19 @@ impl<'a> Case<'a> {
         if *unwell_for < remedy::PATIENCE || !remedy::is_unwell(newest, self.history.now) {
             return None;
         }
-        let (remedy, tried) = remedy::remedy(&self.acts, self.history.now);
+        let next = remedy::next(&self.acts, *unwell_for, self.history.now);
+        let (tried, until) = (next.tried, next.at);
+        if until > self.history.now {
+            let why = "it is not well".to_owned();
+            return Some(held(self.name(), Reason::BackingOff { tried, until, why }));
+        }
         let reason = Reason::Unhealthy { tried };
-        Some(match remedy {
+        Some(match next.remedy {
             Remedy::Restart => {
                 let target = Retired::from(newest);
                 self.step_of(Action::Restart { target }, reason)
             }
             Remedy::Recreate => self.replace(newest, reason, Vec::new()),
-            Remedy::Wait(until) => {
-                let why = "it is not well".to_owned();
-                held(self.name(), Reason::BackingOff { tried, until, why })
-            }
         })
     }
 

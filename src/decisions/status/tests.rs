@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
 use super::super::plan::{Action, Step};
+use super::super::remedy::Remedy;
 use super::super::report::{Failure, StepReport};
 use super::*;
+use crate::words::act::Cause;
 use crate::words::config::Config;
 use crate::words::desired::{Content, Snapshot, SourceFile};
 use crate::words::observed::Limits;
@@ -168,4 +170,44 @@ fn a_round_of_one_instance_forgets_nothing_of_the_others() {
     let names: Vec<_> = known.steps.iter().map(|told| &told.step.instance).collect();
     assert_eq!(names, [&name("b")], "a is as it should be now");
     assert_eq!(done.beside(&earlier, &[]).steps, [], "all were looked at");
+}
+
+#[test]
+fn one_that_is_not_well_says_what_comes_next() {
+    let desired = desired(&[("a", "")]);
+    let name: InstanceName = "a".parse().expect("a name");
+    let next = |health, unwell_secs: u64, overrides: Overrides| {
+        let seen = generation(&desired, Phase::Running, Some(health), (500, 0));
+        let mut all = [stands(&desired, Some(seen), &Report::default())];
+        let restarted = Act {
+            at: NOW - jiff::SignedDuration::from_secs(100),
+            deed: Deed::Restart,
+            cause: Cause::Health,
+            generation: 1,
+            spec: String::new(),
+            fields: Vec::new(),
+            revision: String::new(),
+            done: Some(true),
+        };
+        let acts = BTreeMap::from([(name.clone(), vec![restarted])]);
+        let overrides = BTreeMap::from([(name.clone(), overrides)]);
+        let unwell = BTreeMap::from([(name.clone(), Duration::from_secs(unwell_secs))]);
+        note_next(&mut all, &acts, &overrides, &unwell, NOW);
+        let next = all[0].next?;
+        Some((next.remedy, next.at.as_second() - NOW.as_second()))
+    };
+    let nothing = Overrides::default;
+    assert_eq!(
+        next(Health::Unhealthy, 20, nothing()),
+        Some((Remedy::Recreate, 40))
+    );
+    let resumed = Overrides {
+        resumed: Some(NOW - jiff::SignedDuration::from_secs(50)),
+        ..nothing()
+    };
+    assert_eq!(
+        next(Health::Unhealthy, 20, resumed),
+        Some((Remedy::Restart, 40))
+    );
+    assert_eq!(next(Health::Healthy, 20, nothing()), None);
 }

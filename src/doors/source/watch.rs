@@ -26,6 +26,9 @@ const TRIES: u32 = 3;
 /// Time for notify's thread to hand over what the kernel has told it.
 const HANDOVER: Duration = Duration::from_millis(1);
 
+/// How often it is looked whether a file has settled that a round waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// A watch on a source's directory, and on all that decides what stands there.
 pub struct Watch {
     dir: PathBuf,
@@ -105,6 +108,18 @@ impl Watch {
                 () = due => {}
             }
         }
+    }
+
+    /// Returns once nobody is writing to the fleet's file any more: until then nothing can be said of any instance. One
+    /// who never ends is waited for no longer than `most`.
+    pub async fn fleet_settled(&self, most: Duration) {
+        let settled = async {
+            while !self.unsettled().is_disjoint(&self.armed.fleets) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // A round tells what is wrong with the file then.
+        let _ = tokio::time::timeout(most, settled).await;
     }
 
     /// The files that somebody is still writing, as [`dir::read`] wants them.

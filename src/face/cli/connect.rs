@@ -90,7 +90,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     }
     let all = all?;
     let instance = all.iter().find(|one| one.name == args.name);
-    let instance = instance.ok_or_else(|| site::unknown(&args.name))?;
+    let instance = instance.ok_or_else(|| site::unknown(&args.name, &all))?;
     if let Some(endpoint) = &args.open {
         return open(args, endpoint, instance, site, out).await;
     }

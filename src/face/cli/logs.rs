@@ -9,9 +9,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::site;
-use crate::daemon::ops::{self, Feed, Site};
+use crate::daemon::ops::{self, Feed, Followed, Heard, Site};
 use crate::decisions::report::Failure;
-use crate::decisions::status::InstancePhase;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::style::{Label, paint, paint_voice};
@@ -36,7 +35,7 @@ pub(super) struct Args {
     /// These instances [default: all that have a container]
     #[arg(value_name = "NAME")]
     names: Vec<InstanceName>,
-    /// Go on with what they write, until Ctrl-C
+    /// Go on with what they write, until Ctrl-C, also over a restart of the daemon
     #[arg(short, long)]
     follow: bool,
     /// The newest lines of each alone
@@ -85,7 +84,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     // One that is gone from the manifests may stand yet, and is listed.
     for name in &names {
         let one = all.iter().find(|one| one.name == *name);
-        let one = one.ok_or_else(|| site::unknown(name))?;
+        let one = one.ok_or_else(|| site::unknown(name, &all))?;
         if one.generation.is_none() {
             return Err(Failure {
                 message: format!("`{name}` has no container yet"),
@@ -98,21 +97,23 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
         since: args.since,
         follow: args.follow,
     };
-    let mut feeds = Vec::new();
-    for name in &names {
-        feeds.push(ops::log(site, name, ask).await?);
-    }
     let voices = Voices {
         width: names.iter().map(|name| name.as_str().len()).max(),
         names: &names,
         args,
-        site,
     };
     if args.follow {
-        voices.follow(feeds, out).await
-    } else {
-        voices.merge(feeds, out).await
+        let mut feeds = Vec::new();
+        for name in &names {
+            feeds.push(ops::follow_log(site, name, ask).await?);
+        }
+        return voices.follow(feeds, out).await;
     }
+    let mut feeds = Vec::new();
+    for name in &names {
+        feeds.push(ops::log(site, name, ask).await?);
+    }
+    voices.merge(feeds, out).await
 }
 
 /// Who speaks, and how that is shown.
@@ -120,7 +121,6 @@ struct Voices<'a> {
     names: &'a [InstanceName],
     width: Option<usize>,
     args: &'a Args,
-    site: &'a Site,
 }
 
 impl Voices<'_> {
@@ -147,16 +147,16 @@ impl Voices<'_> {
     }
 
     /// What they write, as it comes. One that fails is told; the others go on.
-    async fn follow(&self, feeds: Vec<Feed>, out: &mut Output) -> Result<Exit, Failure> {
-        let (sender, mut lines) = mpsc::channel(LINES_MAX);
+    async fn follow(&self, feeds: Vec<Followed>, out: &mut Output) -> Result<Exit, Failure> {
+        let (sender, mut told) = mpsc::channel(LINES_MAX);
         let mut reading = JoinSet::new();
         for (place, mut feed) in feeds.into_iter().enumerate() {
             let sender = sender.clone();
             reading.spawn(async move {
                 loop {
-                    let line = feed.next().await.transpose();
-                    let ends = !matches!(line, Some(Ok(_)));
-                    if sender.send((place, line)).await.is_err() || ends {
+                    let heard = feed.next().await;
+                    let ends = !matches!(heard, Ok(Some(_)));
+                    if sender.send((place, heard)).await.is_err() || ends {
                         return;
                     }
                 }
@@ -164,22 +164,30 @@ impl Voices<'_> {
         }
         drop(sender);
         let mut exit = Exit::Done;
+        let mut is_away = false;
         loop {
             let next = tokio::select! {
-                next = lines.recv() => next,
+                next = told.recv() => next,
                 _ = tokio::signal::ctrl_c() => return Ok(exit),
             };
-            match next {
-                None => return Ok(exit),
-                Some((place, Some(Ok(line)))) => self.say(place, &line, out),
-                Some((place, None)) => match self.end(place).await {
-                    None => out.say(format_args!("`{}` writes no more.", self.names[place])),
-                    Some(failure) => {
-                        out.fail(&failure);
-                        exit = Exit::Failed;
+            let Some((place, heard)) = next else {
+                return Ok(exit);
+            };
+            match heard {
+                Ok(Some(Heard::Line(line))) => self.say(place, &line, out),
+                // One daemon tells all of them: it is said once.
+                Ok(Some(Heard::Away)) => {
+                    if !std::mem::replace(&mut is_away, true) {
+                        out.say("the daemon has ended; waiting for the next one …");
                     }
-                },
-                Some((_, Some(Err(failure)))) => {
+                }
+                Ok(Some(Heard::Back)) => {
+                    if std::mem::replace(&mut is_away, false) {
+                        out.say("a daemon runs again: going on");
+                    }
+                }
+                Ok(None) => out.say(format_args!("`{}` writes no more.", self.names[place])),
+                Err(failure) => {
                     out.fail(&failure);
                     exit = Exit::Failed;
                 }
@@ -188,18 +196,6 @@ impl Voices<'_> {
                 return Ok(exit);
             }
         }
-    }
-
-    /// Why a log has ended that runs on: whoever told it did.
-    async fn end(&self, place: usize) -> Option<Failure> {
-        let name = &self.names[place];
-        let all = ops::status(self.site).await.ok()?;
-        let one = all.iter().find(|one| one.name == *name)?;
-        let writes = matches!(one.phase, InstancePhase::Running | InstancePhase::Unhealthy);
-        writes.then(|| Failure {
-            message: format!("the log of `{name}` broke off: the daemon that told it has ended"),
-            help: Some(format!("go on with: instanced logs -f --since 10s {name}")),
-        })
     }
 
     fn say(&self, place: usize, line: &LogLine, out: &mut Output) {

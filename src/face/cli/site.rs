@@ -99,12 +99,11 @@ pub(super) fn quoted(path: &Path) -> String {
     }
 }
 
-/// That no instance has a name.
 /// Whether these instances are there, or any where none is named, and it can be told how they stand.
 pub(super) fn known(all: &[InstanceStatus], names: &[InstanceName]) -> Result<(), Failure> {
     for name in names {
         if !all.iter().any(|one| one.name == *name) {
-            return Err(unknown(name));
+            return Err(unknown(name, all));
         }
     }
     let unseen = all.iter().find(|one| {
@@ -118,11 +117,9 @@ pub(super) fn known(all: &[InstanceStatus], names: &[InstanceName]) -> Result<()
     })
 }
 
-pub(super) fn unknown(name: &InstanceName) -> Failure {
-    Failure {
-        message: format!("there is no instance `{name}`"),
-        help: Some("`instanced status` shows them all".to_owned()),
-    }
+/// That no instance has a name.
+pub(super) fn unknown(name: &InstanceName, all: &[InstanceStatus]) -> Failure {
+    Failure::no_instance(name, all.iter().map(|one| &one.name))
 }
 
 pub(super) fn working_directory() -> Result<PathBuf, Failure> {
@@ -148,8 +145,11 @@ mod tests {
         let all = [one("alice", "running", ""), one("bob", "pending", "")];
         assert_eq!(known(&all, &[]), Ok(()));
         assert_eq!(known(&all, &[name("bob")]), Ok(()));
-        let nobody = known(&all, &[name("alice"), name("carol")]);
-        assert_eq!(nobody, Err(unknown(&name("carol"))));
+        let nobody = known(&all, &[name("alice"), name("bbo")]);
+        let nobody = nobody.expect_err("there is none");
+        assert_eq!(nobody.message, "there is no instance `bbo`");
+        let help = nobody.help.unwrap_or_default();
+        assert!(help.contains("did you mean `bob`?"), "{help}");
         let away = [one("alice", "unknown", "the engine is away")];
         for names in [&[][..], &[name("alice")]] {
             let failure = known(&away, names).expect_err("nothing is known");

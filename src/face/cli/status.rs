@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{live, site};
+use super::live;
 use crate::daemon::ops::{self, Site};
 use crate::daemon::watch::Sampler;
 use crate::decisions::report::Failure;
@@ -22,6 +22,7 @@ Examples:
   instanced status                 all of them
   instanced status --wide          with owners and URLs
   instanced status alice           one in full: URLs, health, what was done to it, what it waits for
+  instanced status --usage         with what they use at this moment; it takes a second or two
   instanced status --watch         drawn anew every 2 s, until Ctrl-C
   instanced status --format json   for a program")]
 pub(super) struct Args {
@@ -31,12 +32,27 @@ pub(super) struct Args {
     /// With owners and URLs
     #[arg(short, long, conflicts_with = "name")]
     wide: bool,
+    /// With what they use now. Without it, as the daemon has seen it within the last minute or so; where none runs, not
+    /// at all, as the engine takes a second or two to say
+    #[arg(short, long)]
+    usage: bool,
     /// Draw it anew in place, until Ctrl-C
     #[arg(short = 'W', long)]
     watch: bool,
     /// With --watch: how often
     #[arg(long, value_name = "TIME", default_value = "2s", requires = "watch")]
     interval: Span,
+}
+
+impl Args {
+    /// Whoever looks on sees how it goes.
+    fn asked(&self) -> AskUsage {
+        if self.usage || self.watch {
+            AskUsage::Now
+        } else {
+            AskUsage::Recent
+        }
+    }
 }
 
 /// Runs it.
@@ -56,15 +72,14 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     }
     match &args.name {
         None => {
-            let all = ops::status_with_usage(site, &sampler, AskUsage::Recent).await?;
+            let all = ops::status_with_usage(site, &sampler, args.asked()).await?;
             let source = ops::source_status(site).await?;
             let daemon = ops::has_daemon(site).await?;
             let all = serde_json::json!({ "daemon": daemon, "source": source, "instances": all });
             out.json(&all);
         }
         Some(name) => {
-            let one = ops::detail(site, name).await?;
-            out.json(&one.ok_or_else(|| site::unknown(name))?);
+            out.json(&ops::detail(site, name, &sampler, args.asked()).await?);
         }
     }
     Ok(Exit::Done)
@@ -72,20 +87,14 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
 
 async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<String, Failure> {
     if let Some(name) = &args.name {
-        let one = ops::detail(site, name).await?;
-        let one = one.ok_or_else(|| site::unknown(name))?;
+        let one = ops::detail(site, name, sampler, args.asked()).await?;
         let drawn = view::draw_one(&one, Timestamp::now());
         if ops::has_daemon(site).await? {
             return Ok(drawn);
         }
         return Ok(view::draw_no_daemon() + "\n" + &drawn);
     }
-    let usage = if args.watch {
-        AskUsage::Now
-    } else {
-        AskUsage::Recent
-    };
-    let all = ops::status_with_usage(site, sampler, usage).await?;
+    let all = ops::status_with_usage(site, sampler, args.asked()).await?;
     let source = ops::source_status(site).await?;
     let now = Timestamp::now();
     let mut head = view::draw_source(&source, now);

@@ -26,7 +26,8 @@ pub(super) struct Args {
     /// These instances alone
     #[arg(value_name = "NAME")]
     names: Vec<InstanceName>,
-    /// Look once, and end; the rule where there is no terminal
+    /// Look once, and end; the rule where there is no terminal. What went over the network is told since each was
+    /// started then, else for a second
     #[arg(long)]
     once: bool,
     /// How often to look

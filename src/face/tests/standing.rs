@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::decisions::remedy::{NextRemedy, Remedy};
 use crate::decisions::status::InstanceDetail;
 use crate::face::status;
 use crate::face::top::{self, Look};
@@ -55,6 +56,48 @@ fn an_engine_that_is_away_is_told_once() {
             "! carol: it is protected".to_owned()
         ]
     );
+}
+
+#[test]
+fn what_comes_next_for_one_that_is_not_well_is_told_in_both() {
+    let why = "its health check fails";
+    let mut one = instance(
+        "alice",
+        InstancePhase::Unhealthy,
+        Some(Health::Unhealthy),
+        why,
+    );
+    one.next = Some(NextRemedy {
+        remedy: Remedy::Restart,
+        at: now() + jiff::SignedDuration::from_secs(42),
+        tried: 0,
+    });
+    let by = one
+        .next
+        .map(|next| next.at.strftime("%H:%M:%S").to_string());
+    let told = format!(
+        "restarted if it is not well by {} UTC",
+        by.unwrap_or_default()
+    );
+    let drawn = strip_str(&status::draw(&[one.clone()], false, now())).to_string();
+    assert!(
+        drawn.contains(&format!("✗ alice: {why}; {told}\n")),
+        "{drawn}"
+    );
+    let detail = InstanceDetail {
+        status: one,
+        container: None,
+        help: None,
+        suspended: None,
+        stopped: None,
+        frozen: None,
+        health_log: Vec::new(),
+        history: Vec::new(),
+    };
+    let drawn = strip_str(&status::draw_one(&detail, now())).to_string();
+    let line = drawn.lines().find(|line| line.starts_with("next "));
+    let line = line.unwrap_or_else(|| panic!("{drawn}"));
+    assert!(line.ends_with(&format!("{told} (in 42s)")), "{line}");
 }
 
 fn entry(at: &str, action: &str, result: EntryResult) -> Entry {

@@ -82,3 +82,21 @@ fn events_say_what_became_of_the_file() {
     assert_eq!(classify(renamed(RenameMode::To)), Some(FileEvent::Written));
     assert_eq!(classify(renamed(RenameMode::From)), Some(FileEvent::Gone));
 }
+
+#[tokio::test]
+async fn a_fleet_file_that_was_just_saved_is_waited_for() {
+    let top = tempfile::tempdir().unwrap();
+    let dir = top.path().join("instances.d");
+    fs::create_dir(&dir).unwrap();
+    let watch = Watch::new(&dir).unwrap();
+    // Without one there is nothing to wait for.
+    watch.fleet_settled(Duration::from_secs(60)).await;
+    fs::write(top.path().join("fleet.yaml"), "defaults: {}").unwrap();
+    let watch = Watch::new(&dir).unwrap();
+    assert_eq!(watch.unsettled().len(), 1);
+    // Nor is it waited for ever.
+    watch.fleet_settled(Duration::from_millis(10)).await;
+    assert_eq!(watch.unsettled().len(), 1);
+    watch.fleet_settled(Duration::from_secs(60)).await;
+    assert_eq!(watch.unsettled(), BTreeSet::new());
+}
