@@ -84,7 +84,7 @@ Examples:
         #[arg(value_name = "NAME")]
         name: Option<InstanceName>,
     },
-    /// Print the hash of a token read from stdin, for `tokens:` in a manifest
+    /// Print the hash of a token read from stdin, for `tokens:` in a manifest, or for `control.tokens` in instanced.yaml
     #[command(after_help = "\
 Examples:
   instanced token hash < token.txt
