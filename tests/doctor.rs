@@ -71,6 +71,12 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
+/// A port of loopback that nobody has.
+fn free_port() -> u16 {
+    let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+    bound.local_addr().unwrap().port()
+}
+
 #[test]
 fn without_an_engine_everything_else_is_looked_at_and_nothing_is_made() {
     let lab = Lab::new();
@@ -124,11 +130,7 @@ fn a_configuration_that_cannot_be_used_is_told_and_the_rest_is_looked_at() {
 fn a_daemon_that_runs_is_asked_and_its_listener_as_traefik_asks_it() {
     let lab = Lab::new();
     // A port that was free a moment ago; the listener's own number is not known before it has one.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     let config = |more: &str| {
         lab.write(
             "instanced.yaml",
@@ -166,11 +168,7 @@ fn a_daemon_that_runs_is_asked_and_its_listener_as_traefik_asks_it() {
 #[test]
 fn a_listener_that_trusts_nobody_here_refuses() {
     let lab = Lab::new();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     lab.write(
         "instanced.yaml",
         &format!(
@@ -186,11 +184,7 @@ fn a_listener_that_trusts_nobody_here_refuses() {
 #[test]
 fn tls_is_judged_by_the_file_that_traefik_reads() {
     let lab = Lab::new();
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     lab.write(
         "instanced.yaml",
         &format!(

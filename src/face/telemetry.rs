@@ -50,12 +50,17 @@ impl Verbosity {
     }
 }
 
+/// Whether a person reads the log as it is written; else every line of it is JSON.
+pub fn is_for_people() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// Starts the log. To be called once.
 ///
 /// # Errors
 /// When a log has been started before.
 pub fn start(verbosity: Verbosity, colors: bool) -> Result<(), TryInitError> {
-    let layer = if io::stderr().is_terminal() {
+    let layer = if is_for_people() {
         let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
         layer.with_target(false).with_ansi(colors).boxed()
     } else {

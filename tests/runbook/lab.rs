@@ -325,14 +325,20 @@ impl Lab {
         self.daemon = Some(child);
         until(|| self.log().matches("ready: ").count() > before);
         let log = self.as_on_the_page(&self.log());
-        let mut ready = log.lines().filter(|line| line.starts_with("ready: "));
+        // The log of a daemon that nobody watches is JSON; the page shows what a person sees.
+        let message = |line: &str| {
+            let told: serde_json::Value = serde_json::from_str(line).ok()?;
+            let message = told["message"].as_str()?.to_owned();
+            message.starts_with("ready: ").then_some(message)
+        };
+        let mut ready = log.lines().filter_map(message);
         let last = ready
             .nth(before)
             .ok_or_else(|| format!("it is not ready:\n{log}"))?;
         if shown.is_empty() {
             return Ok(());
         }
-        let compared = page::shows(shown, last);
+        let compared = page::shows(shown, &last);
         compared.map(drop).map_err(|why| format!("{why}\n{last}"))
     }
 

@@ -59,8 +59,15 @@ impl From<Log> for AskLog {
 
 /// Reads a query.
 pub(super) fn read<T: DeserializeOwned>(query: Option<&str>) -> Result<T, Problem> {
-    serde_urlencoded::from_str(query.unwrap_or_default())
-        .map_err(|error| Problem::invalid(format!("the query: {error}")))
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let pairs = serde_urlencoded::Deserializer::new(pairs);
+    serde_path_to_error::deserialize(pairs).map_err(|error| {
+        let (key, why) = (error.path().to_string(), error.inner());
+        Problem::invalid(match key.as_str() {
+            "." => format!("the query: {why}"),
+            key => format!("the query's `{key}`: {why}"),
+        })
+    })
 }
 
 #[cfg(test)]
@@ -90,7 +97,10 @@ mod tests {
         };
         assert_eq!(log, wanted);
         for bad in ["tail=-1", "tail=all", "since=yesterday", "follow=1"] {
-            assert_eq!(read::<Log>(Some(bad)).unwrap_err().status, 400, "{bad}");
+            let problem = read::<Log>(Some(bad)).unwrap_err();
+            let key = bad.split('=').next().unwrap();
+            assert_eq!(problem.status, 400, "{bad}");
+            assert!(problem.detail.contains(&format!("`{key}`")), "{problem}");
         }
     }
 }

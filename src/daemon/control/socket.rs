@@ -68,6 +68,8 @@ impl ControlSocket {
     /// it, and pass through the state directory to it, without seeing what else is there.
     pub async fn bind(state: &Path, group: Option<&str>) -> Result<Self, ControlError> {
         let path = state.join(SOCKET);
+        // Before there is a socket: one that cannot be given to its group shall not stand there.
+        let gid = group.map(group_id).transpose()?;
         let failed = |operation, source| ControlError::Socket {
             operation,
             path: path.clone(),
@@ -92,7 +94,6 @@ impl ControlSocket {
         let listener = UnixListener::bind(&path).map_err(|e| failed("make the socket", e))?;
         fs::set_permissions(&path, Permissions::from_mode(0o660))
             .map_err(|e| failed("set the mode of", e))?;
-        let gid = group.map(group_id).transpose()?;
         if let Some(gid) = gid {
             let give = |path: &Path| {
                 chownat(CWD, path, None, Some(gid), AtFlags::empty()).map_err(io::Error::from)

@@ -6,6 +6,7 @@ use crate::decisions::report::Failure;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::style::{Label, paint};
+use crate::face::telemetry;
 
 /// Watch the manifests, keep the fleet as they say and answer Traefik, until SIGTERM or Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -26,17 +27,31 @@ pub(super) struct Args {
 
 /// Runs it until it is told to end.
 pub(super) async fn run(args: Args, site: Site, out: &mut Output) -> Result<Exit, Failure> {
-    site::tell(&site.warnings, out);
+    // Whatever reads a log of JSON wants no other line in it.
+    let for_people = telemetry::is_for_people();
+    if for_people {
+        site::tell(&site.warnings, out);
+    } else {
+        for warning in &site.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
     let start = Start {
         take_over: args.take_over,
         // Where a service manager listens for the daemon, a restart refuses nobody either.
         socket: given_socket(),
     };
     ops::serve(site, start, |at| {
-        out.say(format_args!("{}: {at}", paint(Label::Good, "ready")));
+        if for_people {
+            out.say(format_args!("{}: {at}", paint(Label::Good, "ready")));
+        } else {
+            tracing::info!("ready: {at}");
+        }
     })
     .await?;
-    out.say("stopped; the containers keep running");
+    if for_people {
+        out.say("stopped; the containers keep running");
+    }
     Ok(Exit::Done)
 }
 

@@ -157,6 +157,31 @@ parralelism: 3
 }
 
 #[test]
+fn the_control_api_is_open_to_nobody_from_elsewhere_without_a_token() {
+    let hash = format!("blake3:{}", "0".repeat(64));
+    let elsewhere = "listen: { admin: '0.0.0.0:9181' }\n";
+    let refused = told(elsewhere);
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    for word in [
+        "1:18",
+        "listen.admin",
+        "admin token",
+        "instanced token hash",
+    ] {
+        assert!(refused[0].contains(word), "{word}: {}", refused[0]);
+    }
+    let token =
+        |more: &str| format!("control: {{ tokens: [ {{ label: x, hash: '{hash}'{more} }} ] }}\n");
+    assert_eq!(told(&format!("{elsewhere}{}", token(""))), [""; 0]);
+    assert_eq!(told("listen: { admin: '[::1]:9181' }"), [""; 0]);
+    let twice = format!(
+        "control: {{ tokens: [ {{ label: x, hash: '{hash}' }}, {{ label: y, hash: '{hash}' }} ] }}"
+    );
+    assert!(told(&twice).iter().any(|line| line.contains("twice")));
+    assert!(told(&token(", access: write"))[0].contains("control.tokens[0].access"));
+}
+
+#[test]
 fn a_wildcard_address_is_a_warning_unless_everybody_is_trusted() {
     let loaded = load("listen: { auth: '[::]:9180' }").unwrap();
     assert_eq!(loaded.warnings.len(), 1);
