@@ -46,6 +46,8 @@ impl<'a> Case<'a> {
     ) -> Self {
         let name = &spec.name;
         let resumed = history.overrides.get(name).and_then(|o| o.resumed);
+        // A clock that was set back since would forget all that is done until it is there again.
+        let resumed = resumed.filter(|resumed| *resumed <= history.now);
         let acts = match resumed {
             None => Cow::Borrowed(acts),
             Some(resumed) => acts
