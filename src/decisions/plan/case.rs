@@ -399,7 +399,12 @@ impl<'a> Case<'a> {
             return step;
         }
         let digest = self.digest();
-        if let Some(frozen) = frozen.filter(|frozen| frozen.spec == digest) {
+        // What was made of another spec since has thawed it, also when that is taken back.
+        let thawed = |since| {
+            let mut later = self.acts.iter().filter(|act| act.at > since);
+            later.any(|act| act.spec != digest)
+        };
+        if let Some(frozen) = frozen.filter(|f| f.spec == digest && !thawed(f.since)) {
             let fields = frozen.fields.clone();
             return held(self.name(), Reason::Frozen { fields });
         }
