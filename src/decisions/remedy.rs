@@ -9,6 +9,7 @@ use super::plan::{Reason, Step};
 use crate::words::act::{Act, Cause, Deed};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Generation, Health, Phase};
+use crate::words::overrides::Frozen;
 
 /// How long an instance may be unwell before anything is done: the engine's own restarts act first.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -122,6 +123,12 @@ pub fn oscillates(acts: &[Act], spec: &str, now: jiff::Timestamp) -> bool {
             && matches!(act.cause, Cause::Desired | Cause::Image | Cause::Outside)
     });
     replaced.count() >= REPLACEMENTS_MOST
+}
+
+/// Whether something was made of another spec since it was frozen: that has thawed it, also when it is taken back.
+pub fn has_thawed(frozen: &Frozen, acts: &[Act]) -> bool {
+    let mut later = acts.iter().filter(|act| act.at > frozen.since);
+    later.any(|act| act.spec != frozen.spec)
 }
 
 /// Acts of the last `window`. One that lies in a future that a clock has left does not count: it would

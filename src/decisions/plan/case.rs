@@ -11,7 +11,7 @@ use crate::words::manifest::{Pull, ReplaceOrder, Restart, State};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Foreign, Generation, Health, Limits, Observed, Phase};
 use crate::words::origin::{Origin, Origins};
-use crate::words::overrides::{Order, Overrides, Stopped};
+use crate::words::overrides::{Frozen, Order, Overrides, Stopped};
 use crate::words::spec::Spec;
 
 /// One desired instance with everything that is known of it.
@@ -399,12 +399,9 @@ impl<'a> Case<'a> {
             return step;
         }
         let digest = self.digest();
-        // What was made of another spec since has thawed it, also when that is taken back.
-        let thawed = |since| {
-            let mut later = self.acts.iter().filter(|act| act.at > since);
-            later.any(|act| act.spec != digest)
-        };
-        if let Some(frozen) = frozen.filter(|f| f.spec == digest && !thawed(f.since)) {
+        let holds =
+            |frozen: &&Frozen| frozen.spec == digest && !remedy::has_thawed(frozen, &self.acts);
+        if let Some(frozen) = frozen.filter(holds) {
             let fields = frozen.fields.clone();
             return held(self.name(), Reason::Frozen { fields });
         }
