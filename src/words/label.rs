@@ -19,6 +19,9 @@ pub const AUTHOR: &str = "instanced.author";
 /// What starts the labels that a manifest must not set.
 pub const RESERVED: [&str; 2] = ["instanced.", "traefik."];
 
+/// The highest generation that is believed: more than anybody's daemon ever makes, and its successors are
+/// numbers everywhere, in JSON and as a priority of Traefik's.
+pub const GENERATION_MAX: u64 = 1 << 52;
 /// The form of spec that this version writes.
 pub const SPEC_VERSION_NOW: u32 = 1;
 /// The form of draft that this version makes. It rises when the same spec becomes another container.

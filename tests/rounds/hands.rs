@@ -1,0 +1,68 @@
+//! What hands on the engine leave behind: it costs nobody else anything, and no instance its sessions without need.
+
+use instanced::doors::engine::containers::ChangeContainers as _;
+use instanced::words::label;
+
+use super::*;
+
+const ALICE: &str = "instanced-default-alice-g1";
+
+fn two() -> Lab {
+    Lab::new(&[("alice", "{}"), ("bob", "{}")])
+}
+
+#[tokio::test]
+async fn a_generation_that_nobody_counted_up_to_stops_no_round() {
+    for number in [u64::MAX, u64::MAX - 1, label::GENERATION_MAX + 1] {
+        let lab = two();
+        lab.round().await;
+        let number = number.to_string();
+        lab.engine.relabel(ALICE, label::GENERATION, &number);
+        lab.engine.kill("instanced-default-bob-g1");
+        let report = lab.round().await;
+        assert!(report.aborted.is_none(), "{number}: {report:#?}");
+        assert_eq!(*outcome(&report, "bob"), Outcome::Done);
+        assert_eq!(
+            lab.running(),
+            ["instanced-default-alice-g2", "instanced-default-bob-g1"]
+        );
+        assert_eq!(lab.round().await.unchanged, 2);
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_a_next_generation_is_no_obstacle_to_itself() {
+    let lab = two();
+    lab.round().await;
+    lab.engine.rename(ALICE, "instanced-default-alice-g2");
+    let report = lab.round().await;
+    assert_eq!(*outcome(&report, "alice"), Outcome::Done, "{report:#?}");
+    assert_eq!(
+        lab.running(),
+        ["instanced-default-alice-g3", "instanced-default-bob-g1"]
+    );
+}
+
+/// `docker commit`, then `docker run` for a look around: the copy has the labels, too.
+#[tokio::test]
+async fn a_copy_that_somebody_ran_costs_the_instance_nothing() {
+    let lab = two();
+    lab.round().await;
+    let mut copy = lab.engine.draft(ALICE).expect("it stands");
+    copy.name = "for-a-look-around".to_owned();
+    copy.mounts.clear();
+    let id = lab.engine.create(&copy).await.expect("created");
+    lab.engine.start(&id).await.expect("started");
+    lab.engine.clear_journal();
+    lab.round().await;
+    assert_eq!(lab.names(), [ALICE, "instanced-default-bob-g1"]);
+    assert_eq!(
+        lab.engine.journal(),
+        [
+            "stop for-a-look-around",
+            "remove for-a-look-around",
+            "remove_volume instanced-default-alice-g0-secrets"
+        ],
+        "neither its secrets nor its route are the copy's to take away"
+    );
+}
