@@ -1,6 +1,7 @@
 //! What hands on the engine leave behind: it costs nobody else anything, and no instance its sessions without need.
 
-use instanced::doors::engine::containers::ChangeContainers as _;
+use instanced::doors::engine::containers::{ChangeContainers as _, ReadContainers as _};
+use instanced::doors::engine::settings::ImageConfig;
 use instanced::words::label;
 
 use super::*;
@@ -65,4 +66,32 @@ async fn a_copy_that_somebody_ran_costs_the_instance_nothing() {
         ],
         "neither its secrets nor its route are the copy's to take away"
     );
+}
+
+/// The same image for another instance: its labels are the routes of the one that it was committed from.
+#[tokio::test]
+async fn an_image_that_brings_routes_along_is_refused() {
+    let lab = two();
+    lab.round().await;
+    let made = lab.engine.inspect(ALICE).await.expect("told");
+    let labels = made.expect("it stands").labels;
+    let image = ImageConfig {
+        labels,
+        ..ImageConfig::default()
+    };
+    lab.engine.tag_image("acme/committed:1", "sha256:committed");
+    lab.engine.set_image_config("sha256:committed", image);
+    lab.write("carol", "image: acme/committed:1");
+    lab.engine.clear_journal();
+    let report = lab.round().await;
+    let Outcome::Failed(failure) = outcome(&report, "carol") else {
+        panic!("{report:#?}");
+    };
+    assert!(
+        failure.message.contains("traefik.http.") && failure.help.is_some(),
+        "{failure:?}"
+    );
+    let journal = lab.engine.journal();
+    let of_carol = journal.iter().filter(|call| call.contains("carol"));
+    assert_eq!(of_carol.count(), 0, "nothing of it is made: {journal:#?}");
 }
