@@ -95,3 +95,19 @@ async fn an_image_that_brings_routes_along_is_refused() {
     let of_carol = journal.iter().filter(|call| call.contains("carol"));
     assert_eq!(of_carol.count(), 0, "nothing of it is made: {journal:#?}");
 }
+
+#[tokio::test]
+async fn one_whose_password_cannot_be_read_back_stops_no_other() {
+    let lab = two();
+    lab.round().await;
+    let other = lab.as_another_host();
+    other.engine.kill("instanced-default-bob-g1");
+    let fault = Fault::Refuse(ErrorClass::Permanent);
+    other.engine.fail("read_file", 0, fault);
+    let report = other.round().await;
+    assert!(report.aborted.is_none(), "{report:#?}");
+    assert_eq!(*outcome(&report, "alice"), Outcome::Held, "{report:#?}");
+    assert_eq!(*outcome(&report, "bob"), Outcome::Done);
+    assert_eq!(lab.running(), [ALICE, "instanced-default-bob-g1"]);
+    assert_eq!(other.round().await.unchanged, 2, "it can be read again");
+}
