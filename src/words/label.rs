@@ -41,3 +41,44 @@ pub fn secrets_volume(manager: &ManagerName, instance: &InstanceName, generation
 pub fn instance_volume(manager: &ManagerName, instance: &InstanceName, volume: &str) -> String {
     format!("instanced-{manager}-{instance}-vol-{volume}")
 }
+
+/// Whether a volume of this name would be called as the volume with another instance's secrets is: `b-g1-secrets` of
+/// `a`, and the secrets of `a-vol-b`.
+pub fn is_like_secrets(volume: &str) -> bool {
+    let generation = volume.strip_suffix("-secrets").map(|rest| {
+        let last = rest.rsplit('-').next().unwrap_or_default();
+        last.strip_prefix('g').unwrap_or_default()
+    });
+    generation.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_volume_of_an_instance_is_called_like_anothers_secrets() {
+        let name = |text: &str| text.parse::<InstanceName>().expect("a name");
+        let manager: ManagerName = "m".parse().expect("a name");
+        for (volume, other, generation) in
+            [("b-g1-secrets", "a-vol-b", 1), ("g12-secrets", "a-vol", 12)]
+        {
+            assert_eq!(
+                instance_volume(&manager, &name("a"), volume),
+                secrets_volume(&manager, &name(other), generation),
+                "why it matters"
+            );
+            assert!(is_like_secrets(volume), "{volume}");
+        }
+        for sound in [
+            "secrets",
+            "my-secrets",
+            "g1",
+            "g-secrets",
+            "gx-secrets",
+            "g1-secrets-old",
+        ] {
+            assert!(!is_like_secrets(sound), "{sound}");
+        }
+    }
+}

@@ -228,6 +228,10 @@ fn each_mistake_has_its_place_and_its_way_out() {
             "no place where it could be mounted",
         ),
         (
+            "volumes: [{ name: bob-g1-secrets, target: /x }]",
+            "volumes[0].name: the engine would take `bob-g1-secrets` for the secrets of another instance",
+        ),
+        (
             "volumes: [{ host: /srv, target: /x }]",
             "`/srv` is not allowed here (the host's operator allows it under policy.host_paths.allow",
         ),
