@@ -313,6 +313,16 @@ fn a_file_whose_stem_is_no_name_is_told_and_spoils_nothing() {
 }
 
 #[test]
+fn a_name_in_capitals_is_no_absence() {
+    let files = [("Alice.yaml", "{}"), ("Bob.yaml", "{}"), ("bob.yaml", "{}")];
+    let desired = resolved(None, &files);
+    assert!(desired.unreadable.contains_key("alice"), "she is held");
+    assert!(desired.specs.contains_key("bob"), "he has a manifest");
+    assert_eq!((desired.specs.len(), desired.unreadable.len()), (1, 1));
+    assert_eq!(desired.diagnostics.len(), 2, "{:?}", desired.diagnostics);
+}
+
+#[test]
 fn two_manifests_of_one_name_hold_it() {
     let desired = resolved(None, &[("a.yaml", "{}"), ("a.yml", "{}")]);
     assert!(desired.specs.is_empty());
