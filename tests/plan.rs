@@ -179,6 +179,9 @@ fn seconds(of: &BTreeMap<InstanceName, u64>) -> BTreeMap<InstanceName, Duration>
 #[serde(deny_unknown_fields)]
 struct Stands {
     generation: u64,
+    /// What somebody has renamed it to.
+    #[serde(default)]
+    name: Option<String>,
     #[serde(default = "running")]
     phase: Phase,
     #[serde(default)]
@@ -259,7 +262,8 @@ fn observed(case: &Case) -> Observed {
             };
             Generation {
                 id: format!("{name}-{number}"),
-                name: format!("instanced-default-{name}-g{number}"),
+                name: (stands.name.clone())
+                    .unwrap_or_else(|| format!("instanced-default-{name}-g{number}")),
                 number,
                 phase: stands.phase,
                 health: stands.health,

@@ -1,6 +1,8 @@
 //! Whole rounds on the fake engine: source in, containers out. The fake is kept honest by the contract
 //! suite, which runs on it and on the real engine.
 
+#[path = "rounds/hands.rs"]
+mod hands;
 #[path = "rounds/logs.rs"]
 mod logs;
 #[path = "rounds/orders.rs"]

@@ -15,10 +15,11 @@ use super::clock::Clock;
 use super::failures::{Failures, Waiting};
 use super::journal::Journal;
 use super::memory::Memory;
-use super::notebook::Notebook;
+use super::notebook::{Acts, Notebook};
 use super::round::{self, Ask, Known, View};
 use super::spells::Spells;
 use crate::decisions::plan::{ABSENCE, Action, Reason, Step};
+use crate::decisions::remedy;
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
 use crate::doors::engine::{Engine, ErrorClass, Secrets};
 use crate::words::config::Reconcile;
@@ -135,7 +136,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
             now,
         };
         let view = round::decide(&self.engine, desired, observed, &known, &ask).await?;
-        self.freeze(&view, &memory, now).await;
+        self.freeze(&view, &memory, &acts, now).await;
         Ok(view)
     }
 
@@ -220,7 +221,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
     }
 
     /// Keeps in mind what was frozen, so that it stays so when its acts are old.
-    async fn freeze(&self, view: &View, memory: &Memory, now: jiff::Timestamp) {
+    async fn freeze(&self, view: &View, memory: &Memory, acts: &Acts, now: jiff::Timestamp) {
         for step in &view.plan.steps {
             let Reason::Frozen { fields } = &step.reason else {
                 continue;
@@ -234,7 +235,9 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
                 continue;
             };
             let spec = spec.digest();
-            if overrides.frozen.as_ref().is_some_and(|f| f.spec == spec) {
+            let acts = acts.get(&step.instance).map_or(&[][..], Vec::as_slice);
+            let holds = |f: &Frozen| f.spec == spec && !remedy::has_thawed(f, acts);
+            if overrides.frozen.as_ref().is_some_and(holds) {
                 continue;
             }
             let fields = fields.clone();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::chain::chain;
 use super::notebook::Notebook;
-use crate::doors::engine::{EngineError, Observe, Secrets};
+use crate::doors::engine::{EngineError, ErrorClass, Observe, Secrets};
 use crate::doors::store::StoreError;
 use crate::doors::vault;
 use crate::words::desired::Desired;
@@ -62,7 +62,16 @@ pub async fn seal<O: Observe>(
         for (name, secret) in &mut Arc::make_mut(spec).secrets {
             let value = match &secret.from {
                 SecretSource::Generated => match keep {
-                    Some(store) => Some(generated(instance, name, observed, engine, store).await?),
+                    Some(store) => match generated(instance, name, observed, engine, store).await {
+                        Ok(value) => Some(value),
+                        // What its engine cannot read of one instance holds that one alone.
+                        Err(SealError::Engine(error)) if error.class != ErrorClass::Away => {
+                            let why = format!("secret {name}: {}", chain(&error));
+                            sealed.unreadable.insert(instance.clone(), why);
+                            None
+                        }
+                        Err(error) => return Err(error),
+                    },
                     None => None,
                 },
                 outside => match vault::read(outside) {

@@ -218,7 +218,7 @@ pub enum Reason {
     },
     /// Others are replaced first.
     RolloutWaits {
-        /// How many are without service now.
+        /// How many are without service now, or will be for a moment by this plan.
         unavailable: usize,
         /// How many may be.
         most: usize,

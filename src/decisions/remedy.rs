@@ -13,6 +13,7 @@ use super::plan::{Reason, Step};
 use crate::words::act::{Act, Cause, Deed};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Generation, Health, Phase};
+use crate::words::overrides::Frozen;
 
 /// How long an instance may be unwell before anything is done: the engine's own restarts act first.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -88,8 +89,13 @@ fn has_run_for(generation: &Generation, least: Duration, now: jiff::Timestamp) -
 }
 
 /// What was done since an operator resumed the instance: what was before no longer counts.
-pub fn since(acts: &[Act], resumed: Option<jiff::Timestamp>) -> Cow<'_, [Act]> {
-    match resumed {
+pub fn since(
+    acts: &[Act],
+    resumed: Option<jiff::Timestamp>,
+    now: jiff::Timestamp,
+) -> Cow<'_, [Act]> {
+    // A clock that was set back since would forget all that is done until it is there again.
+    match resumed.filter(|resumed| *resumed <= now) {
         None => Cow::Borrowed(acts),
         Some(resumed) => acts
             .iter()
@@ -147,6 +153,12 @@ pub fn oscillates(acts: &[Act], spec: &str, now: jiff::Timestamp) -> bool {
             && matches!(act.cause, Cause::Desired | Cause::Image | Cause::Outside)
     });
     replaced.count() >= REPLACEMENTS_MOST
+}
+
+/// Whether something was made of another spec since it was frozen: that has thawed it, also when it is taken back.
+pub fn has_thawed(frozen: &Frozen, acts: &[Act]) -> bool {
+    let mut later = acts.iter().filter(|act| act.at > frozen.since);
+    later.any(|act| act.spec != frozen.spec)
 }
 
 /// Acts of the last `window`. One that lies in a future that a clock has left does not count: it would

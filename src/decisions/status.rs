@@ -189,7 +189,7 @@ pub fn note_next(
         let acts = acts.get(&one.name).map_or(&[][..], Vec::as_slice);
         let resumed = overrides.get(&one.name).and_then(|said| said.resumed);
         let unwell_for = unwell_for.get(&one.name).copied().unwrap_or_default();
-        let acts = remedy::since(acts, resumed);
+        let acts = remedy::since(acts, resumed, now);
         one.next = Some(remedy::next(&acts, unwell_for, now));
     }
 }

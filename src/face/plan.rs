@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::diff;
 use super::step::{self, Kind};
 use super::style::{Label, paint};
-use super::words::count;
+use super::words::{count, harmless};
 use crate::decisions::change::Change;
 use crate::decisions::plan::{Action, Plan, Reason, Step};
 use crate::decisions::reason::confirm_command;
@@ -113,7 +113,8 @@ fn head(step: &Step, width: usize) -> String {
 /// Why a step is, with the fields that changed where they are few.
 pub(super) fn reason(step: &Step) -> String {
     let fields = &step.changes;
-    match step.reason {
+    // What somebody else's labels say may be in it.
+    harmless(&match step.reason {
         Reason::Changed | Reason::Drifted if fields.is_empty() => step.reason.to_string(),
         Reason::Changed | Reason::Drifted => {
             let what = match step.reason {
@@ -127,7 +128,7 @@ pub(super) fn reason(step: &Step) -> String {
             format!("{what} {}", told.join(", "))
         }
         _ => step.reason.to_string(),
-    }
+    })
 }
 
 /// `resources.memory 1GiB → 2GiB`, or the field alone where a side is no short scalar.

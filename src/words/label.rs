@@ -19,6 +19,9 @@ pub const AUTHOR: &str = "instanced.author";
 /// What starts the labels that a manifest must not set.
 pub const RESERVED: [&str; 2] = ["instanced.", "traefik."];
 
+/// The highest generation that is believed: more than anybody's daemon ever makes, and its successors are
+/// numbers everywhere, in JSON and as a priority of Traefik's.
+pub const GENERATION_MAX: u64 = 1 << 52;
 /// The form of spec that this version writes.
 pub const SPEC_VERSION_NOW: u32 = 1;
 /// The form of draft that this version makes. It rises when the same spec becomes another container.
@@ -37,4 +40,45 @@ pub fn secrets_volume(manager: &ManagerName, instance: &InstanceName, generation
 /// `instanced-<manager>-<instance>-<volume>`: a volume that outlives generations.
 pub fn instance_volume(manager: &ManagerName, instance: &InstanceName, volume: &str) -> String {
     format!("instanced-{manager}-{instance}-vol-{volume}")
+}
+
+/// Whether a volume of this name would be called as the volume with another instance's secrets is: `b-g1-secrets` of
+/// `a`, and the secrets of `a-vol-b`.
+pub fn is_like_secrets(volume: &str) -> bool {
+    let generation = volume.strip_suffix("-secrets").map(|rest| {
+        let last = rest.rsplit('-').next().unwrap_or_default();
+        last.strip_prefix('g').unwrap_or_default()
+    });
+    generation.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_volume_of_an_instance_is_called_like_anothers_secrets() {
+        let name = |text: &str| text.parse::<InstanceName>().expect("a name");
+        let manager: ManagerName = "m".parse().expect("a name");
+        for (volume, other, generation) in
+            [("b-g1-secrets", "a-vol-b", 1), ("g12-secrets", "a-vol", 12)]
+        {
+            assert_eq!(
+                instance_volume(&manager, &name("a"), volume),
+                secrets_volume(&manager, &name(other), generation),
+                "why it matters"
+            );
+            assert!(is_like_secrets(volume), "{volume}");
+        }
+        for sound in [
+            "secrets",
+            "my-secrets",
+            "g1",
+            "g-secrets",
+            "gx-secrets",
+            "g1-secrets-old",
+        ] {
+            assert!(!is_like_secrets(sound), "{sound}");
+        }
+    }
 }

@@ -66,16 +66,20 @@ pub fn resolve_on(
         let resolved = resolve_one(&name, file, &ground);
         Ok::<_, NameError>((name, resolved))
     });
-    let mut files: BTreeMap<InstanceName, &SourceFile> = BTreeMap::new();
+    let (mut files, mut miswritten) = (BTreeMap::new(), Vec::new());
     for (file, resolved) in snapshot.manifests.iter().zip(resolved) {
         let (name, resolved) = match resolved {
             Ok(resolved) => resolved,
             Err(error) => {
-                desired.diagnostics.push(Diagnostic::of_file(
+                let diagnostic = Diagnostic::of_file(
                     &file.path,
                     error.to_string(),
                     Some("the file's name is the instance's: rename it, such as alice.yaml"),
-                ));
+                );
+                // `Alice.yaml` is no wish that alice goes.
+                let meant = file.stem.to_ascii_lowercase().parse::<InstanceName>();
+                miswritten.extend(meant.ok().map(|name| (name, diagnostic.clone())));
+                desired.diagnostics.push(diagnostic);
                 continue;
             }
         };
@@ -96,6 +100,11 @@ pub fn resolve_on(
                 files.insert(name, file);
             }
             Err(diagnostics) => hold(&mut desired, &name, diagnostics),
+        }
+    }
+    for (name, diagnostic) in miswritten {
+        if !desired.names(&name) {
+            hold(&mut desired, &name, vec![diagnostic]);
         }
     }
     for (name, problem) in across::problems(&desired.specs, config) {

@@ -19,7 +19,7 @@ use crate::lab::Lab as _;
 use crate::real::{DockerLab, in_lab, must};
 
 /// What images say of themselves beside the tiny one, each in its own way.
-const IMAGES: [(&str, &str); 6] = [
+const IMAGES: [(&str, &str); 7] = [
     (
         "env",
         "ENV LANG=C PATH=/opt/bin:/bin EMPTY= TEAM=\"a b=c\"\nUSER 7:7\nEXPOSE 1234/udp 9999",
@@ -45,6 +45,11 @@ const IMAGES: [(&str, &str); 6] = [
         "ENV LANG=C HOME=/nowhere\nENTRYPOINT [\"/tiny\"]\nCMD [\"status\"]\nVOLUME /data\nUSER nobody\n\
          WORKDIR /srv/\nLABEL team=image traefik.enable=true\nEXPOSE 8080\nSTOPSIGNAL SIGQUIT\n\
          HEALTHCHECK --start-period=1m --timeout=2s CMD /tiny ping",
+    ),
+    (
+        "odd",
+        "SHELL [\"/tiny\", \"-c\"]\nONBUILD ENV BUILT=1\nHEALTHCHECK NONE\nENV A=b=c D= e=1\nCMD []\nSTOPSIGNAL 37\n\
+         VOLUME [\"/with space\"]\nWORKDIR /a/../b//c/\nLABEL empty= with.dots=\"ünï\"",
     ),
 ];
 

@@ -270,6 +270,36 @@ async fn what_is_changed_back_again_and_again_is_frozen_and_thaws_when_resumed()
 }
 
 #[tokio::test]
+async fn what_another_spec_thawed_can_freeze_again_and_stays_so() {
+    let lab = Lab::new(&[("alice", "{}")]);
+    let frozen = || {
+        let store = Store::open(&lab.site.state, Duration::from_secs(5)).expect("the store");
+        let overrides = store.overrides().expect("the store");
+        let frozen = overrides.get("alice").and_then(|said| said.frozen.clone());
+        frozen.map(|frozen| frozen.since)
+    };
+    let fight = async || {
+        for _ in 0..3 {
+            let container = lab.engine.all().remove(0);
+            lab.engine.relabel(&container.id, "instanced.spec", "{}");
+            lab.round().await;
+        }
+    };
+    lab.round().await;
+    fight().await;
+    let first = frozen().expect("frozen");
+    lab.write("alice", "screen: { width: 1600 }");
+    lab.round().await;
+    lab.write("alice", "{}");
+    fight().await;
+    let again = frozen().expect("frozen again");
+    assert!(
+        again > first,
+        "else the change in between would go on thawing it"
+    );
+}
+
+#[tokio::test]
 async fn limits_change_in_place_and_what_the_engine_refuses_replaces() {
     let lab = Lab::new(&[("alice", "{}")]);
     lab.round().await;

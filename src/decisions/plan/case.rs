@@ -11,7 +11,7 @@ use crate::words::manifest::{Pull, ReplaceOrder, Restart, State};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Foreign, Generation, Health, Limits, Observed, Phase};
 use crate::words::origin::{Origin, Origins};
-use crate::words::overrides::{Order, Overrides, Stopped};
+use crate::words::overrides::{Frozen, Order, Overrides, Stopped};
 use crate::words::spec::Spec;
 
 /// One desired instance with everything that is known of it.
@@ -52,7 +52,7 @@ impl<'a> Case<'a> {
             observed,
             history,
             origins: origins.map_or_else(Cow::default, Cow::Borrowed),
-            acts: remedy::since(acts, resumed),
+            acts: remedy::since(acts, resumed, history.now),
         }
     }
 
@@ -97,9 +97,18 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// The number above all others whose name is free: somebody may have given it to an older one.
     fn next(&self) -> u64 {
         let numbers = self.generations.iter().map(|g| g.number);
-        numbers.max().unwrap_or(0) + 1
+        let mut next = numbers.max().unwrap_or(0).saturating_add(1);
+        let has = |next: u64| {
+            let end = format!("-{}-g{next}", self.name());
+            self.generations.iter().any(|g| g.name.ends_with(&end))
+        };
+        while has(next) {
+            next += 1;
+        }
+        next
     }
 
     // ---- no generation stands ----
@@ -225,8 +234,7 @@ impl<'a> Case<'a> {
     /// A swap that starts first and was broken off: until the new generation is healthy, the old one serves.
     fn taking_over(&self, standing: &Standing<'a>) -> Option<Step> {
         let newest = standing.newest;
-        let old_serves = standing.older.iter().any(|g| g.phase == Phase::Running);
-        if self.spec.replace != ReplaceOrder::StartFirst || !old_serves {
+        if self.spec.replace != ReplaceOrder::StartFirst || !serves_still(standing) {
             return None;
         }
         match (newest.phase, newest.health) {
@@ -246,8 +254,7 @@ impl<'a> Case<'a> {
         match newest.phase {
             Phase::Running | Phase::Restarting => {
                 if !leftovers.is_empty() {
-                    let remove = Action::Remove { targets: leftovers };
-                    return Some(self.step_of(remove, Reason::Superseded));
+                    return Some(self.clear_away(standing, Reason::Superseded));
                 }
                 self.unwell(newest)
                     .or_else(|| self.relimit(newest, applied))
@@ -258,8 +265,7 @@ impl<'a> Case<'a> {
             phase => {
                 // An older one that still runs would share its volumes: the swap is finished first.
                 if standing.older.iter().any(|g| g.phase == Phase::Running) {
-                    let remove = Action::Remove { targets: leftovers };
-                    return Some(self.step_of(remove, Reason::Superseded));
+                    return Some(self.clear_away(standing, Reason::Superseded));
                 }
                 let action = Action::Start {
                     target: Retired::from(newest),
@@ -268,6 +274,15 @@ impl<'a> Case<'a> {
                 let step = self.step_of(action, Reason::NotRunning { phase });
                 Some(self.unless_backing_off(step))
             }
+        }
+    }
+
+    /// The generations beside the newest go. One of them that runs still has its sessions.
+    fn clear_away(&self, standing: &Standing<'a>, reason: Reason) -> Step {
+        let targets = leftovers(standing);
+        Step {
+            ends_sessions: serves_still(standing),
+            ..self.step_of(Action::Remove { targets }, reason)
         }
     }
 
@@ -355,11 +370,10 @@ impl<'a> Case<'a> {
                 ..self.step_of(Action::Stop { target }, reason)
             }));
         }
-        let targets = leftovers(standing);
         // Nobody takes over from one that serves still: it just goes.
-        let serves = standing.older.iter().any(|g| g.phase == Phase::Running);
+        let serves = serves_still(standing);
         let reason = if serves { reason } else { Reason::Superseded };
-        (!targets.is_empty()).then(|| self.step_of(Action::Remove { targets }, reason))
+        (!leftovers(standing).is_empty()).then(|| self.clear_away(standing, reason))
     }
 
     // ---- what stands in the way ----
@@ -390,7 +404,9 @@ impl<'a> Case<'a> {
             return step;
         }
         let digest = self.digest();
-        if let Some(frozen) = frozen.filter(|frozen| frozen.spec == digest) {
+        let holds =
+            |frozen: &&Frozen| frozen.spec == digest && !remedy::has_thawed(frozen, &self.acts);
+        if let Some(frozen) = frozen.filter(holds) {
             let fields = frozen.fields.clone();
             return held(self.name(), Reason::Frozen { fields });
         }
@@ -451,6 +467,12 @@ impl<'a> Case<'a> {
             ends_sessions,
         }
     }
+}
+
+/// Whether a generation before the newest runs. One without a number, a copy that somebody made, serves nobody.
+fn serves_still(standing: &Standing<'_>) -> bool {
+    let mut older = standing.older.iter();
+    older.any(|g| g.phase == Phase::Running && g.number > 0)
 }
 
 fn leftovers(standing: &Standing<'_>) -> Vec<Retired> {

@@ -39,7 +39,10 @@ pub(super) fn brake(
         .max_unavailable
         .of(u64::try_from(running).unwrap_or(u64::MAX));
     let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
-    let ends = |step: &&Step| !is_of_rollout(step) && step.ends_sessions;
+    // Where a newer generation has taken over, the instance is not without service.
+    let ends = |step: &&Step| {
+        !is_of_rollout(step) && step.ends_sessions && step.reason != Reason::Superseded
+    };
     // What is held may be down for long, and waiting for it helps nobody, unless this rollout felled it.
     let idle: BTreeSet<InstanceName> = plan
         .steps
@@ -72,7 +75,8 @@ pub(super) fn brake(
                 let failing = failing.iter().cloned().collect();
                 Reason::RolloutHalted { failing }
             } else if taken >= most {
-                let unavailable = unavailable.len();
+                // Those whose turn it is are as good as without service.
+                let unavailable = taken;
                 Reason::RolloutWaits { unavailable, most }
             } else {
                 taken += 1;

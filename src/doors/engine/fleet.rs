@@ -331,6 +331,7 @@ impl<C: ChangeContainers> Fleet<C> {
                 .labels
                 .insert(label::AUTHOR.to_owned(), author.clone());
         }
+        self.refuse_routes(&draft).await?;
         let volume = label::secrets_volume(&self.manager, &spec.name, generation);
         if !files.is_empty() {
             let labels = draft::ownership(&self.manager, spec, generation);

@@ -338,6 +338,15 @@ fn volumes(parts: &[VolumePart], told: &mut Vec<Problem>) -> Vec<Volume> {
         let path = ["volumes", &at];
         let plain = |name: &str| name.parse::<SecretName>().is_ok() && name.len() <= 64;
         let source = match (&part.name, &part.host) {
+            (Some(name), None) if label::is_like_secrets(name) => {
+                let message =
+                    format!("the engine would take `{name}` for the secrets of another instance");
+                told.push(
+                    Problem::error(&["volumes", &at, "name"], message)
+                        .with_help("choose a name that does not end like `g1-secrets`"),
+                );
+                continue;
+            }
             (Some(name), None) if plain(name) => VolumeSource::Name(name.clone()),
             (Some(name), None) => {
                 let message = format!("`{name}` is no volume's name");

@@ -228,6 +228,10 @@ fn each_mistake_has_its_place_and_its_way_out() {
             "no place where it could be mounted",
         ),
         (
+            "volumes: [{ name: bob-g1-secrets, target: /x }]",
+            "volumes[0].name: the engine would take `bob-g1-secrets` for the secrets of another instance",
+        ),
+        (
             "volumes: [{ host: /srv, target: /x }]",
             "`/srv` is not allowed here (the host's operator allows it under policy.host_paths.allow",
         ),
@@ -306,6 +310,16 @@ fn a_file_whose_stem_is_no_name_is_told_and_spoils_nothing() {
             .to_string()
             .contains("i/Alice_1.yaml:1:1: `Alice_1` is no DNS label")
     );
+}
+
+#[test]
+fn a_name_in_capitals_is_no_absence() {
+    let files = [("Alice.yaml", "{}"), ("Bob.yaml", "{}"), ("bob.yaml", "{}")];
+    let desired = resolved(None, &files);
+    assert!(desired.unreadable.contains_key("alice"), "she is held");
+    assert!(desired.specs.contains_key("bob"), "he has a manifest");
+    assert_eq!((desired.specs.len(), desired.unreadable.len()), (1, 1));
+    assert_eq!(desired.diagnostics.len(), 2, "{:?}", desired.diagnostics);
 }
 
 #[test]

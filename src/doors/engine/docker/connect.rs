@@ -76,6 +76,7 @@ fn try_address(address: &str) -> Result<DockerReader, Refusal> {
         address: address.to_owned(),
         speaker,
         events: Arc::default(),
+        bounds_swap: Arc::default(),
     })
 }
 

@@ -43,6 +43,8 @@ pub struct DockerReader {
     speaker: transport::Speaker,
     /// The stream of events between two waits, so that a wait loses none of a burst.
     events: Arc<Mutex<Option<events::Held>>>,
+    /// Whether the engine can bound swap, once that mattered.
+    bounds_swap: Arc<OnceCell<bool>>,
 }
 
 /// A connection that can also change things.

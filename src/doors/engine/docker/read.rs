@@ -40,7 +40,19 @@ impl ReadContainers for DockerReader {
             .client
             .inspect_container(container, None::<InspectContainerOptions>);
         match call(operation, READ_LIMIT, future).await {
-            Ok(inspected) => Ok(Some(facts::container(inspected))),
+            Ok(inspected) => {
+                let mut container = facts::container(inspected);
+                let limits = &mut container.limits;
+                // Without the kernel's help Docker takes the bound of swap away again, and says so only once.
+                // That is nobody's hand, and no new container would have it either.
+                if limits.memory.is_some()
+                    && limits.memory_swap.is_none()
+                    && !self.bounds_swap().await?
+                {
+                    limits.memory_swap = limits.memory;
+                }
+                Ok(Some(container))
+            }
             Err(error) if gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -123,9 +135,84 @@ impl ReadContainers for DockerReader {
     }
 }
 
+impl DockerReader {
+    /// Whether the engine can bound swap. Asked once: it changes only with its host's kernel.
+    async fn bounds_swap(&self) -> Result<bool, EngineError> {
+        let ask = || async {
+            let operation = || "ask what the engine can bound".to_owned();
+            let info = call(operation, READ_LIMIT, self.client.info()).await?;
+            // An engine that says nothing of it can.
+            Ok(info.swap_limit != Some(false))
+        };
+        self.bounds_swap.get_or_try_init(ask).await.copied()
+    }
+}
+
 fn label_filters(labels: &[(String, String)]) -> Vec<String> {
     labels
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    use super::*;
+    use crate::words::quantity::Bytes;
+
+    /// An engine whose only container has memory bound and swap unbound, as both a hand and a kernel leave it.
+    fn serve(socket: &Path, swap_limit: &'static str) {
+        let listener = UnixListener::bind(socket).expect("a socket");
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut asked = Vec::new();
+                let mut byte = [0];
+                while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {
+                    asked.push(byte[0]);
+                }
+                let body = if asked.starts_with(b"GET /info") {
+                    format!("{{{swap_limit}}}")
+                } else {
+                    r#"{"Id":"1","HostConfig":{"Memory":1048576,"MemorySwap":-1}}"#.to_owned()
+                };
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                // Whoever only tries whether somebody is there hangs up.
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn swap_that_an_engine_cannot_bound_is_nobodys_hand() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let bound = Some(Bytes(1 << 20));
+        for (number, says, swap) in [
+            (0, r#""SwapLimit":false"#, bound),
+            (1, r#""SwapLimit":true"#, None),
+            (2, "", None),
+        ] {
+            let socket = dir.path().join(format!("engine-{number}.sock"));
+            serve(&socket, says);
+            let host = format!("unix://{}", socket.display());
+            let reader = DockerReader::connect(Some(&host)).expect("it stands");
+            let found = reader
+                .inspect("1")
+                .await
+                .expect("told")
+                .expect("it is there");
+            assert_eq!(
+                (found.limits.memory, found.limits.memory_swap),
+                (bound, swap),
+                "{says}"
+            );
+        }
+    }
 }

@@ -7,12 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Mutex as Gate;
 
-use super::super::containers::ChangeContainers;
+use super::super::containers::{ChangeContainers, Draft};
 use super::super::{EngineError, ErrorClass};
 use super::Fleet;
 use crate::words::manifest::Pull;
 use crate::words::spec::Spec;
 
+/// What starts Traefik's labels.
+const TRAEFIK: &str = "traefik.";
+/// Whether Traefik makes routes of a container's labels.
+const ENABLE: &str = "traefik.enable";
 /// Registries that are asked at the same time.
 const PULLS: usize = 4;
 
@@ -65,6 +69,36 @@ impl<C: ChangeContainers> Fleet<C> {
                 .with_help("build or pull it, or write `pull: missing`"));
         }
         self.pull(&spec.image).await
+    }
+
+    /// Refuses an image that would make routes of its own, as one does that was committed from a container: it has
+    /// the labels by which clients were led there, and would be led to with them, past the guard of its own routes.
+    pub(super) async fn refuse_routes(&self, draft: &Draft) -> Result<(), EngineError> {
+        if draft
+            .labels
+            .get(ENABLE)
+            .is_none_or(|enable| enable != "true")
+        {
+            return Ok(());
+        }
+        let known = self.seen.image(&draft.image).flatten();
+        let id = match known {
+            Some(id) => Some(id),
+            None => self.look_at_image(self.seen.now(), &draft.image).await?,
+        };
+        let configs = self.configs(id.into_iter().collect()).await?;
+        let mut labels = configs.values().flat_map(|config| config.labels.keys());
+        let routes = |key: &&String| key.starts_with(TRAEFIK) && !draft.labels.contains_key(*key);
+        let Some(label) = labels.find(routes) else {
+            return Ok(());
+        };
+        let detail = format!(
+            "it carries labels of Traefik's own, such as `{label}`, so clients of other instances could be led to this one"
+        );
+        let help = "an image that was committed from a container has that container's labels; build it from a Dockerfile, \
+                    or without labels: docker export CONTAINER | docker import - IMAGE";
+        let operation = format!("use image {}", draft.image);
+        Err(EngineError::new(operation, ErrorClass::Permanent, detail).with_help(help))
     }
 
     /// Pulls all of these, a few at a time. Tells what failed.

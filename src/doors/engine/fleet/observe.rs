@@ -1,5 +1,6 @@
 //! Looking: one list, and a closer look at what is not known already.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -69,7 +70,9 @@ impl<C: ReadContainers> Observe for Fleet<C> {
             }
         }
         for generations in instances.values_mut() {
-            generations.sort_by(|a, b| (a.number, &a.id).cmp(&(b.number, &b.id)));
+            let place = |g: &Generation| (g.number, Reverse(g.drift.len()));
+            generations.sort_by(|a, b| (place(a), &a.id).cmp(&(place(b), &b.id)));
+            disown_copies(generations);
         }
         let ground = self.check_networks(&networks).err();
         Ok(Observed {
@@ -323,11 +326,26 @@ impl<C: ReadContainers> Fleet<C> {
     }
 }
 
-/// 0 for a label that is no number: below every real one.
+/// A copy that somebody made (`docker commit`, `docker run`) bears the number of what it was made from. The one that
+/// is most as it was made, the last, has it; a copy has none, so that neither secrets nor route go with it.
+fn disown_copies(generations: &mut [Generation]) {
+    let mut above = None;
+    for generation in generations.iter_mut().rev() {
+        if above == Some(generation.number) {
+            generation.number = 0;
+        } else {
+            above = Some(generation.number);
+        }
+    }
+    generations.sort_by_key(|generation| generation.number);
+}
+
+/// 0 for a label that is no number, or one that nobody has counted up to: below every real one.
 pub(super) fn generation_number(labels: &BTreeMap<String, String>) -> u64 {
     labels
         .get(label::GENERATION)
         .and_then(|n| n.parse().ok())
+        .filter(|n| *n <= label::GENERATION_MAX)
         .unwrap_or(0)
 }
 
@@ -338,6 +356,9 @@ pub(super) fn applied(labels: &BTreeMap<String, String>) -> Applied {
     match version {
         Some(version) if version > label::SPEC_VERSION_NOW => return Applied::Newer(version),
         Some(_) => {}
+        None if labels.contains_key(label::SPEC_VERSION) => {
+            return Applied::Unreadable(format!("label {} is no number", label::SPEC_VERSION));
+        }
         None => return Applied::Unreadable(format!("no label {}", label::SPEC_VERSION)),
     }
     let Some(text) = labels.get(label::SPEC) else {

@@ -90,9 +90,11 @@ impl<C: ChangeContainers> Fleet<C> {
         labels.push((label::INSTANCE.to_owned(), instance.to_string()));
         let mut standing = self.containers.list(&labels).await?;
         let is_old = |found: &Summary| old.iter().any(|old| old.id == found.id);
-        let serves = standing
-            .iter()
-            .any(|found| is_old(found) && found.phase == Phase::Running);
+        let serves = |found: &Summary| {
+            let served = |old: &Retired| old.id == found.id && old.number > 0;
+            found.phase == Phase::Running && old.iter().any(served)
+        };
+        let serves = standing.iter().any(serves);
         standing.retain(|found| !is_old(found));
         let newest = standing
             .into_iter()
