@@ -28,7 +28,7 @@ use crate::words::control::SOCKET;
 use crate::words::desired::Desired;
 use crate::words::manifest::Auth;
 use crate::words::resolve::auth_url;
-use crate::words::router::routers;
+use crate::words::router::{routers, stems};
 use crate::words::secret::SecretSource;
 use asking::Asking;
 use engine::EngineSeen;
@@ -375,6 +375,11 @@ async fn traefik(site: &Site, desired: &Desired, engine: Option<&EngineSeen>) ->
         api: site.config.traefik.api.clone(),
         seen,
         expected: expected.flatten().map(|router| router.id).collect(),
+        stems: desired
+            .specs
+            .values()
+            .flat_map(|spec| stems(manager, spec))
+            .collect(),
         provider: match site.config.traefik.provider {
             ProviderConfig::Labels => "docker",
             ProviderConfig::File(_) => "file",

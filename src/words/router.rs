@@ -5,7 +5,7 @@
 //! router with different settings, and the newer one wins while both stand.
 
 use super::manifest::Auth;
-use super::name::{HostName, ManagerName};
+use super::name::{EndpointName, HostName, ManagerName};
 use super::route::Tls;
 use super::spec::Spec;
 
@@ -124,10 +124,23 @@ impl Router {
     }
 }
 
+/// The ids of the routers of `spec`, up to their generation. A beginning would not do: of two managers `a` and `a-b`, one
+/// might have an endpoint that is called `b`.
+pub fn stems(manager: &ManagerName, spec: &Spec) -> Vec<String> {
+    let endpoints = spec.endpoints.keys();
+    endpoints
+        .map(|endpoint| stem(manager, endpoint, spec))
+        .collect()
+}
+
+fn stem(manager: &ManagerName, endpoint: &EndpointName, spec: &Spec) -> String {
+    format!("instanced-{manager}-{endpoint}-{}-g", spec.name)
+}
+
 /// The routers of a generation of `spec`, one for each endpoint.
 pub fn routers(manager: &ManagerName, spec: &Spec, generation: u64) -> Vec<Router> {
-    let router = |(endpoint, route): (&super::name::EndpointName, &super::route::Endpoint)| {
-        let id = format!("instanced-{manager}-{endpoint}-{}-g{generation}", spec.name);
+    let router = |(endpoint, route): (&EndpointName, &super::route::Endpoint)| {
+        let id = format!("{}{generation}", stem(manager, endpoint, spec));
         let by = match route.auth {
             Auth::Bearer => Some(Guarded::Bearer),
             Auth::Ticket => Some(Guarded::Ticket),

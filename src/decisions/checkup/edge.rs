@@ -137,7 +137,13 @@ pub fn traefik(facts: &TraefikFacts) -> Vec<Finding> {
             },
         ));
     }
-    for router in &seen.routers {
+    let stems = &facts.stems;
+    let ours: Vec<_> = seen
+        .routers
+        .iter()
+        .filter(|router| is_ours(&router.name, stems))
+        .collect();
+    for router in &ours {
         if !router.enabled || !router.errors.is_empty() {
             let errors = match router.errors.as_slice() {
                 [] => "it is not enabled".to_owned(),
@@ -161,10 +167,18 @@ pub fn traefik(facts: &TraefikFacts) -> Vec<Finding> {
             .as_deref()
             .map(|version| format!("Traefik {version} "));
         let version = version.unwrap_or_default();
-        let served = seen.routers.iter().filter(|router| router.enabled).count();
+        let served = ours.iter().filter(|router| router.enabled).count();
         all.push(area.ok(format!("{version}serves {}", count(served, "router"))));
     }
     all
+}
+
+/// Whether a router is one of this manager's. Another manager's name may begin with ours.
+fn is_ours(router: &str, stems: &[String]) -> bool {
+    stems.iter().any(|stem| {
+        let generation = router.strip_prefix(stem.as_str()).unwrap_or_default();
+        !generation.is_empty() && generation.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// The version, where it is a release before the least.

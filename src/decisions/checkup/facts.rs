@@ -213,7 +213,7 @@ pub struct RouterSeen {
 pub struct TraefikSeen {
     /// Its version, where it tells.
     pub version: Option<String>,
-    /// All routers that bear our manager's name.
+    /// All routers whose names begin as ours do.
     pub routers: Vec<RouterSeen>,
 }
 
@@ -226,6 +226,8 @@ pub struct TraefikFacts {
     pub seen: Option<Seen<TraefikSeen>>,
     /// The routers that the running instances should have.
     pub expected: Vec<String>,
+    /// What routers of ours are called, up to their generation.
+    pub stems: Vec<String>,
     /// `docker`, `file`: by whom Traefik is told.
     pub provider: &'static str,
 }

@@ -110,6 +110,7 @@ fn traefik(expected: &[&str], seen: Option<Seen<TraefikSeen>>) -> Vec<Finding> {
         api: seen.is_some().then(|| "http://127.0.0.1:8080".to_owned()),
         seen,
         expected: expected.iter().map(|it| (*it).to_owned()).collect(),
+        stems: vec!["instanced-a-mcp-x-g".to_owned()],
         provider: "docker",
     })
 }
@@ -132,7 +133,8 @@ fn traefik_must_serve_what_runs() {
         Grade::Problem,
         "refused",
     );
-    let well = traefik(&["a"], seen("3.7.15", vec![router("a", true, &[])]));
+    let ours = "instanced-a-mcp-x-g12";
+    let well = traefik(&[ours], seen("3.7.15", vec![router(ours, true, &[])]));
     assert_eq!(well.len(), 1);
     is(&well[0], Grade::Ok, "Traefik 3.7.15 serves 1 router");
     let missing = traefik(&["a", "b", "c", "d", "e", "f"], seen("3.8.0", vec![]));
@@ -142,10 +144,17 @@ fn traefik_must_serve_what_runs() {
         "6 routers: a, b, c, d and 2 more",
     );
     let ill = traefik(
-        &["a"],
-        seen("3.7.15", vec![router("a", false, &["no entry point"])]),
+        &[ours],
+        seen("3.7.15", vec![router(ours, false, &["no entry point"])]),
     );
-    is(&ill[0], Grade::Problem, "a@docker: no entry point");
+    is(&ill[0], Grade::Problem, "x-g12@docker: no entry point");
+    // Those of a manager `a-b`, and of an instance `x-g1`, are another's.
+    let others = ["instanced-a-b-mcp-x-g1", "instanced-a-mcp-x-g1-g2"];
+    let others = others.map(|name| router(name, false, &["no entry point"]));
+    let others = [others.to_vec(), vec![router(ours, true, &[])]].concat();
+    let well = traefik(&[ours], seen("3.7.15", others));
+    assert_eq!(well.len(), 1, "{well:?}");
+    is(&well[0], Grade::Ok, "serves 1 router");
     for (version, is_old) in [
         ("3.7.12", true),
         ("2.11.0", true),
