@@ -22,9 +22,9 @@ fn what_traefik_serves_and_what_it_cannot_serve_is_told() {
     let [("ok", served)] = found(&checks, "traefik")[..] else {
         panic!("{checks:#?}");
     };
-    // Two endpoints of each of three instances.
+    // Two endpoints of each of two instances. The third has no manifest here: it may be another manager's.
     assert!(
-        served.starts_with("Traefik 3.") && served.ends_with("serves 6 routers"),
+        served.starts_with("Traefik 3.") && served.ends_with("serves 4 routers"),
         "{served}"
     );
     let [("ok", asked)] = found(&checks, "auth")[..] else {
