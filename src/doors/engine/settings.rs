@@ -117,7 +117,7 @@ pub struct ImageConfig {
 
 /// The form of [`ImageConfig`] that this version makes. It rises when the same image comes to another value: what
 /// was noted in another form is no longer known.
-pub const IMAGE_FORM_NOW: u32 = 1;
+pub const IMAGE_FORM_NOW: u32 = 2;
 
 /// What images say, as one process notes it for the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
