@@ -9,6 +9,7 @@ use instanced::doors::engine::containers::{
 use instanced::doors::engine::docker::{Docker, DockerReader};
 use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Phase};
+use instanced::words::quantity::Cpus;
 
 use crate::events::touched;
 use crate::lab::Lab as _;
@@ -223,6 +224,41 @@ async fn a_missing_host_directory_is_refused_with_help() {
                 .expect("a way out")
                 .contains("make the directory")
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn more_processors_than_there_are_are_refused_with_help() {
+    in_lab(async |lab: &DockerLab| {
+        let mut draft = lab.draft("a");
+        let id = lab.run(&draft).await;
+        let mut limits = lab.look(&id).await.limits;
+        limits.cpus = Some(Cpus(100_000_000_000_000));
+        let update = lab.engine().set_limits(&id, &limits).await;
+        draft.name = lab.name("b");
+        draft.nano_cpus = 100_000_000_000_000;
+        let create = lab.engine().create(&draft).await.map(drop);
+        for refused in [update, create] {
+            let error = refused.expect_err("refused");
+            assert_eq!(error.class, ErrorClass::Permanent, "{error}");
+            let help = error.help.expect("a way out");
+            assert!(help.contains("resources.cpus"), "{help}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_of_which_nobody_says_what_is_run_is_refused_with_help() {
+    in_lab(async |lab: &DockerLab| {
+        let mut draft = lab.draft("a");
+        // The tiny image has an entry point alone.
+        draft.entrypoint = Some(Vec::new());
+        let error = lab.engine().create(&draft).await.expect_err("refused");
+        assert_eq!(error.class, ErrorClass::Permanent, "{error}");
+        let help = error.help.expect("a way out");
+        assert!(help.contains("entrypoint"), "{help}");
     })
     .await;
 }

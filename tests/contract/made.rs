@@ -259,6 +259,40 @@ async fn create_then_observe_finds_no_drift() {
     .await;
 }
 
+/// The ways to have no entry point: an empty list, and one empty word, in the manifest or in the image.
+#[tokio::test]
+async fn no_entry_point_is_taken_for_drift() {
+    in_lab(async |lab| {
+        build_images(lab).await;
+        for kind in ["command", "entry", "env"] {
+            for entrypoint in [json!([]), json!([""]), json!(["/tiny"])] {
+                let command = if entrypoint == json!(["/tiny"]) {
+                    json!(["status"])
+                } else {
+                    json!(["/tiny"])
+                };
+                let manifest = json!({ "template": "mcp-http", "image": reference(kind),
+                    "entrypoint": entrypoint, "command": command });
+                made_as_it_says(lab, &manifest).await.expect(kind);
+            }
+        }
+        let blank = lab.name("blank").replace("-blank", ":blank");
+        let base = lab.run(&lab.draft("base")).await;
+        let change = [
+            "--change",
+            "ENTRYPOINT [\"\"]",
+            "--change",
+            "CMD [\"/tiny\"]",
+        ];
+        must(&[&["commit"], &change[..], &[&base, &blank]].concat()).await;
+        let manifest = json!({ "template": "mcp-http", "image": blank });
+        let made = made_as_it_says(lab, &manifest).await;
+        must(&["rmi", "--force", &blank]).await;
+        made.expect("made as its image says");
+    })
+    .await;
+}
+
 /// Each image at least once, whatever the cases above were.
 #[tokio::test]
 async fn no_image_of_its_own_words_is_taken_for_drift() {

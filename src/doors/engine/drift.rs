@@ -138,7 +138,10 @@ fn compare_program(
     image: Option<&ImageConfig>,
     is: &Settings,
 ) {
+    let none = Vec::new();
     let entrypoint = match (&draft.entrypoint, image) {
+        // One empty word takes the image's away, and is none itself.
+        (Some(own), _) if *own == [""] => Some(&none),
         (Some(own), _) => Some(own),
         (None, image) => image.map(|image| &image.entrypoint),
     };
@@ -147,7 +150,6 @@ fn compare_program(
     }
     let own = draft.command.as_ref().filter(|own| !own.is_empty());
     let replaced = draft.entrypoint.as_ref().is_some_and(|own| !own.is_empty());
-    let none = Vec::new();
     let command = match (own, image) {
         (Some(own), _) => Some(own),
         (None, _) if replaced => Some(&none),

@@ -118,7 +118,7 @@ pub struct ImageConfig {
 
 /// The form of [`EngineNotes`] that this version makes. It rises when the same image or network comes to another value:
 /// what was noted in another form is no longer known.
-pub const NOTES_FORM_NOW: u32 = 1;
+pub const NOTES_FORM_NOW: u32 = 2;
 
 /// What an engine said that lasts, as one process notes it for the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -135,7 +135,11 @@ impl Scene {
     fn hand(&mut self, slot: Slot, grudge: Grudge, fake: &FakeContainers, now: Duration) {
         let all = briefs(fake).into_iter().filter(|brief| brief.slot == slot);
         let Some(Brief {
-            id, phase, health, ..
+            id,
+            phase,
+            health,
+            number,
+            ..
         }) = all.max_by_key(|brief| brief.number)
         else {
             return;
@@ -153,8 +157,15 @@ impl Scene {
                 if let Some(life) = self.witness.lives.get_mut(&id) {
                     life.excused = true;
                 }
+                // Of every other generation, to the name that its next one would have.
+                let next = format!("instanced-default-{}-g{}", NAMES[slot], number + 1);
+                let is_free = fake.glimpse(|mut all| all.all(|g| g.facts.name != next));
                 fake.touch(&id, |facts| {
-                    facts.name = format!("somebodys-{:.8}-{slot}", &facts.id[56..]);
+                    facts.name = if number % 2 == 1 && is_free {
+                        next
+                    } else {
+                        format!("somebodys-{:.8}-{slot}", &facts.id[56..])
+                    };
                 });
             }
             Grudge::Disconnect => {

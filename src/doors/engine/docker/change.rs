@@ -171,7 +171,8 @@ impl ChangeContainers for Docker {
         let operation = || format!("update container {}", short(container));
         let body = facts::update(limits);
         let future = self.client().update_container(container, body);
-        call(operation, CHANGE_LIMIT, future).await
+        let updated = call(operation, CHANGE_LIMIT, future).await;
+        updated.map_err(limit_error)
     }
 
     async fn remove(&self, container: &str) -> Result<(), EngineError> {
@@ -243,6 +244,19 @@ fn create_error(error: EngineError, draft: &Draft) -> EngineError {
     }
     if error.detail.contains("bind source path does not exist") {
         return error.with_help("make the directory on the host, or correct `volumes`");
+    }
+    if error.detail.contains("No command specified") {
+        return error.with_help(
+            "neither its image nor its manifest says what is run: set `command` or `entrypoint`",
+        );
+    }
+    limit_error(error)
+}
+
+/// The way out when the host has less than is asked for.
+fn limit_error(error: EngineError) -> EngineError {
+    if error.detail.contains("Range of CPUs") {
+        return error.with_help("the host has not so many: correct `resources.cpus`");
     }
     error
 }

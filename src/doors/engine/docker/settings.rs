@@ -95,7 +95,8 @@ pub(super) fn image(inspected: ImageInspect) -> Option<ImageFacts> {
         id: inspected.id?,
         is_fixed,
         config: ImageConfig {
-            entrypoint: list(config.entrypoint.as_ref()),
+            // Of one empty word, no container has it.
+            entrypoint: list(config.entrypoint.as_ref().filter(|words| **words != [""])),
             command: list(config.cmd.as_ref()),
             env: env(config.env.as_deref()),
             labels: config.labels.unwrap_or_default().into_iter().collect(),

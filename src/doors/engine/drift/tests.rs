@@ -231,6 +231,20 @@ fn an_entry_point_of_its_own_takes_the_images_command_away() {
 }
 
 #[test]
+fn an_entry_point_of_one_empty_word_is_none() {
+    let mut draft = the_draft();
+    draft.entrypoint = Some(vec![String::new()]);
+    draft.command = Some(vec!["/other".to_owned()]);
+    let mut found = the_container();
+    found.settings.entrypoint.clear();
+    found.settings.command = vec!["/other".to_owned()];
+    assert_eq!(drift(&draft, Some(&the_image()), &ids(), &found), []);
+    found.settings.entrypoint = vec!["/tiny".to_owned()];
+    let told = drift(&draft, Some(&the_image()), &ids(), &found);
+    assert_eq!(told[0].field, "entrypoint", "the image's is back");
+}
+
+#[test]
 fn without_the_image_what_it_decides_is_left_out() {
     let mut found = the_container();
     found.settings.working_dir = "/x".to_owned();

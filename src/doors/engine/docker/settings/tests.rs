@@ -149,13 +149,13 @@ fn what_an_image_says_changes_only_with_its_form() {
         },
     }));
     let says = serde_json::to_value(&facts.config).expect("text");
-    let form_1 = json!({
+    let form_2 = json!({
         "entrypoint": ["/tiny"], "command": ["serve"], "env": { "A": "1", "PATH": "/bin" },
         "labels": { "team": "qa" }, "working_dir": "/", "volumes": ["/data"], "stop_signal": "SIGTERM",
         "health_check": { "test": ["CMD", "/tiny", "ping"], "interval": "1s500ms", "timeout": "30s",
             "start_period": "0s", "retries": 3 },
     });
-    assert_eq!((NOTES_FORM_NOW, says), (1, form_1));
+    assert_eq!((NOTES_FORM_NOW, says), (2, form_2));
     let again: ImageConfig = serde_json::from_value(json!(facts.config)).expect("read back");
     assert_eq!(again, facts.config);
 }
