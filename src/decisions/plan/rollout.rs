@@ -1,12 +1,16 @@
-//! The brake: a change that replaces many reaches a few at a time, and stops when new generations fail.
+//! The brake: what replaces many reaches a few at a time, and a change stops when new generations fail.
 //!
 //! It holds back replacements of instances that serve. One that does not serve is replaced at once: that
 //! costs nobody anything, and it is how a mended image gets to the instances that a broken one felled.
+//!
+//! What was changed outside is held back, too. A hand reaches one or two; where many differ at once, it is likelier that an
+//! engine tells the same otherwise than before, and no fleet shall go down for that.
 
 use std::collections::BTreeSet;
 
 use super::beside::Beside;
 use super::{Action, History, Plan, Reason, Step, held};
+use crate::decisions::change::Change;
 use crate::decisions::remedy;
 use crate::words::act::{Cause, Deed};
 use crate::words::config::Rollout;
@@ -23,22 +27,49 @@ pub(super) fn brake(
     history: &History,
     policy: &Rollout,
 ) {
-    if !plan.steps.iter().any(is_of_rollout) {
-        return;
-    }
     let fleet = Fleet {
         desired,
         observed,
         history,
     };
+    if plan.steps.iter().any(is_from_outside) {
+        heal_slowly(plan, &fleet, fleet.most(policy));
+    }
+    if plan.steps.iter().any(is_of_rollout) {
+        roll_out(plan, &fleet, policy);
+    }
+}
+
+/// Has so many set right at a time, whoever else is without service: a rollout that is halted delays nothing of this.
+fn heal_slowly(plan: &mut Plan, fleet: &Fleet<'_>, most: usize) {
+    let serves = |name: &InstanceName| {
+        let generations = fleet.observed.instances.get(name);
+        generations.is_some_and(|all| fleet.serves(all))
+    };
+    let acted = fleet.history.acts.keys();
+    let healing = acted.filter(|name| fleet.is_being_healed(name) && !serves(name));
+    let mut taken = healing.count();
+    for step in plan.steps.iter_mut().filter(|step| is_from_outside(step)) {
+        let name = &step.instance;
+        if !serves(name) || fleet.history.waiting.contains(name) {
+            continue;
+        }
+        if taken < most || is_cut_off(step) {
+            taken += 1;
+            continue;
+        }
+        let unavailable = taken;
+        hold(step, Reason::RolloutWaits { unavailable, most });
+    }
+}
+
+/// Has a change reach so many at a time, and nobody while new generations fail.
+fn roll_out(plan: &mut Plan, fleet: &Fleet<'_>, policy: &Rollout) {
+    let history = fleet.history;
     let blocked = plan.steps.iter().filter(|step| is_blocked(step));
     let failing = fleet.failing(&blocked.map(|step| &step.instance).collect());
     let halted = policy.halt_after_failures > 0 && failing.len() >= policy.halt_after_failures;
-    let running = fleet.shall_run().count();
-    let most = policy
-        .max_unavailable
-        .of(u64::try_from(running).unwrap_or(u64::MAX));
-    let most = usize::try_from(most).unwrap_or(usize::MAX).max(1);
+    let most = fleet.most(policy);
     // Where a newer generation has taken over, the instance is not without service.
     let ends = |step: &&Step| {
         !is_of_rollout(step) && step.ends_sessions && step.reason != Reason::Superseded
@@ -50,7 +81,7 @@ pub(super) fn brake(
         .filter(|step| step.action == Action::Held && !failing.contains(&step.instance))
         .map(|step| step.instance.clone())
         .collect();
-    let mut standing = Beside::new(&observed.instances);
+    let mut standing = Beside::new(&fleet.observed.instances);
     let mut serves = |name: &InstanceName| {
         let generations = standing.get(name);
         generations.is_some_and(|all| fleet.serves(all))
@@ -82,19 +113,36 @@ pub(super) fn brake(
                 taken += 1;
                 continue;
             };
-            let changes = std::mem::take(&mut step.changes);
-            *step = Step {
-                changes,
-                ..held(name, reason)
-            };
+            hold(step, reason);
         }
     }
+}
+
+/// Nothing is done, for this reason; what would have changed is told all the same.
+fn hold(step: &mut Step, reason: Reason) {
+    let changes = std::mem::take(&mut step.changes);
+    *step = Step {
+        changes,
+        ..held(&step.instance, reason)
+    };
 }
 
 /// Whether a step replaces because what is desired has changed.
 fn is_of_rollout(step: &Step) -> bool {
     matches!(step.action, Action::Replace { .. })
         && matches!(step.reason, Reason::Changed | Reason::ImageMoved { .. })
+}
+
+/// Whether a step replaces because somebody changed what stands, or an engine tells of it in another way.
+fn is_from_outside(step: &Step) -> bool {
+    matches!(step.action, Action::Replace { .. })
+        && matches!(step.reason, Reason::Drifted | Reason::Illegible { .. })
+}
+
+/// Whether an instance is not on the network that it should be on, or on others: nobody reaches it, or its neighbours do.
+fn is_cut_off(step: &Step) -> bool {
+    let network = |change: &Change| change.field.starts_with("networks.");
+    step.changes.iter().any(network)
 }
 
 /// Whether a step is held for what only a person can mend, whatever the change.
@@ -112,6 +160,25 @@ struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
+    /// How many may be without service for what is done.
+    fn most(&self, policy: &Rollout) -> usize {
+        let running = self.shall_run().count();
+        let most = policy
+            .max_unavailable
+            .of(u64::try_from(running).unwrap_or(u64::MAX));
+        usize::try_from(most).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Whether its newest generation was made in place of one that was changed outside.
+    fn is_being_healed(&self, name: &InstanceName) -> bool {
+        let last = self.history.acts.get(name).and_then(|acts| acts.last());
+        last.zip(self.newest(name)).is_some_and(|(last, newest)| {
+            last.deed == Deed::Replace
+                && last.cause == Cause::Outside
+                && last.generation == newest.number
+        })
+    }
+
     /// Not one that an operator stopped or suspended: it may stand still for months.
     fn shall_run(&self) -> impl Iterator<Item = &'a InstanceName> + '_ {
         let specs = self.desired.specs.iter();
