@@ -141,6 +141,7 @@ mod tests {
             Reason::MadeByNewer { version: 2 },
             Reason::RolloutHalted {
                 failing: Vec::new(),
+                fields: Vec::new(),
             },
         ] {
             let hold = Hold::of(&reason).expect("it holds");

@@ -227,6 +227,9 @@ pub enum Reason {
     RolloutHalted {
         /// Whose.
         failing: Vec<InstanceName>,
+        /// What differs here and would not stay there, where that is how they fail.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        fields: Vec<String>,
     },
     /// Its manifest cannot be used.
     Unreadable {

@@ -72,9 +72,15 @@ impl fmt::Display for Reason {
                 f,
                 "others are replaced first: {unavailable} without service, and at most {most} may be"
             ),
-            Self::RolloutHalted { failing } => {
+            Self::RolloutHalted { failing, fields } if fields.is_empty() => {
                 write!(f, "the rollout is halted: new generations fail of {}", some(failing))
             }
+            Self::RolloutHalted { failing, fields } => write!(
+                f,
+                "it differs as {} do, where what was made anew would not stay: {}",
+                some(failing),
+                fields.join(", ")
+            ),
             Self::Orphaned => f.write_str("no manifest names it"),
             Self::Unreadable { diagnostics } => unreadable(diagnostics, f),
             Self::SecretUnreadable { why } => write!(f, "a secret cannot be read: {why}"),
@@ -141,6 +147,9 @@ impl Reason {
                 return Some(format!(
                     "find out who changes it back, or change the manifest; then: instanced resume {instance}"
                 ));
+            }
+            Self::RolloutHalted { fields, .. } if !fields.is_empty() => {
+                "find out who changes it, or whether the engine tells it otherwise since it was upgraded; it goes on when they stay as they are made"
             }
             Self::RolloutHalted { .. } => {
                 "look at why they fail; the rollout goes on when they are well, or with another change"

@@ -112,7 +112,7 @@ async fn an_image_that_fails_stops_the_rollout_and_leaves_the_rest_untouched() {
     for _ in 0..5 {
         let report = lab.round().await;
         assert_eq!(replaced(&report), 0, "{report:#?}");
-        let halted = |reason: &Reason| matches!(reason, Reason::RolloutHalted { failing } if failing.len() == MOST);
+        let halted = |reason: &Reason| matches!(reason, Reason::RolloutHalted { failing, .. } if failing.len() == MOST);
         let held = report.steps.iter().filter(|told| halted(&told.step.reason));
         assert_eq!(held.count(), FLEET - MOST);
     }
@@ -149,4 +149,40 @@ async fn an_image_that_cannot_be_had_costs_nobody_anything() {
         .iter()
         .filter(|told| matches!(told.outcome, Outcome::Failed(_)));
     assert!(failed.count() <= MOST, "{report:#?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_tells_something_otherwise_fells_no_fleet() {
+    let lab = Lab::fleet().await;
+    for _ in 0..FLEET {
+        for container in lab.engine.all() {
+            lab.engine.relabel(&container.id, "of.the.engine", "2");
+        }
+        let report = lab.round().await;
+        assert!(replaced(&report) <= MOST, "{report:#?}");
+        assert!(lab.serving() >= FLEET - MOST);
+        lab.all_well();
+    }
+    // Twice in vain, and the others were spared.
+    let names = lab.names();
+    let made_anew = |name: &&String| !name.ends_with("-g1");
+    assert_eq!(names.iter().filter(made_anew).count(), MOST, "{names:?}");
+    assert_eq!(lab.serving(), FLEET);
+}
+
+#[tokio::test]
+async fn what_hands_changed_on_many_is_set_right_a_few_at_a_time() {
+    let lab = Lab::fleet().await;
+    for container in lab.engine.all() {
+        lab.engine.relabel(&container.id, "by.hand", "2");
+    }
+    let mut rounds = 0;
+    while !lab.round().await.steps.is_empty() {
+        rounds += 1;
+        assert!(rounds <= 2 * FLEET, "no end: {:?}", lab.names());
+        assert!(lab.serving() >= FLEET - MOST);
+        lab.all_well();
+    }
+    assert_eq!(rounds, FLEET / MOST);
+    assert_eq!(lab.serving(), FLEET);
 }

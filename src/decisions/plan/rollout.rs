@@ -33,7 +33,7 @@ pub(super) fn brake(
         history,
     };
     if plan.steps.iter().any(is_from_outside) {
-        heal_slowly(plan, &fleet, fleet.most(policy));
+        heal_slowly(plan, &fleet, policy);
     }
     if plan.steps.iter().any(is_of_rollout) {
         roll_out(plan, &fleet, policy);
@@ -41,7 +41,17 @@ pub(super) fn brake(
 }
 
 /// Has so many set right at a time, whoever else is without service: a rollout that is halted delays nothing of this.
-fn heal_slowly(plan: &mut Plan, fleet: &Fleet<'_>, most: usize) {
+/// What would not stay as it was made in others is left here as it is.
+fn heal_slowly(plan: &mut Plan, fleet: &Fleet<'_>, policy: &Rollout) {
+    let most = fleet.most(policy);
+    let in_vain: Vec<(InstanceName, Vec<String>)> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.reason {
+            Reason::Frozen { fields } => Some((step.instance.clone(), fields.clone())),
+            _ => None,
+        })
+        .collect();
     let serves = |name: &InstanceName| {
         let generations = fleet.observed.instances.get(name);
         generations.is_some_and(|all| fleet.serves(all))
@@ -54,12 +64,24 @@ fn heal_slowly(plan: &mut Plan, fleet: &Fleet<'_>, most: usize) {
         if !serves(name) || fleet.history.waiting.contains(name) {
             continue;
         }
-        if taken < most || is_cut_off(step) {
+        let differs = |field: &&String| step.changes.iter().any(|change| change.field == **field);
+        let alike = in_vain
+            .iter()
+            .filter(|(_, fields)| fields.iter().any(|field| differs(&field)));
+        let failing: Vec<InstanceName> = alike.clone().map(|(name, _)| name.clone()).collect();
+        let halted = policy.halt_after_failures > 0 && failing.len() >= policy.halt_after_failures;
+        let reason = if is_cut_off(step) || !halted && taken < most {
             taken += 1;
             continue;
-        }
-        let unavailable = taken;
-        hold(step, Reason::RolloutWaits { unavailable, most });
+        } else if halted {
+            let fields: BTreeSet<&String> = alike.flat_map(|(_, fields)| fields).collect();
+            let fields = fields.into_iter().filter(differs).cloned().collect();
+            Reason::RolloutHalted { failing, fields }
+        } else {
+            let unavailable = taken;
+            Reason::RolloutWaits { unavailable, most }
+        };
+        hold(step, reason);
     }
 }
 
@@ -104,7 +126,8 @@ fn roll_out(plan: &mut Plan, fleet: &Fleet<'_>, policy: &Rollout) {
             }
             let reason = if halted && !again {
                 let failing = failing.iter().cloned().collect();
-                Reason::RolloutHalted { failing }
+                let fields = Vec::new();
+                Reason::RolloutHalted { failing, fields }
             } else if taken >= most {
                 // Those whose turn it is are as good as without service.
                 let unavailable = taken;
