@@ -27,7 +27,8 @@ use super::operate::{self, PlanAnswer};
 use super::orders::{self, Taken};
 use super::round::{self, Ask, Known, View};
 use super::routes;
-use crate::decisions::report::{Failure, Report};
+use crate::decisions::plan::Reason;
+use crate::decisions::report::{Failure, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::decisions::source::unfinished;
 use crate::doors::control_client::{ControlClient, ControlClientError};
@@ -343,10 +344,25 @@ async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> 
             let mut report = Box::pin(converger.perform(&view, false, &shutdown)).await;
             routes::complete(site, &converger.engine, &view, &mut report).await;
             note(site, &report, whole);
+            report.notes.extend(more_to_come(&report));
             report
         }
         Err(report) => *report,
     }
+}
+
+/// What a single round leaves to the next ones, which a daemon would make by itself.
+fn more_to_come(report: &Report) -> Option<String> {
+    let waits = |told: &&StepReport| matches!(told.step.reason, Reason::RolloutWaits { .. });
+    let waiting = match report.steps.iter().filter(waits).count() {
+        0 => return None,
+        1 => "1 instance waits".to_owned(),
+        more => format!("{more} instances wait"),
+    };
+    Some(format!(
+        "{waiting} for others that come first: run `instanced reconcile` again when those are well, or have the daemon go on, \
+         `instanced serve`"
+    ))
 }
 
 /// Notes which commit is in use, and whether the whole fleet is at it.

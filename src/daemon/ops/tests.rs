@@ -2,6 +2,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 
 use super::*;
+use crate::decisions::plan::{Action, Step};
+use crate::decisions::report::Outcome;
 use crate::words::config::Config;
 use crate::words::control::SOCKET;
 
@@ -51,4 +53,37 @@ async fn a_daemon_that_says_no_to_that_lives() {
         }
     });
     assert_eq!(has_daemon(&site).await, Ok(true), "an older one, say");
+}
+
+#[test]
+fn a_single_round_says_that_more_are_to_come() {
+    let held = |name: &str, reason: Reason| StepReport {
+        step: Step {
+            instance: name.parse().expect("a name"),
+            action: Action::Held,
+            reason,
+            changes: Vec::new(),
+            ends_sessions: false,
+        },
+        outcome: Outcome::Held,
+        millis: 0,
+    };
+    let waits = || Reason::RolloutWaits {
+        unavailable: 1,
+        most: 1,
+    };
+    let report = |steps| Report {
+        steps,
+        ..Report::default()
+    };
+    let protected = held("a", Reason::Protected);
+    assert_eq!(more_to_come(&report(vec![protected.clone()])), None);
+    let more = more_to_come(&report(vec![
+        protected,
+        held("b", waits()),
+        held("c", waits()),
+    ]));
+    let more = more.expect("two wait");
+    assert!(more.starts_with("2 instances wait for others"), "{more}");
+    assert!(more.contains("`instanced reconcile` again"), "{more}");
 }
