@@ -7,6 +7,8 @@
 //!
 //! Each check of a scenario is told in a line of its own.
 
+#[path = "e2e/bench.rs"]
+mod bench;
 #[path = "e2e/browser.rs"]
 mod browser;
 #[path = "e2e/clients.rs"]

@@ -41,7 +41,7 @@ pub struct Lab {
 }
 
 /// What everything made by this run begins with. `make test` says so, to clean up after a run that was killed.
-fn prefix() -> String {
+pub fn prefix() -> String {
     std::env::var("INSTANCED_E2E_PREFIX").unwrap_or_else(|_| format!("e2e-{}", std::process::id()))
 }
 
