@@ -3,7 +3,7 @@
 //! A [`Converger`] is what goes on between rounds of one process: how long something has been absent or
 //! unwell, what failed and when it is tried again. What must outlive the process is the [`Notebook`]'s.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -43,7 +43,7 @@ pub struct Converger<E, N> {
     jitter: Box<dyn Fn() -> f64 + Send>,
     journal: Journal,
     /// Containers that stood when this process first looked.
-    baseline: Option<BTreeSet<String>>,
+    baseline: Option<HashSet<String>>,
     spells: Spells,
     /// What manifests said of `protect` in rounds that could not note it.
     unnoted: BTreeMap<InstanceName, bool>,
@@ -202,7 +202,8 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
             self.baseline = Some(all().map(|g| g.id.clone()).collect());
             return Ok(());
         };
-        baseline.retain(|id| all().any(|g| g.id == *id));
+        let standing: HashSet<&String> = all().map(|g| &g.id).collect();
+        baseline.retain(|id| standing.contains(id));
         let stranger = all().find(|generation| {
             let is_ours = generation.author.is_none() || generation.author == memory.author;
             !is_ours && !baseline.contains(&generation.id)

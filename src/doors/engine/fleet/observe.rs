@@ -316,6 +316,9 @@ impl<C: ReadContainers> Fleet<C> {
         mut volumes: Vec<String>,
         instances: &BTreeMap<InstanceName, Vec<Generation>>,
     ) -> Vec<String> {
+        if volumes.is_empty() {
+            return volumes;
+        }
         let used: BTreeSet<_> = instances
             .iter()
             .flat_map(|(name, all)| all.iter().map(move |g| (name, g.number)))
