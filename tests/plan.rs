@@ -62,6 +62,12 @@ struct Case {
     /// Failed lately, and wait for their next try.
     #[serde(default)]
     waiting: BTreeSet<InstanceName>,
+    /// An earlier step goes on beside this round.
+    #[serde(default)]
+    in_progress: BTreeSet<InstanceName>,
+    /// The engine does not answer for these; why.
+    #[serde(default)]
+    unobserved: BTreeMap<InstanceName, String>,
     #[serde(default)]
     acts: BTreeMap<InstanceName, Vec<Performed>>,
     #[serde(default)]
@@ -245,6 +251,7 @@ fn observed(case: &Case) -> Observed {
     let mut observed = Observed {
         images: case.images.clone(),
         foreign: case.foreign.clone(),
+        unobserved: case.unobserved.clone(),
         ..Observed::default()
     };
     for (name, generations) in &case.observed {
@@ -324,6 +331,11 @@ fn drawn(case: &Case) -> String {
         absent_for: seconds(&case.absent),
         unwell_for: seconds(&case.unwell),
         waiting: case.waiting.clone(),
+        in_progress: case
+            .in_progress
+            .iter()
+            .map(|name| (name.clone(), ago(5)))
+            .collect(),
         acts: Arc::new(acts(case, &desired)),
         overrides: case
             .overrides

@@ -13,7 +13,7 @@ use crate::doors::engine::{Engine, EngineError, GenerationLog, Observe, Secrets,
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::secret::{SecretName, SecretValue};
-use crate::words::watch::{AskLog, Counters, HealthResult};
+use crate::words::watch::{AskLog, Counters, HealthResult, PullProgress};
 
 /// An engine with the daemon beside it. Clones share what is noted.
 #[derive(Debug, Clone)]
@@ -108,6 +108,14 @@ impl<E: Engine> Engine for Attended<E> {
 
     async fn tidy(&self, leftovers: &[String]) -> Result<(), EngineError> {
         self.engine.tidy(leftovers).await
+    }
+
+    async fn fetch(&self, step: &Step) -> Result<(), EngineError> {
+        self.engine.fetch(step).await
+    }
+
+    fn pulling(&self, image: &str) -> Option<PullProgress> {
+        self.engine.pulling(image)
     }
 
     async fn perform(&self, step: &Step, secrets: &Secrets) -> Result<(), EngineError> {

@@ -151,6 +151,7 @@ async fn daemon(site: &Site) -> Seen<Option<DaemonFacts>> {
             ready: health["ready"] == true,
             reason: text("reason"),
             revision: text("revision").unwrap_or_default(),
+            rounds: serde_json::from_value(health["rounds"].clone()).unwrap_or_default(),
         }))
     };
     within(DAEMON_LIMIT, asking).await.unwrap_or_else(|| {

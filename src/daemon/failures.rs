@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::journal::Concluded;
 use crate::decisions::pace::Backoff;
-use crate::decisions::report::{Failure, Outcome, StepReport};
+use crate::decisions::report::{Failure, FailureKind, Outcome, StepReport};
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
 
@@ -52,41 +53,79 @@ impl Failures {
     ) {
         let still: BTreeSet<&InstanceName> = steps
             .iter()
-            .filter(|step| matches!(step.outcome, Outcome::Failed(_) | Outcome::Waiting { .. }))
+            .filter(|step| {
+                matches!(
+                    step.outcome,
+                    Outcome::Failed(_) | Outcome::Waiting { .. } | Outcome::Running { .. }
+                )
+            })
             .map(|step| &step.step.instance)
             .collect();
         let asked = |name: &InstanceName| only.is_empty() || only.contains(name);
         self.0
             .retain(|name, _| still.contains(name) || !asked(name));
         for step in steps {
-            let (name, Outcome::Failed(failure)) = (&step.step.instance, &step.outcome) else {
-                continue;
-            };
-            let spec = digest(desired, name);
-            let before = self.0.get(name).filter(|failing| failing.spec == spec);
-            let count = before.map_or(0, |failing| failing.count) + 1;
-            let pause = Backoff::next(count, jitter());
-            let failing = Failing {
-                count,
-                due: Instant::now() + pause,
-                until: now + pause,
-                last: failure.clone(),
-                spec,
-            };
-            self.0.insert(name.clone(), failing);
+            self.note_failure(step, digest(desired, &step.step.instance), now, &jitter);
         }
     }
 
-    /// How long until the first of them is tried again.
-    pub(super) fn next(&self) -> Option<Duration> {
+    /// Takes note of a step that ended beside the rounds.
+    pub(super) fn note_late(
+        &mut self,
+        concluded: &Concluded,
+        now: jiff::Timestamp,
+        jitter: impl Fn() -> f64,
+    ) {
+        let Concluded {
+            report,
+            planned_for,
+            ..
+        } = concluded;
+        if matches!(report.outcome, Outcome::Failed(_)) {
+            self.note_failure(report, planned_for.digest.clone(), now, jitter);
+        } else {
+            self.0.remove(&report.step.instance);
+        }
+    }
+
+    fn note_failure(
+        &mut self,
+        step: &StepReport,
+        spec: Option<String>,
+        now: jiff::Timestamp,
+        jitter: impl Fn() -> f64,
+    ) {
+        let (name, Outcome::Failed(failure)) = (&step.step.instance, &step.outcome) else {
+            return;
+        };
+        let before = self.0.get(name).filter(|failing| failing.spec == spec);
+        let count = before.map_or(0, |failing| failing.count) + 1;
+        let backoff = match step.failure {
+            Some(FailureKind::RateLimited) => Backoff::RATE_LIMITED,
+            _ => Backoff::USUAL,
+        };
+        let pause = backoff.next(count, jitter());
+        let failing = Failing {
+            count,
+            due: Instant::now() + pause,
+            until: now + pause,
+            last: failure.clone(),
+            spec,
+        };
+        self.0.insert(name.clone(), failing);
+    }
+
+    /// How long until the first of them is tried again. Those whose next try goes on are not `waited_for`.
+    pub(super) fn next(&self, waited_for: impl Fn(&InstanceName) -> bool) -> Option<Duration> {
         let now = Instant::now();
-        let due = self.0.values().map(|failing| failing.due);
+        let failing = self.0.iter().filter(|(name, _)| waited_for(name));
+        let due = failing.map(|(_, failing)| failing.due);
         due.map(|due| due.saturating_duration_since(now)).min()
     }
 }
 
 /// What is desired but for the values of secrets, which a look knows only later.
-fn digest(desired: &Desired, name: &InstanceName) -> Option<String> {
+pub(super) fn digest(desired: &Desired, name: &InstanceName) -> Option<String> {
     let mut spec = desired.spec(name)?.clone();
     for secret in spec.secrets.values_mut() {
         secret.print = None;

@@ -80,7 +80,7 @@ impl Guards {
         let mut known = self.locked();
         let known = known.guards.get_or_insert_default();
         if let Some(observed) = observed {
-            known.retain(|name, _| desired.names(name) || observed.instances.contains_key(name));
+            known.retain(|name, _| desired.names(name) || observed.has(name));
             for (name, generations) in &observed.instances {
                 if let Some(Applied::Spec(spec)) = generations.last().map(|g| &g.applied) {
                     known.entry(name.clone()).or_insert_with(|| guards_of(spec));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::chain::failure;
 use super::notebook::{Acts, Notebook};
 use super::round::View;
+use crate::decisions::event::PlannedFor;
 use crate::decisions::plan::{Action, Reason, Step};
 use crate::decisions::remedy;
 use crate::decisions::report::{Failure, Outcome, StepReport};
@@ -62,40 +63,40 @@ impl Journal {
         self.keep(begun, notebook).await
     }
 
-    /// Notes what came of it, unless that is unclear.
-    pub(super) async fn conclude<N: Notebook>(
-        &mut self,
-        steps: &[(StepReport, bool)],
-        view: &View,
-        notebook: &N,
-    ) {
+    /// Notes what came of steps, unless that is unclear. One that was withdrawn was never done.
+    pub(super) async fn conclude<N: Notebook>(&mut self, steps: &[Concluded], notebook: &N) {
         let known = self.known();
-        let (mut concluded, mut told) = (Acts::new(), Vec::new());
-        for (report, unclear) in steps {
-            let done = match report.outcome {
-                // What it ends is a replacement that a crash broke off, and that came to nothing.
-                Outcome::Done => report.step.reason != Reason::NeverHealthy,
-                Outcome::Failed(_) if !unclear => false,
-                Outcome::Failed(_) | Outcome::Held | Outcome::Waiting { .. } => continue,
-            };
-            let Some(mut acts) = known.get(&report.step.instance).cloned() else {
+        let (mut concluded, mut entries) = (Acts::new(), Vec::new());
+        for step in steps {
+            let instance = &step.report.step.instance;
+            let Some(mut acts) = known.get(instance).cloned() else {
                 continue;
             };
-            if let Some(last) = acts.last_mut().filter(|act| act.done.is_none()) {
+            let Some(last) = acts.last_mut().filter(|act| act.done.is_none()) else {
+                continue;
+            };
+            if step.withdrawn {
+                acts.pop();
+            } else if let Some(done) = step.done() {
                 last.done = Some(done);
-                told.push((report.step.instance.clone(), entry(last, report, view)));
-                concluded.insert(report.step.instance.clone(), acts);
+                entries.push((instance.clone(), entry(last, step)));
+            } else {
+                continue;
             }
+            concluded.insert(instance.clone(), acts);
         }
         drop(known);
         if let Err(failure) = self.keep(concluded, notebook).await {
-            tracing::warn!("what was done could not be noted: {}", failure.message);
+            tracing::warn!(
+                error = failure.message,
+                "failed to record what was done; a restart forgets it"
+            );
         }
-        if !told.is_empty()
-            && let Err(error) = notebook.note_history(told).await
+        if !entries.is_empty()
+            && let Err(error) = notebook.note_history(entries).await
         {
-            let failure = failure(&error);
-            tracing::warn!("the history could not be written: {}", failure.message);
+            let error = failure(&error).message;
+            tracing::warn!(error, "failed to write the history");
         }
     }
 
@@ -115,11 +116,41 @@ impl Journal {
     }
 }
 
+/// A step that has ended.
+pub(super) struct Concluded {
+    pub(super) report: StepReport,
+    pub(super) planned_for: PlannedFor,
+    /// Whether nothing follows from its failure.
+    pub(super) unclear: bool,
+    /// Given up before anything of the instance was touched.
+    pub(super) withdrawn: bool,
+}
+
+impl Concluded {
+    /// Whether it is done, where that can be said.
+    fn done(&self) -> Option<bool> {
+        match self.report.outcome {
+            // What it ends is a replacement that a crash broke off, and that came to nothing.
+            Outcome::Done => Some(self.report.step.reason != Reason::NeverHealthy),
+            Outcome::Failed(_) if !self.unclear => Some(false),
+            Outcome::Failed(_)
+            | Outcome::Held
+            | Outcome::Running { .. }
+            | Outcome::Waiting { .. } => None,
+        }
+    }
+}
+
 /// An act that is over, for people.
-fn entry(act: &Act, report: &StepReport, view: &View) -> Entry {
+fn entry(act: &Act, step: &Concluded) -> Entry {
+    let Concluded {
+        report,
+        planned_for,
+        ..
+    } = step;
     Entry {
         reason: report.step.reason.to_string(),
-        commit: view.desired.commit.clone(),
+        commit: planned_for.commit.clone(),
         millis: Some(report.millis),
         result: match &report.outcome {
             Outcome::Failed(failure) => EntryResult::Failed {

@@ -209,16 +209,8 @@ impl Metrics {
         };
         self.rounds.get_or_create(&RoundLabels { result }).inc();
         self.round_seconds.observe(took.as_secs_f64());
-        for StepReport { step, outcome, .. } in &report.steps {
-            let outcome = match outcome {
-                Outcome::Done => "done",
-                Outcome::Failed(_) => "failed",
-                // They last from round to round: see `instances`.
-                Outcome::Held | Outcome::Waiting { .. } => continue,
-            };
-            let action = action_name(&step.action);
-            let labels = StepLabels { action, outcome };
-            self.steps.get_or_create(&labels).inc();
+        for step in &report.steps {
+            self.count_step(step);
         }
         match (&report.aborted, report.aborted_by) {
             (Some(_), Some(Missing::Engine)) => {
@@ -235,6 +227,19 @@ impl Metrics {
                 }
             }
         }
+    }
+
+    /// Counts a step that has ended.
+    pub fn count_step(&self, told: &StepReport) {
+        let outcome = match told.outcome {
+            Outcome::Done => "done",
+            Outcome::Failed(_) => "failed",
+            // They last from round to round: see `instances`.
+            Outcome::Held | Outcome::Running { .. } | Outcome::Waiting { .. } => return,
+        };
+        let action = action_name(&told.step.action);
+        let labels = StepLabels { action, outcome };
+        self.steps.get_or_create(&labels).inc();
     }
 
     /// Takes note of whether the engine answers.

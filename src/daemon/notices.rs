@@ -348,7 +348,7 @@ async fn deliver(desk: &Desk, n: usize, end: &CancellationToken) {
                 error.told()
             );
         }
-        let pause = Backoff::next(failures, jitter()).max(error.wait());
+        let pause = Backoff::USUAL.next(failures, jitter()).max(error.wait());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = end.cancelled() => return,

@@ -19,9 +19,11 @@ use super::notebook::{Acts, Notebook as _};
 use super::orders::{self, Taken};
 use super::probes::Verdicts;
 use super::round::{self, Ask, Known};
+use super::round_health::SharedRoundHealth;
 use super::site::Site;
 use super::snapshots;
 use super::spells::Unwell;
+use super::steps::InFlight;
 use super::tokens::{Rotated, Tokens, TokensError};
 use super::vnc;
 use super::watch::{self, Sampler};
@@ -91,6 +93,10 @@ pub struct Operator {
     pub table: SharedTable,
     /// What instances use.
     pub sampler: Arc<Sampler>,
+    /// Steps in progress.
+    pub in_flight: InFlight,
+    /// Whether rounds complete.
+    pub rounds_health: SharedRoundHealth,
     /// When streams end.
     pub ended: CancellationToken,
 }
@@ -162,6 +168,7 @@ impl Operations for Operator {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             fingerprint: self.site.fingerprint(),
+            rounds: self.rounds_health.now(),
         })
     }
 
@@ -292,7 +299,11 @@ impl Operations for Operator {
         let desired = round::read_source(&self.site)
             .and_then(|snapshot| round::desired(&snapshot, &self.site))
             .map_err(|report| aborted_problem(&report))?;
-        let view = round::look(&engine, desired, &known, &Ask::default()).await;
+        let ask = Ask {
+            in_progress: self.in_flight.since(),
+            ..Ask::default()
+        };
+        let view = round::look(&engine, desired, &known, &ask).await;
         let view = view.map_err(|report| aborted_problem(&report))?;
         let saved = SavedPlan::new(view.plan, &view.desired, &view.observed, known.now);
         let report = Report {

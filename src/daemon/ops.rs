@@ -36,7 +36,7 @@ use crate::doors::files;
 use crate::doors::source;
 use crate::doors::source::git::{GitError, Mirror};
 use crate::doors::store::Store;
-use crate::words::control::{AskReconcile, DaemonHealth};
+use crate::words::control::{AskReconcile, DaemonHealth, RoundHealth};
 use crate::words::desired::{Desired, Snapshot};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
@@ -342,7 +342,7 @@ async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> 
         Ok(view) => {
             let shutdown = CancellationToken::new();
             let mut report = Box::pin(converger.perform(&view, false, &shutdown)).await;
-            routes::complete(site, &converger.engine, &view, &mut report).await;
+            routes::complete(site, &*converger.engine, &view, &mut report).await;
             note(site, &report, whole);
             report.notes.extend(more_to_come(&report));
             report
@@ -447,6 +447,15 @@ pub async fn health(site: &Site) -> Result<DaemonHealth, Failure> {
         });
     };
     read(client.get("/health").await)
+}
+
+/// Whether the daemon's rounds complete; nothing where none runs.
+pub async fn rounds(site: &Site) -> Result<Option<RoundHealth>, Failure> {
+    let Some(client) = daemon(site).await? else {
+        return Ok(None);
+    };
+    let health: DaemonHealth = read(client.get("/health").await)?;
+    Ok(Some(health.rounds))
 }
 
 /// The daemon's answer.

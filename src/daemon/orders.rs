@@ -108,7 +108,7 @@ async fn is_known(
     }
     // A store that was lost knows nothing of what stands. An engine that cannot say denies nothing.
     let stands = operate::observe(site).await.ok();
-    Ok(stands.is_none_or(|observed| observed.instances.contains_key(name)))
+    Ok(stands.is_none_or(|observed| observed.has(name)))
 }
 
 /// Takes an order of what is desired.

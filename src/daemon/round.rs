@@ -12,9 +12,9 @@ use super::notebook::{Acts, Notebook};
 use super::seal::{Sealed, seal};
 use super::site::Site;
 use crate::decisions::check;
-use crate::decisions::event::{action_name, generation};
+use crate::decisions::event::{PlannedFor, action_name, generation};
 use crate::decisions::plan::{Action, History, Plan, Step, plan};
-use crate::decisions::report::{Failure, Missing, Outcome, Report, StepReport};
+use crate::decisions::report::{Failure, FailureKind, Missing, Outcome, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::doors::engine::{EngineError, Observe};
 use crate::doors::source::git::checkout::Teller;
@@ -44,6 +44,8 @@ pub struct Ask {
     pub unwell_for: BTreeMap<InstanceName, Duration>,
     /// Instances whose step waits, since it failed lately.
     pub waiting: BTreeSet<InstanceName>,
+    /// Instances whose earlier step goes on beside this round, and since when.
+    pub in_progress: BTreeMap<InstanceName, jiff::Timestamp>,
 }
 
 /// What a look found, and what is to be done about it.
@@ -216,6 +218,7 @@ pub fn settle<N>(
         orders: ask.orders.clone(),
         unwell_for: ask.unwell_for.clone(),
         waiting: ask.waiting.clone(),
+        in_progress: ask.in_progress.clone(),
         removals: memory.removals.clone(),
         absent_for: ask.absent_for.clone(),
         protected: memory.protected_of(&observed),
@@ -265,40 +268,55 @@ pub fn engine_failed(desired: &Desired, error: EngineError) -> Box<Report> {
     Box::new(report.for_want_of(Missing::Engine))
 }
 
-/// Says what a round did: one line a step.
+/// Logs what kept a round from doing more. Steps that were tried are logged as they end, by [`log_step`].
 pub fn log(report: &Report) {
     let revision = report.revision.as_str();
     let author = report.commit.as_ref().map(|commit| commit.author.as_str());
     if let Some(Failure { message, help }) = &report.aborted {
         let help = help.as_deref();
-        tracing::error!(revision, author, help, "round aborted: {message}");
+        tracing::error!(revision, author, help, error = message, "round aborted");
     }
-    for StepReport {
-        step,
-        outcome,
-        millis,
-    } in &report.steps
-    {
+    for StepReport { step, outcome, .. } in &report.steps {
         let (instance, reason) = (&step.instance, &step.reason);
         let action = action_name(&step.action);
         match outcome {
-            Outcome::Done => {
-                let generation = generation(&step.action);
-                tracing::info!(%instance, action, generation, %reason, revision, author, millis, "done");
-            }
             Outcome::Held => {
                 let help = reason.way_out(instance);
-                tracing::warn!(%instance, %reason, revision, author, help = help.as_deref(), "held");
+                tracing::warn!(%instance, %reason, revision, author, help = help.as_deref(), "instance held");
             }
-            Outcome::Failed(Failure { message, help }) => {
-                let help = help.as_deref();
-                let generation = generation(&step.action);
-                tracing::error!(%instance, action, generation, %reason, revision, author, millis, help, "failed: {message}");
+            Outcome::Running { since } => {
+                tracing::info!(%instance, action, %since, "step in progress; other instances continue");
             }
             Outcome::Waiting { until, last } => {
-                tracing::debug!(%instance, action, %until, "waiting after: {}", last.message);
+                tracing::debug!(%instance, action, %until, error = last.message, "step waits for its next try");
             }
+            Outcome::Done | Outcome::Failed(_) => {}
         }
+    }
+}
+
+/// Logs a step that has ended.
+pub fn log_step(told: &StepReport, planned_for: &PlannedFor) {
+    let StepReport {
+        step,
+        outcome,
+        millis,
+        failure,
+    } = told;
+    let (instance, reason) = (&step.instance, &step.reason);
+    let (action, generation) = (action_name(&step.action), generation(&step.action));
+    let revision = planned_for.revision.as_str();
+    let commit = planned_for.commit.as_ref();
+    let author = commit.map(|commit| commit.author.as_str());
+    match outcome {
+        Outcome::Done => {
+            tracing::info!(%instance, action, generation, %reason, revision, author, millis, "step done");
+        }
+        Outcome::Failed(Failure { message, help }) => {
+            let (help, kind) = (help.as_deref(), failure.map(FailureKind::as_str));
+            tracing::error!(%instance, action, generation, %reason, revision, author, millis, kind, help, error = message, "step failed");
+        }
+        Outcome::Held | Outcome::Running { .. } | Outcome::Waiting { .. } => {}
     }
 }
 

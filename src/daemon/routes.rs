@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::attended::Attended;
 use super::round::View;
 use super::site::Site;
-use crate::decisions::plan::Action;
+use crate::decisions::plan::{Action, Reason};
 use crate::decisions::report::{Failure, Outcome, Report};
 use crate::decisions::routing::{Routing, Standing, route};
 use crate::doors::edge::{RouteFile, RouteFileError, RouteFiles};
@@ -123,17 +123,28 @@ impl Routes {
 
     /// After a round: files follow. What fails is added to the report.
     pub async fn follow<O: Observe>(&mut self, engine: &O, view: &View, report: &mut Report) {
-        let acted = |outcome: &Outcome| matches!(outcome, Outcome::Done | Outcome::Failed(_));
+        let acted = |outcome: &Outcome| {
+            matches!(
+                outcome,
+                Outcome::Done | Outcome::Failed(_) | Outcome::Running { .. }
+            )
+        };
+        // A step in progress has its route in its own hands.
+        let steps = report.steps.iter();
+        let running = steps.filter(|step| matches!(step.outcome, Outcome::Running { .. }));
+        let running: BTreeSet<InstanceName> =
+            running.map(|step| step.step.instance.clone()).collect();
+        let at_rest = |name: &InstanceName| !running.contains(name);
         if report.steps.iter().any(|step| acted(&step.outcome)) {
             match engine.observe(&BTreeSet::new()).await {
                 Ok(observed) => {
-                    self.settle(&view.desired, &observed, &|_| true, report)
+                    self.settle(&view.desired, &observed, &at_rest, report)
                         .await;
                 }
                 Err(error) => report.routes.push(error.into()),
             }
         } else {
-            self.settle(&view.desired, &view.observed, &|_| true, report)
+            self.settle(&view.desired, &view.observed, &at_rest, report)
                 .await;
         }
     }
@@ -179,7 +190,13 @@ impl Routes {
     ) -> Work {
         let mut work = Work::default();
         let names: BTreeSet<_> = observed.instances.keys().chain(stands.keys()).collect();
-        for name in names.into_iter().filter(|name| concerns(name)) {
+        // Of one that the engine says nothing of, the route stays.
+        let is_known = |name: &&InstanceName| !observed.unobserved.contains_key(*name);
+        for name in names
+            .into_iter()
+            .filter(is_known)
+            .filter(|name| concerns(name))
+        {
             let generations = observed.instances.get(name).map_or(&[][..], Vec::as_slice);
             let file = stands.get(name);
             let standing = file.map(|file| Standing {
@@ -262,7 +279,10 @@ impl Routes {
 
 fn has_step(view: &View, name: &InstanceName) -> bool {
     let mut steps = view.plan.steps.iter();
-    steps.any(|step| step.instance == *name && step.action != Action::Held)
+    steps.any(|step| {
+        let in_progress = matches!(step.reason, Reason::InProgress { .. });
+        step.instance == *name && (step.action != Action::Held || in_progress)
+    })
 }
 
 /// After the one round of a command: as [`Routes::follow`], but whoever is new is waited for, within limits.

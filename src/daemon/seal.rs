@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::chain::chain;
 use super::notebook::Notebook;
@@ -18,6 +19,8 @@ use crate::words::secret::{
     self, FingerprintKey, SecretName, SecretSource, SecretValue, VNC_PASSWORD_COUNTS,
 };
 
+/// How long a round waits for a password to be read back from its instance.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 /// Letters and digits that nobody mistakes for one another when typing.
 const GENERATED_FROM: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
@@ -122,6 +125,12 @@ async fn generated<O: Observe>(
     if let Some(kept) = store.secret(instance.clone(), name.clone()).await? {
         return Ok(kept);
     }
+    // It may have one that is in use.
+    if let Some(why) = observed.unobserved.get(instance) {
+        let operation = format!("read secret {name} of {instance} back");
+        let error = EngineError::new(operation, ErrorClass::Stalled, why);
+        return Err(SealError::Engine(error));
+    }
     // A password that came from a file was somebody's own: dropping the file means to drop it.
     let newest = observed.instances.get(instance).and_then(|all| all.last());
     let was_generated = newest.is_some_and(|generation| match &generation.applied {
@@ -132,7 +141,12 @@ async fn generated<O: Observe>(
         Applied::Newer(_) | Applied::Unreadable(_) => false,
     });
     let used = if was_generated {
-        engine.read_secret(instance, name).await?
+        let read = tokio::time::timeout(READ_LIMIT, engine.read_secret(instance, name));
+        read.await.unwrap_or_else(|_| {
+            let detail = format!("no answer within {} s", READ_LIMIT.as_secs());
+            let operation = format!("read secret {name} of {instance} back");
+            Err(EngineError::new(operation, ErrorClass::Stalled, detail))
+        })?
     } else {
         None
     };

@@ -4,7 +4,7 @@
 //!
 //! Events only say that a round is due; every round looks at everything anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::{chain, failure};
@@ -28,10 +29,12 @@ use super::notices::{self, NoticeCounts};
 use super::operate::Operator;
 use super::ops::open_store;
 use super::probes::Probes;
+use super::round_health::SharedRoundHealth;
 use super::routes::Routes;
 use super::site::{ActError, Acting, Site};
 use super::source::Source;
 use super::spells::Unwell;
+use super::steps::InFlight;
 use super::tokens::Tokens;
 use super::uses::{self, Uses};
 use super::watch::Sampler;
@@ -215,6 +218,7 @@ impl Session {
         metrics.reach(acting.is_some());
         let last = Arc::new(ArcSwap::from_pointee(Report::default()));
         let unwell = Arc::<Unwell>::default();
+        let (in_flight, round_health) = (InFlight::default(), SharedRoundHealth::default());
         let (asks, asked) = mpsc::channel(ASKED_MAX);
         let probes = Probes::new(Arc::clone(&engine_due));
         let sampler = Arc::<Sampler>::default();
@@ -231,6 +235,8 @@ impl Session {
             metrics: Arc::clone(&metrics),
             table: edge.table(),
             sampler: Arc::clone(&sampler),
+            in_flight: in_flight.clone(),
+            rounds_health: round_health.clone(),
             ended: end.clone(),
         });
 
@@ -277,6 +283,13 @@ impl Session {
             notices,
             told: BTreeSet::new(),
             standing: None,
+            in_flight,
+            unanswered: Vec::new(),
+            deferred: VecDeque::new(),
+            next: Instant::now(),
+            refreshing: JoinSet::new(),
+            not_refreshed: Vec::new(),
+            rounds: round_health,
             shutdown: end.clone(),
         };
         if let Some(acting) = acting {

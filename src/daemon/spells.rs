@@ -53,9 +53,14 @@ impl Spells {
         self.absent.retain(|name, _| !desired.names(name));
     }
 
-    /// Takes note of what a round has found. `now` is the time of day.
-    pub(super) fn note(&mut self, desired: &Desired, observed: &Observed, now: jiff::Timestamp) {
-        let moment = Instant::now();
+    /// Takes note of what a look has found that began at `moment`. `now` is the time of day.
+    pub(super) fn note(
+        &mut self,
+        desired: &Desired,
+        observed: &Observed,
+        now: jiff::Timestamp,
+        moment: Instant,
+    ) {
         let instances = observed.instances.iter();
         let orphans = observed
             .instances
@@ -88,9 +93,12 @@ impl Spells {
         renew(&mut self.unwell, unwell, moment);
     }
 
-    /// For how long manifests have been absent.
-    pub(super) fn absent_for(&self) -> BTreeMap<InstanceName, Duration> {
-        elapsed(&self.absent)
+    /// For how long manifests had been absent at that moment. A look may take long, and says nothing of its end.
+    pub(super) fn absent_for(&self, moment: Instant) -> BTreeMap<InstanceName, Duration> {
+        let absent = self.absent.iter();
+        absent
+            .map(|(name, since)| (name.clone(), moment.duration_since(*since)))
+            .collect()
     }
 
     /// For how long instances have not been well.

@@ -61,7 +61,7 @@ pub async fn detail<E: Watch>(
     let help = step.and_then(|told| match &told.outcome {
         Outcome::Failed(failure) | Outcome::Waiting { last: failure, .. } => failure.help.clone(),
         Outcome::Held => told.step.reason.way_out(&status.name),
-        Outcome::Done => None,
+        Outcome::Done | Outcome::Running { .. } => None,
     });
     let surplus = history.len().saturating_sub(HISTORY);
     InstanceDetail {

@@ -91,23 +91,33 @@ impl Event {
     }
 }
 
-/// What a round has to tell: `news` is its report without what was told before.
+/// What a step has to tell that ended.
+pub fn of_step(told: &StepReport, planned_for: &PlannedFor, at: jiff::Timestamp) -> Event {
+    Event::Step(StepEvent {
+        at,
+        instance: told.step.instance.clone(),
+        action: action_name(&told.step.action).to_owned(),
+        generation: generation(&told.step.action),
+        reason: told.step.reason.to_string(),
+        outcome: told.outcome.clone(),
+        revision: planned_for.revision.clone(),
+        commit: planned_for.commit.clone(),
+    })
+}
+
+/// What a round has to tell: `news` is its report without what was told before. Steps that ended were told then.
 pub fn of_round(report: &Report, news: &Report, at: jiff::Timestamp) -> Vec<Event> {
     let told = |told: &&StepReport| !matches!(told.outcome, Outcome::Waiting { .. });
-    let steps = news.steps.iter().filter(told).map(|told| {
-        Event::Step(StepEvent {
-            at,
-            instance: told.step.instance.clone(),
-            action: action_name(&told.step.action).to_owned(),
-            generation: generation(&told.step.action),
-            reason: told.step.reason.to_string(),
-            outcome: told.outcome.clone(),
-            revision: report.revision.clone(),
-            commit: report.commit.clone(),
-        })
-    });
-    let mut events: Vec<Event> = steps.collect();
-    if !events.is_empty() || news.aborted.is_some() {
+    let ended = |told: &&StepReport| matches!(told.outcome, Outcome::Done | Outcome::Failed(_));
+    let planned_for = PlannedFor {
+        revision: report.revision.clone(),
+        commit: report.commit.clone(),
+        digest: None,
+    };
+    let is_news = news.steps.iter().any(|step| told(&step));
+    let steps = news.steps.iter().filter(told).filter(|step| !ended(step));
+    let mut events: Vec<Event> = steps.map(|step| of_step(step, &planned_for, at)).collect();
+    if is_news || news.aborted.is_some() {
         let count = |is_one: fn(&Step, &Outcome) -> bool| {
             let all = report.steps.iter();
             all.filter(|told| is_one(&told.step, &told.outcome)).count()
@@ -129,6 +139,17 @@ pub fn of_round(report: &Report, news: &Report, at: jiff::Timestamp) -> Vec<Even
         }));
     }
     events
+}
+
+/// The revision that a step was planned for.
+#[derive(Debug, Clone, Default)]
+pub struct PlannedFor {
+    /// The revision.
+    pub revision: String,
+    /// Its commit, where it is known.
+    pub commit: Option<Commit>,
+    /// The digest of the instance's spec without the values of its secrets; nothing for an orphan.
+    pub digest: Option<String>,
 }
 
 /// An action's name, as plans, logs and metrics say it.

@@ -38,11 +38,15 @@ pub enum Hold {
     Suspended,
     /// An operator stopped it.
     StoppedByOperator,
+    /// An earlier step of it is in progress.
+    InProgress,
+    /// The engine does not say what it is doing.
+    Unobserved,
 }
 
 impl Hold {
     /// All of them, in the order of the enum.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Unreadable,
         Self::BeingWritten,
         Self::SecretUnreadable,
@@ -59,6 +63,8 @@ impl Hold {
         Self::JustVanished,
         Self::Suspended,
         Self::StoppedByOperator,
+        Self::InProgress,
+        Self::Unobserved,
     ];
 
     /// The one that a held step's reason is; none of a reason that holds nothing.
@@ -80,6 +86,8 @@ impl Hold {
             Reason::JustVanished => Self::JustVanished,
             Reason::Suspended { .. } => Self::Suspended,
             Reason::StoppedByOperator { .. } => Self::StoppedByOperator,
+            Reason::InProgress { .. } => Self::InProgress,
+            Reason::Unobserved { .. } => Self::Unobserved,
             Reason::Missing
             | Reason::Vanished
             | Reason::Changed
@@ -116,6 +124,8 @@ impl Hold {
             Self::JustVanished => "just_vanished",
             Self::Suspended => "suspended",
             Self::StoppedByOperator => "stopped_by_operator",
+            Self::InProgress => "in_progress",
+            Self::Unobserved => "unobserved",
         }
     }
 }

@@ -173,7 +173,7 @@ impl Seen {
         for step in &report.steps {
             let name = &step.step.instance;
             match &step.outcome {
-                Outcome::Done => {}
+                Outcome::Done | Outcome::Running { .. } => {}
                 Outcome::Failed(failure) | Outcome::Waiting { last: failure, .. } => {
                     let help = failure.help.as_deref();
                     self.add(Kind::Failed, Some(name), &failure.message, help);
@@ -249,6 +249,7 @@ fn kind_of(hold: Hold) -> Option<Kind> {
         | Hold::SecretUnreadable
         | Hold::NameTaken
         | Hold::MadeByNewer
+        | Hold::Unobserved
         | Hold::RolloutHalted => Some(Kind::Held),
         Hold::BackingOff => Some(Kind::Unhealthy),
         Hold::Frozen => Some(Kind::Frozen),
@@ -260,6 +261,7 @@ fn kind_of(hold: Hold) -> Option<Kind> {
         | Hold::Protected
         | Hold::PruneDisabled
         | Hold::Suspended
+        | Hold::InProgress
         | Hold::StoppedByOperator => None,
     }
 }

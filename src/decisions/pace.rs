@@ -95,25 +95,37 @@ impl Settling {
     }
 }
 
-/// How long to wait after failures in a row: 1 s, doubling to 5 min, spread by a quarter to either side so
+/// How long to wait after failures in a row: doubling from `first` to `longest`, spread by a quarter to either side so
 /// that what failed together is not tried together again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff;
+pub struct Backoff {
+    /// The wait after the first failure, before it is spread.
+    pub first: Duration,
+    /// The longest wait, before it is spread.
+    pub longest: Duration,
+}
 
 impl Backoff {
-    /// The wait after the first failure, before it is spread.
-    pub const FIRST: Duration = Duration::from_secs(1);
-    /// The longest wait, before it is spread.
-    pub const LONGEST: Duration = Duration::from_secs(300);
+    /// From 1 s to 5 min.
+    pub const USUAL: Self = Self {
+        first: Duration::from_secs(1),
+        longest: Duration::from_secs(300),
+    };
+    /// For a registry that asks to wait: from 1 min to 30 min. Docker Hub counts pulls of six hours, so tries every few
+    /// minutes would keep the limit exhausted.
+    pub const RATE_LIMITED: Self = Self {
+        first: Duration::from_secs(60),
+        longest: Duration::from_secs(1_800),
+    };
     const SPREAD: f64 = 0.25;
 
     /// The wait after `failures` in a row; none after none. `jitter` is random, from 0 to 1.
-    pub fn next(failures: u32, jitter: f64) -> Duration {
+    pub fn next(self, failures: u32, jitter: f64) -> Duration {
         let Some(doublings) = failures.checked_sub(1) else {
             return Duration::ZERO;
         };
         let factor = 2_u32.checked_pow(doublings).unwrap_or(u32::MAX);
-        let wait = Self::FIRST.saturating_mul(factor).min(Self::LONGEST);
+        let wait = self.first.saturating_mul(factor).min(self.longest);
         let jitter = jitter.clamp(0.0, 1.0);
         wait.mul_f64(1.0 + Self::SPREAD * (2.0 * jitter - 1.0))
     }

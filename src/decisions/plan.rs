@@ -218,8 +218,8 @@ pub enum Reason {
     },
     /// Others are replaced first.
     RolloutWaits {
-        /// How many are without service now, or will be for a moment by this plan.
-        unavailable: usize,
+        /// Who is without service for this rollout, or will be for a moment by this plan.
+        unavailable: Vec<InstanceName>,
         /// How many may be.
         most: usize,
     },
@@ -270,6 +270,16 @@ pub enum Reason {
     },
     /// No manifest names it, and for too short a time to be believed.
     JustVanished,
+    /// An earlier step of it is still in progress.
+    InProgress {
+        /// When that began.
+        since: jiff::Timestamp,
+    },
+    /// The engine does not say what it is doing.
+    Unobserved {
+        /// Why.
+        why: String,
+    },
 }
 
 /// What planning knows beside desired and observed.
@@ -287,6 +297,8 @@ pub struct History {
     pub unwell_for: BTreeMap<InstanceName, Duration>,
     /// Instances whose step failed lately, and waits for its next try.
     pub waiting: BTreeSet<InstanceName>,
+    /// Instances whose earlier step goes on beside this round, and since when.
+    pub in_progress: BTreeMap<InstanceName, jiff::Timestamp>,
     /// Removals of the last ten minutes, by whom it may concern.
     pub removals: Vec<(InstanceName, jiff::Timestamp)>,
     /// For how long a manifest has been absent; only a watched source knows. Absent here: long enough.
@@ -303,6 +315,8 @@ pub struct History {
 pub fn plan(desired: &Desired, observed: &Observed, history: &History, policy: &Reconcile) -> Plan {
     let specs = desired.specs.keys().chain(desired.unreadable.keys());
     let mut names: Vec<&InstanceName> = specs.chain(observed.instances.keys()).collect();
+    names.extend(observed.unobserved.keys());
+    names.extend(history.in_progress.keys());
     names.sort();
     names.dedup();
     let removals = Removals::decide(desired, observed, history, &policy.prune);
@@ -319,11 +333,16 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, policy: &
         let spec = specs.get(name);
         let generations = standing.get(name).map_or(&[][..], Vec::as_slice);
         let suspended = history.overrides.get(name).and_then(|o| o.suspended);
-        let step = if let Some(since) = suspended {
+        let step = if let Some(since) = history.in_progress.get(name) {
+            Some(held(name, Reason::InProgress { since: *since }))
+        } else if let Some(since) = suspended {
             Some(held(name, Reason::Suspended { since }))
         } else if let Some(diagnostics) = desired.unreadable.get(name) {
             let diagnostics = diagnostics.clone();
             Some(held(name, Reason::Unreadable { diagnostics }))
+        } else if let Some(why) = observed.unobserved.get(name) {
+            let why = why.clone();
+            Some(held(name, Reason::Unobserved { why }))
         } else if let Some(spec) = spec {
             let acts = acts.get(name).map_or(&[][..], Vec::as_slice);
             Case::new(

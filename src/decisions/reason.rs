@@ -70,7 +70,8 @@ impl fmt::Display for Reason {
             ),
             Self::RolloutWaits { unavailable, most } => write!(
                 f,
-                "others are replaced first: {unavailable} without service, and at most {most} may be"
+                "waiting for {}: a rollout takes at most {most} out of service at a time",
+                some(unavailable)
             ),
             Self::RolloutHalted { failing, fields } if fields.is_empty() => {
                 write!(f, "the rollout is halted: new generations fail of {}", some(failing))
@@ -107,6 +108,12 @@ impl fmt::Display for Reason {
             Self::JustVanished => f.write_str(
                 "its manifest has only just vanished; if it stays away, the instance is removed",
             ),
+            Self::InProgress { since } => {
+                write!(f, "a step is in progress since {}", moment(*since))
+            }
+            Self::Unobserved { why } => {
+                write!(f, "the engine does not report its state: {why}")
+            }
         }
     }
 }
@@ -154,6 +161,9 @@ impl Reason {
             Self::RolloutHalted { .. } => {
                 "look at why they fail; the rollout goes on when they are well, or with another change"
             }
+            Self::Unobserved { .. } => {
+                "other instances continue; check the container by hand: docker inspect, and the engine's log"
+            }
             Self::BackingOff { .. } => {
                 "look at its logs, and at who else touches it; a change of its manifest is tried at once"
             }
@@ -173,6 +183,7 @@ impl Reason {
             | Self::NotStopped
             | Self::Superseded
             | Self::Orphaned
+            | Self::InProgress { .. }
             | Self::JustVanished => return None,
         };
         Some(help.to_owned())

@@ -139,7 +139,7 @@ pub fn bring_back(
         return (None, 0);
     };
     let tries = u32::try_from(brought.len()).unwrap_or(u32::MAX);
-    let until = last.at + Backoff::next(tries, spread(name));
+    let until = last.at + Backoff::USUAL.next(tries, spread(name));
     ((now < until).then_some(until), brought.len())
 }
 
@@ -167,7 +167,8 @@ fn lately(acts: &[Act], window: Duration, now: jiff::Timestamp) -> impl Iterator
     acts.iter().filter(move |act| within(act.at, window, now))
 }
 
-fn within(at: jiff::Timestamp, window: Duration, now: jiff::Timestamp) -> bool {
+/// Whether a moment lies in the last `window`; one that lies in the future does not.
+pub(super) fn within(at: jiff::Timestamp, window: Duration, now: jiff::Timestamp) -> bool {
     let age = now.duration_since(at);
     Duration::try_from(age).is_ok_and(|age| age < window)
 }

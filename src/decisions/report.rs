@@ -56,8 +56,48 @@ pub struct StepReport {
     pub step: Step,
     /// What became of it.
     pub outcome: Outcome,
-    /// How long it took.
+    /// How long it took; so far, for one that goes on.
     pub millis: u64,
+    /// What kind of failure it is, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureKind>,
+}
+
+/// What kind of failure a step ended with.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The engine or a registry refuses it as it is: another try needs a change.
+    Refused,
+    /// Something that it needs does not exist.
+    NotFound,
+    /// A registry does not give it to this user.
+    Denied,
+    /// A registry asks to wait.
+    RateLimited,
+    /// A call did not end within its limit.
+    Stalled,
+    /// The engine does not answer.
+    Away,
+    /// It failed, and the next try may succeed.
+    Failed,
+}
+
+impl FailureKind {
+    /// Its name in logs and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::NotFound => "not found",
+            Self::Denied => "denied",
+            Self::RateLimited => "rate limited",
+            Self::Stalled => "stalled",
+            Self::Away => "engine away",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What became of a step.
@@ -70,6 +110,11 @@ pub enum Outcome {
     Held,
     /// Tried, and failed.
     Failed(Failure),
+    /// It goes on beside the rounds since then.
+    Running {
+        /// When it began.
+        since: jiff::Timestamp,
+    },
     /// Not tried yet: it failed lately, and its next try is due then.
     Waiting {
         /// When.
@@ -151,6 +196,32 @@ impl Report {
                 .steps
                 .iter()
                 .any(|s| matches!(s.outcome, Outcome::Failed(_) | Outcome::Waiting { .. }))
+    }
+
+    /// Whether any step goes on beside the rounds.
+    pub fn has_running(&self) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| matches!(step.outcome, Outcome::Running { .. }))
+    }
+
+    /// Takes the end of a step that went on beside the rounds.
+    pub fn conclude(&mut self, ended: &StepReport) {
+        let mut steps = self.steps.iter_mut();
+        let same = steps.find(|step| {
+            step.step.instance == ended.step.instance
+                && matches!(step.outcome, Outcome::Running { .. })
+        });
+        if let Some(same) = same {
+            same.clone_from(ended);
+        }
+    }
+
+    /// Forgets a step in progress that was given up before anything was touched.
+    pub fn withdraw(&mut self, instance: &InstanceName) {
+        let is_it = |step: &StepReport| {
+            step.step.instance == *instance && matches!(step.outcome, Outcome::Running { .. })
+        };
+        self.steps.retain(|step| !is_it(step));
     }
 
     /// Whether anything is held or blocked.

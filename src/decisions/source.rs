@@ -64,6 +64,7 @@ fn step_unfinished(told: &StepReport) -> Option<String> {
     let name = &told.step.instance;
     match &told.outcome {
         Outcome::Done => None,
+        Outcome::Running { .. } => Some(format!("{name}: a step is in progress")),
         Outcome::Held => match &told.step.reason {
             Reason::Suspended { .. } | Reason::StoppedByOperator { .. } => None,
             Reason::Unreadable { diagnostics } if being_written(diagnostics) => {

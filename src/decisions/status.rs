@@ -15,7 +15,7 @@ use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Generation, Health, Observed, Phase};
 use crate::words::overrides::Overrides;
 use crate::words::spec::Spec;
-use crate::words::watch::{HealthResult, Usage};
+use crate::words::watch::{HealthResult, PullProgress, Usage};
 
 use super::plan::Reason;
 use super::reason::times;
@@ -50,11 +50,56 @@ pub struct InstanceStatus {
     /// What is done about it where it is not well, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<NextRemedy>,
+    /// What is being done to it now, where that takes long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_progress: Option<StepInProgress>,
     /// What it uses now, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Where its endpoints are.
     pub endpoints: Vec<EndpointStatus>,
+}
+
+/// A step in progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepInProgress {
+    /// What is done: `create`, `replace` …
+    pub action: String,
+    /// Since when.
+    pub since: jiff::Timestamp,
+    /// The image that is being pulled for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// How far that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullProgress>,
+}
+
+impl std::fmt::Display for StepInProgress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let since = self.since.strftime("%H:%M:%S UTC");
+        match (&self.image, &self.pull) {
+            (Some(image), Some(pull)) => write!(f, "pulling {image} since {since}: {pull}"),
+            _ => write!(f, "{} in progress since {since}", self.action),
+        }
+    }
+}
+
+/// Says of each instance which step is in progress, as `of` knows it.
+pub fn note_in_progress(
+    all: &mut [InstanceStatus],
+    of: impl Fn(&InstanceName) -> Option<StepInProgress>,
+) {
+    for one in all {
+        let Some(step) = of(&one.name) else {
+            continue;
+        };
+        if step.pull.is_some() {
+            one.phase = InstancePhase::Pulling;
+        }
+        one.reason = step.to_string();
+        one.in_progress = Some(step);
+    }
 }
 
 /// One instance in full.
@@ -101,6 +146,8 @@ pub struct EndpointStatus {
 pub enum InstancePhase {
     /// It shall be, and is not there yet.
     Pending,
+    /// Its image is being pulled.
+    Pulling,
     /// It runs, and its health check has not decided yet.
     Starting,
     /// It runs.
@@ -121,8 +168,9 @@ pub enum InstancePhase {
 
 impl InstancePhase {
     /// All of them, in the order of the enum.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Pending,
+        Self::Pulling,
         Self::Starting,
         Self::Running,
         Self::Unhealthy,
@@ -137,6 +185,7 @@ impl InstancePhase {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
+            Self::Pulling => "pulling",
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Unhealthy => "unhealthy",
@@ -212,6 +261,7 @@ pub fn status(
         .keys()
         .chain(desired.unreadable.keys())
         .chain(observed.instances.keys())
+        .chain(observed.unobserved.keys())
         .collect();
     names
         .into_iter()
@@ -221,6 +271,9 @@ pub fn status(
             let spec = desired.spec(name).or(applied);
             let step = told.get(name).copied();
             let (phase, reason) = match step.map(|s| (&s.outcome, &s.step.reason)) {
+                Some((Outcome::Held, reason @ Reason::Unobserved { .. })) => {
+                    (InstancePhase::Unknown, reason.to_string())
+                }
                 Some((Outcome::Failed(failure), _)) => {
                     (InstancePhase::Failed, failure.message.clone())
                 }
@@ -242,7 +295,7 @@ pub fn status(
                 {
                     (InstancePhase::Stopped, held(name, reason))
                 }
-                Some((Outcome::Done, _)) | None => {
+                Some((Outcome::Done | Outcome::Running { .. }, _)) | None => {
                     let state = desired.specs.get(name).map(|spec| spec.state);
                     phase_of(newest, desired.names(name), state, now)
                 }
@@ -267,6 +320,7 @@ pub fn status(
                     _ => None,
                 },
                 next: None,
+                in_progress: None,
                 usage: None,
                 endpoints: spec.map(|s| endpoints(s, public)).unwrap_or_default(),
             }

@@ -7,7 +7,7 @@ use super::step::{self, Kind};
 use super::style::{Label, paint};
 use super::words::took;
 use crate::decisions::plan::Reason;
-use crate::decisions::report::{Failure, Outcome, Report, StepReport};
+use crate::decisions::report::{Failure, FailureKind, Outcome, Report, StepReport};
 
 /// The steps and the sum; diagnostics, notes and a failed round are told beside (`cli::reconcile`).
 pub fn draw(report: &Report) -> String {
@@ -36,6 +36,7 @@ fn line(told: &StepReport, width: usize) -> String {
         Outcome::Done => (Label::Good, '✓', kind.participle()),
         Outcome::Held => (Label::Warning, '!', "held"),
         Outcome::Failed(_) => (Label::Error, '✗', kind.verb()),
+        Outcome::Running { .. } => (Label::Warning, '…', kind.verb()),
         Outcome::Waiting { .. } => (Label::Error, '…', "waiting"),
     };
     let name = paint(
@@ -53,9 +54,16 @@ fn line(told: &StepReport, width: usize) -> String {
             format!("{generations}  in {}: {why}", took(told.millis))
         }
         Outcome::Failed(_) => {
-            format!("{generations}  failed after {}", took(told.millis))
+            let kind = told.failure.map_or("failed", FailureKind::as_str);
+            format!("{generations}  {kind} after {}", took(told.millis))
         }
         Outcome::Held => told.step.reason.to_string(),
+        Outcome::Running { since } => {
+            format!(
+                "{generations}  in progress since {} UTC",
+                since.strftime("%H:%M:%S")
+            )
+        }
         Outcome::Waiting { until, .. } => {
             format!(
                 "to {} again at {} UTC",
@@ -71,7 +79,7 @@ fn line(told: &StepReport, width: usize) -> String {
 /// What stands below a step's line.
 fn detail(told: &StepReport) -> String {
     match &told.outcome {
-        Outcome::Done => String::new(),
+        Outcome::Done | Outcome::Running { .. } => String::new(),
         Outcome::Failed(failure) => indented(failure),
         Outcome::Waiting { last, .. } => indented(last),
         Outcome::Held => match (
@@ -140,6 +148,10 @@ pub fn summary(report: &Report) -> String {
             (
                 count(report, |t| matches!(t.outcome, Outcome::Waiting { .. })),
                 "waiting",
+            ),
+            (
+                count(report, |t| matches!(t.outcome, Outcome::Running { .. })),
+                "in progress",
             ),
             (count(report, |t| t.outcome == Outcome::Held), "held"),
             (report.routes.len(), "failed over routes"),

@@ -10,6 +10,7 @@ use super::words::{age, bytes, count, harmless, moment, second, share};
 use crate::decisions::remedy::{NextRemedy, Remedy};
 use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{EndpointStatus, InstanceDetail, InstancePhase, InstanceStatus};
+use crate::words::control::RoundHealth;
 use crate::words::manifest::Auth;
 use crate::words::observed::Health;
 use crate::words::watch::{HealthResult, RESULTS_KEPT, Usage};
@@ -55,6 +56,27 @@ pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
         let next = one.next.map(|next| format!("; {}", remedy(&next)));
         let next = next.unwrap_or_default();
         let _ = writeln!(drawn, "{} {name}: {}{next}", mark(one.phase), one.reason);
+    }
+    drawn
+}
+
+/// Whether the daemon's rounds complete: nothing while they do.
+pub fn draw_rounds(rounds: &RoundHealth) -> String {
+    let (Some(since), Some(reason)) = (rounds.failing_since, &rounds.reason) else {
+        return String::new();
+    };
+    let moment = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S UTC");
+    let completed = rounds.completed.map_or_else(
+        || "none has completed since the daemon started".to_owned(),
+        |completed| format!("the last one completed at {}", moment(completed)),
+    );
+    let mut drawn = format!(
+        "{} no round completes since {} ({completed}): {reason}\n",
+        paint(Label::Error, '✗'),
+        moment(since)
+    );
+    if let Some(help) = &rounds.help {
+        let _ = writeln!(drawn, "  {}: {help}", paint(Label::Help, "help"));
     }
     drawn
 }
@@ -276,6 +298,7 @@ fn guard(endpoint: &EndpointStatus) -> impl std::fmt::Display {
 fn word(phase: InstancePhase) -> &'static str {
     match phase {
         InstancePhase::Pending => "pending",
+        InstancePhase::Pulling => "pulling",
         InstancePhase::Starting => "starting",
         InstancePhase::Running => "running",
         InstancePhase::Unhealthy => "unhealthy",
@@ -294,7 +317,9 @@ fn label(phase: InstancePhase) -> Option<Label> {
         InstancePhase::Held | InstancePhase::Orphaned | InstancePhase::Unknown => {
             Some(Label::Warning)
         }
-        InstancePhase::Pending | InstancePhase::Starting => Some(Label::Changed),
+        InstancePhase::Pending | InstancePhase::Pulling | InstancePhase::Starting => {
+            Some(Label::Changed)
+        }
         InstancePhase::Stopped => None,
     }
 }

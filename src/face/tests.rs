@@ -311,6 +311,7 @@ fn a_round_that_went_well_in_part() {
         step,
         outcome,
         millis,
+        failure: None,
     };
     let old = spec("alice", "{}");
     let create = |name| Action::Create {
@@ -382,6 +383,7 @@ fn instance(
         revision: runs.then(|| "git:5b3e5b3e5b3e".to_owned()),
         next_try: None,
         next: None,
+        in_progress: None,
         usage: runs.then_some(Usage {
             cpu: Some(0.034),
             memory: 312 << 20,

@@ -135,6 +135,26 @@ pub struct DaemonHealth {
     pub version: String,
     /// Names its configuration and source.
     pub fingerprint: String,
+    /// Whether its rounds complete.
+    #[serde(default)]
+    pub rounds: RoundHealth,
+}
+
+/// Whether rounds complete.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RoundHealth {
+    /// When the last one did; nothing before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed: Option<jiff::Timestamp>,
+    /// Since when none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<jiff::Timestamp>,
+    /// What stops them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
 }
 
 /// That the daemon lives.

@@ -18,6 +18,9 @@ use super::spec::{Resources, Spec};
 pub struct Observed {
     /// Our generations by instance, in ascending order of number.
     pub instances: BTreeMap<InstanceName, Vec<Generation>>,
+    /// Instances of which the engine did not say what they do, and why: nothing is planned for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unobserved: BTreeMap<InstanceName, String>,
     /// Foreign things that hold a name that a generation of ours would have, by that generation:
     /// `<instance>-g<number>`.
     pub foreign: BTreeMap<String, Foreign>,
@@ -29,6 +32,13 @@ pub struct Observed {
     /// What a crash left of secrets of generations that are gone: the engine's names of it.
     #[serde(default)]
     pub leftovers: Vec<String>,
+}
+
+impl Observed {
+    /// Whether there is anything of an instance, also where the engine does not say what.
+    pub fn has(&self, name: &InstanceName) -> bool {
+        self.instances.contains_key(name) || self.unobserved.contains_key(name)
+    }
 }
 
 /// Something of somebody else's.

@@ -162,3 +162,30 @@ mod tests {
         assert_eq!(again.usage(Some(&now)).cpu, None);
     }
 }
+
+/// How far a pull of an image is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PullProgress {
+    /// Layers that are complete.
+    pub layers_done: usize,
+    /// Layers that the registry named so far.
+    pub layers: usize,
+    /// Bytes that arrived, of layers whose size is known.
+    pub bytes: u64,
+    /// Bytes of these layers in all.
+    pub bytes_total: u64,
+}
+
+impl std::fmt::Display for PullProgress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.layers == 0 {
+            return f.write_str("waiting for the registry");
+        }
+        write!(f, "{} of {} layers", self.layers_done, self.layers)?;
+        if self.bytes_total > 0 {
+            let mib = |bytes: u64| bytes / (1024 * 1024);
+            write!(f, ", {} of {} MiB", mib(self.bytes), mib(self.bytes_total))?;
+        }
+        Ok(())
+    }
+}

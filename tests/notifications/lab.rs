@@ -147,6 +147,7 @@ pub fn frozen(names: &[&str]) -> Report {
         },
         outcome: Outcome::Held,
         millis: 0,
+        failure: None,
     });
     Report {
         steps: steps.collect(),

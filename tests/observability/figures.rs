@@ -29,6 +29,7 @@ pub fn figures(form: Form) -> String {
         step,
         outcome: Outcome::Held,
         millis: 1,
+        failure: None,
     };
     let report = Report {
         steps: vec![held],

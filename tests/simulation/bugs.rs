@@ -55,10 +55,16 @@ pub enum Bug {
     AsksForAll,
     /// A dry run tidies up.
     DryRunTidies,
+    /// A round waits for each of its steps, however long one takes.
+    WaitsForEveryStep,
+    /// What the engine refuses for one instance counts as an engine that is away.
+    OneRefusalIsAway,
+    /// A rollout waits for instances that never came up at all.
+    BrakeCountsTheAbsent,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 25] = [
+pub const BUGS: [Bug; 28] = [
     Bug::RemovesBeforeCreate,
     Bug::ForgetsRemovals,
     Bug::UnreadableIsAbsent,
@@ -84,4 +90,7 @@ pub const BUGS: [Bug; 25] = [
     Bug::ConfirmsPrunes,
     Bug::AsksForAll,
     Bug::DryRunTidies,
+    Bug::WaitsForEveryStep,
+    Bug::OneRefusalIsAway,
+    Bug::BrakeCountsTheAbsent,
 ];

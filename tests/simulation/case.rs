@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use instanced::doors::engine::ErrorClass;
 use instanced::words::config::{Prune, Reconcile, Rollout};
 use instanced::words::overrides::Order;
 use instanced::words::quantity::{Share, Span};
@@ -14,7 +15,7 @@ use super::dice::Dice;
 use super::ending;
 use super::happening::{GRUDGES, Grudge, Happening};
 use super::paper::{IMAGES, Paper, SLOTS, Says, Slot, Source};
-use super::stage::{Stage, Weather, Wish};
+use super::stage::{Ill, Manner, Stage, Weather, Wish};
 use super::witness::Terms;
 
 /// No case takes more rounds; one that does goes round and round.
@@ -46,6 +47,7 @@ struct Script {
     warm: bool,
     span: Duration,
     happenings: Vec<(Duration, Happening)>,
+    ill: Option<Ill>,
 }
 
 /// Plays a case.
@@ -110,6 +112,8 @@ async fn live(daemon: &mut Daemon, script: Script) {
     {
         let mut scene = stage.scene();
         scene.weather = script.weather;
+        scene.ill = script.ill;
+        scene.witness.ill = script.ill.map(|ill| ill.slot);
         for (after, happening) in script.happenings {
             scene.schedule(began + after, happening);
         }
@@ -160,12 +164,19 @@ async fn settle(daemon: &mut Daemon, verdict: &mut Verdict) {
         if is_broken(&stage) {
             return;
         }
-        let quiet = stage.scene().witness.changes.len() == before;
+        // One for which nothing ever works is tried again and again.
+        let ill = stage.scene().ill.is_some();
+        let quiet = ill || stage.scene().witness.changes.len() == before;
         if quiet && ending::rests(daemon) {
             break;
         }
         let (rounds, after) = (verdict.settling, stage.now() - began);
-        if rounds > ending::ROUNDS_TO_REST || after > ending::TIME_TO_REST {
+        let (rounds_most, longest) = if ill {
+            (ending::ROUNDS_BESIDE_ILL, ending::TIME_BESIDE_ILL)
+        } else {
+            (ending::ROUNDS_TO_REST, ending::TIME_TO_REST)
+        };
+        if rounds > rounds_most || after > longest {
             let open = ending::open(daemon);
             let mut scene = stage.scene();
             scene
@@ -178,7 +189,7 @@ async fn settle(daemon: &mut Daemon, verdict: &mut Verdict) {
     verdict.settled_after = stage.now() - began;
     // What is done about it is the same for all that rest.
     let looks = stage.scene().dice.percent(20);
-    if looks {
+    if looks && stage.scene().ill.is_none() {
         ending::stays_quiet(daemon).await;
     }
 }
@@ -226,7 +237,11 @@ impl Script {
             warm: dice.percent(65),
             span: Duration::from_secs(dice.pick(&[5, 15, 15, 40, 40, 40, 100, 100, 400])),
             happenings: Vec::new(),
+            ill: None,
         };
+        if dice.percent(12) {
+            script.fall_ill(dice);
+        }
         if dice.percent(1) {
             script.fight(dice);
         } else {
@@ -251,6 +266,31 @@ impl Script {
             dice.below(SLOTS)
         } else {
             dice.pick(&there)
+        }
+    }
+
+    /// The engine refuses, stalls or lies about one instance for ever.
+    fn fall_ill(&mut self, dice: &mut Dice) {
+        let slot = self.slot(dice);
+        let classes = [
+            ErrorClass::Permanent,
+            ErrorClass::Conflict,
+            ErrorClass::Retry,
+            ErrorClass::Denied,
+            ErrorClass::RateLimited,
+            ErrorClass::Stalled,
+        ];
+        let manner = match dice.below(4) {
+            0 => Manner::Refuses(dice.pick(&classes)),
+            1 => Manner::Stalls,
+            2 => Manner::StallsChanges,
+            _ => Manner::Lies,
+        };
+        self.ill = Some(Ill { slot, manner });
+        // A second instance that fails in earnest would halt a rollout rightly.
+        if self.terms.halt_after == 1 {
+            self.terms.halt_after = 2;
+            self.policy.replace.halt_after_failures = 2;
         }
     }
 

@@ -13,18 +13,21 @@ use instanced::daemon::converge::Converger;
 use instanced::daemon::notebook::Notebook as _;
 use instanced::daemon::orders;
 use instanced::daemon::round::{self, Ask, Known, View};
+use instanced::daemon::steps::SLOW;
 use instanced::decisions::plan::{Action, Reason, Retired, Step};
 use instanced::decisions::report::{Failure, Outcome, Report};
 use instanced::doors::engine::Engine as _;
 use instanced::doors::engine::fleet::Fleet;
 use instanced::words::config::{Network, Reconcile};
 use instanced::words::desired::Desired;
+use instanced::words::name::InstanceName;
 use instanced::words::observed::Phase;
 use instanced::words::overrides::{Order, Overrides};
 use instanced::words::quantity::Span;
 use tokio_util::sync::CancellationToken;
 
 use super::bugs::Bug;
+use super::ending::ROUND_MOST;
 use super::engine::Calls;
 use super::hands::Hands;
 use super::notes::Notes;
@@ -126,7 +129,12 @@ impl Daemon {
         let notes = self.notes.clone();
         let stage = Arc::clone(&self.stage);
         let jitter = move || stage.scene().dice.share();
-        self.converger = Some(Converger::new(policy, hands, notes, clock, jitter));
+        let converger = Converger::new(policy, hands, notes, clock, jitter);
+        self.converger = Some(if bug == Some(Bug::WaitsForEveryStep) {
+            converger
+        } else {
+            converger.with_patience(SLOW)
+        });
         self.cursor = None;
         // From now on.
         self.hear();
@@ -152,6 +160,7 @@ impl Daemon {
         self.stage.catch_up();
         self.hear();
         self.stage.tell(|| format!("round {due:?}"));
+        let began = self.stage.now();
         let round = Mortal {
             left,
             future: Box::pin(self.one_round(due)),
@@ -166,9 +175,29 @@ impl Daemon {
             return;
         };
         self.stage.tell(|| told(&report));
+        let took = self.stage.now() - began;
+        let is_calm = {
+            let weather = self.stage.scene().weather;
+            weather.calls == 0 && weather.notes == 0
+        };
+        if is_calm && took > ROUND_MOST {
+            let mut scene = self.stage.scene();
+            scene
+                .witness
+                .cry(|| format!("a round takes {took:?}: one instance takes the time of all"));
+        }
         let of_all = {
             let mut scene = self.stage.scene();
             let round = scene.witness.round.take();
+            let running = report.steps.iter();
+            let running = running.filter(|step| matches!(step.outcome, Outcome::Running { .. }));
+            for step in running {
+                let slot = slot_of(step.step.instance.as_str()).expect("one of ours");
+                // One that was in progress before belongs to the round that began it.
+                if scene.witness.carried[slot].is_none() {
+                    scene.witness.carried[slot].clone_from(&round);
+                }
+            }
             round.is_some_and(|round| round.only.is_none())
         };
         if of_all {
@@ -321,7 +350,50 @@ impl Daemon {
             let happens = self.stage.next_happening().unwrap_or(Duration::MAX);
             let pause = happens.min(due_at - now).min(end - now);
             // The clock of the runtime knows milliseconds.
-            tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
+            let pause = pause.max(Duration::from_millis(1));
+            if self.sleep(pause).await {
+                return Some(Due::default());
+            }
+        }
+    }
+
+    /// Lets time pass, at most until a step that goes on beside the rounds has ended, or the daemon dies. Says whether
+    /// that makes a round due.
+    async fn sleep(&mut self, pause: Duration) -> bool {
+        let converger = self.converger.as_mut().filter(|one| one.has_steps());
+        let Some(converger) = converger else {
+            tokio::time::sleep(pause).await;
+            return false;
+        };
+        let dies_after = {
+            let mut scene = self.stage.scene();
+            let often = scene.weather.crashes;
+            let most = usize::try_from(pause.as_millis())
+                .unwrap_or(usize::MAX)
+                .min(60_000);
+            (often > 0 && scene.dice.percent(often))
+                .then(|| Duration::from_millis(scene.dice.below(most + 1) as u64))
+        };
+        tokio::select! {
+            biased;
+            (name, ended) = converger.ended() => {
+                let slot = slot_of(name.as_str()).expect("one of ours");
+                self.stage.scene().witness.carried[slot] = None;
+                match &ended {
+                    Some(ended) => self.last.conclude(ended),
+                    None => self.last.withdraw(&name),
+                }
+                self.stage.tell(|| format!("  {name}: its step has ended: {:?}", ended.map(|e| e.outcome)));
+                true
+            }
+            () = tokio::time::sleep(dies_after.unwrap_or(Duration::MAX)) => {
+                self.stage.tell(|| "  the daemon dies".to_owned());
+                self.stage.scene().witness.died();
+                self.converger = None;
+                self.last = Report::default();
+                true
+            }
+            () = tokio::time::sleep(pause) => false,
         }
     }
 
@@ -448,6 +520,22 @@ fn mistake(view: &mut View, bug: Option<Bug>, stage: &Stage) {
                 }
             }
         }
+        Some(Bug::BrakeCountsTheAbsent) => {
+            let desired = view.desired.specs.keys();
+            let absent = |name: &&InstanceName| !view.observed.instances.contains_key(*name);
+            let unavailable: Vec<InstanceName> = desired.filter(absent).cloned().collect();
+            if unavailable.is_empty() {
+                return;
+            }
+            let replaces = |step: &&mut Step| matches!(step.action, Action::Replace { .. });
+            for step in view.plan.steps.iter_mut().filter(replaces) {
+                step.action = Action::Held;
+                step.reason = Reason::RolloutWaits {
+                    unavailable: unavailable.clone(),
+                    most: 1,
+                };
+            }
+        }
         _ => {}
     }
 }
@@ -464,6 +552,7 @@ fn told(report: &Report) -> String {
             Outcome::Done => "done".to_owned(),
             Outcome::Held => "held".to_owned(),
             Outcome::Failed(failure) => format!("failed: {}", failure.message),
+            Outcome::Running { since } => format!("in progress since {since}"),
             Outcome::Waiting { until, .. } => format!("waits until {until}"),
         };
         let (name, reason) = (&step.step.instance, &step.step.reason);

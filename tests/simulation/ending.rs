@@ -22,6 +22,14 @@ use super::witness::{Brief, Shall, Witness, briefs, differs};
 pub const TIME_TO_REST: Duration = Duration::from_secs(375 + 6 * 20 + 120);
 /// So many rounds at most: while others are replaced, one is due every second, and the rest is events.
 pub const ROUNDS_TO_REST: usize = 700;
+/// The same, where the engine does nothing for one instance for ever. A first try of it may hold a rollout back until
+/// its step is given up after 300 s, or 900 s where it waits for the new generation.
+pub const TIME_BESIDE_ILL: Duration = Duration::from_secs(TIME_TO_REST.as_secs() + 1_200);
+/// A round a second while a rollout waits for it.
+pub const ROUNDS_BESIDE_ILL: usize = 2_400;
+/// So long a round takes at most while no call goes wrong but those about one instance: a look, and each of six steps for
+/// as long as it is waited for, one after the other.
+pub const ROUND_MOST: Duration = Duration::from_secs(40);
 /// An instance is tried to be brought up or changed so often an hour at most, however it is fought over: after
 /// nine tries, the next ones wait for five minutes (`Backoff`, spread), which makes two dozen tries of two calls
 /// each. Remedies and changes of the manifest come on top; and a daemon that dies in one round of ten, which is how
@@ -55,6 +63,7 @@ pub fn open(daemon: &Daemon) -> String {
     let open = last
         .steps
         .iter()
+        .filter(|step| !is_ill(daemon, &step.step))
         .filter(|step| step.outcome != Outcome::Held || !may_last(daemon, &step.step));
     let open = open.map(|step| {
         format!(
@@ -73,7 +82,13 @@ pub fn rests(daemon: &Daemon) -> bool {
         && last
             .steps
             .iter()
+            .filter(|step| !is_ill(daemon, &step.step))
             .all(|step| step.outcome == Outcome::Held && may_last(daemon, &step.step))
+}
+
+fn is_ill(daemon: &Daemon, step: &Step) -> bool {
+    let slot = slot_of(step.instance.as_str()).expect("one of ours");
+    daemon.stage.is_ill(slot)
 }
 
 fn may_last(daemon: &Daemon, step: &Step) -> bool {
@@ -165,7 +180,8 @@ pub async fn check(daemon: &mut Daemon) {
     let fake = &daemon.stage.fake;
     let all = briefs(fake);
     let mut scene = daemon.stage.scene();
-    for slot in 0..SLOTS {
+    let ill = scene.witness.ill;
+    for slot in (0..SLOTS).filter(|slot| Some(*slot) != ill) {
         let of: Vec<&Brief> = all.iter().filter(|brief| brief.slot == slot).collect();
         let shall = shall_at_last(daemon, scene.source.papers[slot], slot);
         let lives = &scene.witness.lives;
@@ -183,7 +199,12 @@ pub async fn check(daemon: &mut Daemon) {
             name == label::secrets_volume(&manager, &name_of(brief.slot), brief.number)
         })
     };
-    if let Some((left, _)) = volumes.iter().find(|(name, ours)| *ours && !used(name)) {
+    let of_ill = |name: &str| {
+        let ill = ill.map(|slot| format!("instanced-default-{}-g", NAMES[slot]));
+        ill.is_some_and(|prefix| name.starts_with(&prefix))
+    };
+    let mut left = volumes.iter().filter(|(name, _)| !of_ill(name));
+    if let Some((left, _)) = left.find(|(name, ours)| *ours && !used(name)) {
         scene
             .witness
             .cry(|| format!("the volume {left} is left over"));
@@ -216,7 +237,8 @@ async fn check_dry_run(daemon: &mut Daemon) {
         scene.witness.cry(|| "a dry run fails at rest".to_owned());
         return;
     };
-    let open = view.plan.steps.iter().find(|step| !may_last(daemon, step));
+    let mut steps = view.plan.steps.iter().filter(|step| !is_ill(daemon, step));
+    let open = steps.find(|step| !may_last(daemon, step));
     if let Some(step) = open {
         let action = action_name(&step.action);
         let told = format!(

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use instanced::doors::engine::containers::{
-    ChangeContainers, Container, Draft, DraftFile, ImageFacts, NetworkFacts, ReadContainers,
-    Summary, Touched,
+    ChangeContainers, Container, Draft, DraftFile, ImageFacts, NetworkFacts, OnProgress,
+    ReadContainers, Summary, Touched,
 };
 use instanced::doors::engine::{EngineError, ErrorClass};
 use instanced::words::label;
@@ -17,8 +17,8 @@ use instanced::words::observed::{Health, Limits, Phase};
 use instanced::words::quantity::Bytes;
 
 use super::bugs::Bug;
-use super::paper::IMAGES;
-use super::stage::Stage;
+use super::paper::{IMAGES, Slot, slot_of};
+use super::stage::{Manner, Stage};
 use super::witness::{Deed, Shall};
 
 /// One connection to the engine of a case.
@@ -85,6 +85,58 @@ impl Calls {
         }
     }
 
+    /// The instance that a call is about, where it is about one.
+    fn slot_of(&self, call: &str, subject: &str) -> Option<Slot> {
+        let scene = self.stage.scene();
+        if let Some(life) = scene.witness.lives.get(subject) {
+            return Some(life.slot);
+        }
+        let named = matches!(call, "create" | "create_volume" | "remove_volume");
+        let name = subject
+            .strip_prefix("instanced-default-")
+            .filter(|_| named)?;
+        let name = name.strip_suffix("-secrets").unwrap_or(name);
+        slot_of(name.rsplit_once("-g")?.0)
+    }
+
+    /// What the engine does with a call about the instance for which nothing ever works.
+    async fn ill<T>(
+        &self,
+        call: &str,
+        subject: &str,
+        changes: bool,
+    ) -> Option<Result<T, EngineError>> {
+        let slot = self.slot_of(call, subject)?;
+        let ill = self.stage.scene().ill.filter(|ill| ill.slot == slot)?;
+        let stalls = match ill.manner {
+            Manner::Refuses(class) => {
+                let class = match self.bug() {
+                    Some(Bug::OneRefusalIsAway) => ErrorClass::Away,
+                    _ => class,
+                };
+                let error = EngineError::new(format!("{call} {subject}"), class, "always");
+                return Some(Err(error));
+            }
+            Manner::Stalls => true,
+            Manner::StallsChanges => changes,
+            // Told by the call itself.
+            Manner::Lies => false,
+        };
+        if stalls {
+            self.stage
+                .tell(|| format!("    {call} {subject}: never answered"));
+            std::future::pending::<()>().await;
+        }
+        None
+    }
+
+    /// Whether the engine says yes to a change and does nothing.
+    fn lies(&self, subject: &str) -> bool {
+        let slot = self.slot_of("", subject);
+        let ill = self.stage.scene().ill;
+        ill.is_some_and(|ill| ill.manner == Manner::Lies && Some(ill.slot) == slot)
+    }
+
     async fn call<T>(
         &self,
         call: &str,
@@ -102,6 +154,9 @@ impl Calls {
                 .look_at(deed, &self.stage.fake, now);
         } else {
             self.stage.scene().witness.reads += 1;
+        }
+        if let Some(answer) = self.ill(call, subject, deed.is_some()).await {
+            return answer;
         }
         let fate = self.fate(call, deed.is_some());
         let error = |class| EngineError::new(format!("{call} {subject}"), class, "so it happened");
@@ -173,7 +228,8 @@ impl Calls {
                     named.next().map(|g| g.facts.id.clone())
                 });
                 if let Some(id) = id {
-                    scene.witness.created(&id, draft, fake);
+                    let wall = scene.wall(now);
+                    scene.witness.created(&id, draft, fake, wall);
                 }
             }
             Deed::Start(id) => {
@@ -202,9 +258,9 @@ impl Calls {
             }
             Deed::Stop(id) => {
                 let slot = scene.witness.lives.get(id).map(|life| life.slot);
-                let still = scene.witness.round.is_some()
-                    && slot
-                        .is_some_and(|slot| matches!(scene.witness.shall(slot), Shall::Still(_)));
+                let still = slot.is_some_and(|slot| {
+                    matches!(scene.witness.shall_of(slot), Some(Shall::Still(_)))
+                });
                 if let Some(life) = scene.witness.lives.get_mut(id) {
                     life.at_rest |= still;
                 }
@@ -361,9 +417,9 @@ impl ChangeContainers for Calls {
         .await
     }
 
-    async fn pull(&self, reference: &str) -> Result<(), EngineError> {
+    async fn pull(&self, reference: &str, progress: &OnProgress<'_>) -> Result<(), EngineError> {
         assert!(IMAGES.contains(&reference), "no manifest names {reference}");
-        let does = self.stage.fake.pull(reference);
+        let does = self.stage.fake.pull(reference, progress);
         self.call("pull", reference, Some(Deed::Pull), does).await
     }
 
@@ -412,18 +468,27 @@ impl ChangeContainers for Calls {
     }
 
     async fn start(&self, container: &str) -> Result<(), EngineError> {
+        if self.lies(container) {
+            return Ok(());
+        }
         let does = self.stage.fake.start(container);
         let done = self.call("start", container, Some(Deed::Start(container)), does);
         self.believed(done.await)
     }
 
     async fn stop(&self, container: &str, grace_secs: u32) -> Result<(), EngineError> {
+        if self.lies(container) {
+            return Ok(());
+        }
         let does = self.stage.fake.stop(container, grace_secs);
         let done = self.call("stop", container, Some(Deed::Stop(container)), does);
         self.believed(done.await)
     }
 
     async fn set_restart(&self, container: &str, restart: Restart) -> Result<(), EngineError> {
+        if self.lies(container) {
+            return Ok(());
+        }
         if self.has(Bug::StopsWithoutPolicy) {
             return Ok(());
         }
@@ -433,12 +498,18 @@ impl ChangeContainers for Calls {
     }
 
     async fn set_limits(&self, container: &str, limits: &Limits) -> Result<(), EngineError> {
+        if self.lies(container) {
+            return Ok(());
+        }
         let does = self.stage.fake.set_limits(container, limits);
         let deed = Deed::SetLimits(container, limits);
         self.call("set_limits", container, Some(deed), does).await
     }
 
     async fn remove(&self, container: &str) -> Result<(), EngineError> {
+        if self.lies(container) {
+            return Ok(());
+        }
         let does = self.stage.fake.remove(container);
         let done = self.call("remove", container, Some(Deed::Remove(container)), does);
         self.believed(done.await)

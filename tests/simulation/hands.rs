@@ -11,6 +11,7 @@ use instanced::words::manifest::ReplaceOrder;
 use instanced::words::name::InstanceName;
 use instanced::words::observed::Observed;
 use instanced::words::secret::{SecretName, SecretValue};
+use instanced::words::watch::PullProgress;
 
 use super::bugs::Bug;
 use super::engine::Calls;
@@ -45,6 +46,14 @@ impl Engine for Hands {
 
     async fn tidy(&self, leftovers: &[String]) -> Result<(), EngineError> {
         self.fleet.tidy(leftovers).await
+    }
+
+    async fn fetch(&self, step: &Step) -> Result<(), EngineError> {
+        self.fleet.fetch(step).await
+    }
+
+    fn pulling(&self, image: &str) -> Option<PullProgress> {
+        self.fleet.pulling(image)
     }
 
     async fn perform(&self, step: &Step, secrets: &Secrets) -> Result<(), EngineError> {

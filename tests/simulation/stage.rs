@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use instanced::doors::engine::ErrorClass;
 use instanced::doors::engine::settings::{HealthCheck, ImageConfig};
 use instanced::words::observed::Health;
 use instanced::words::overrides::Order;
@@ -31,6 +32,26 @@ pub struct Weather {
     pub crashes: usize,
     /// Events are not heard.
     pub deaf: bool,
+}
+
+/// An instance for which the engine does not do what it should, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ill {
+    pub slot: Slot,
+    pub manner: Manner,
+}
+
+/// What the engine does with every call about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// It refuses each.
+    Refuses(ErrorClass),
+    /// It never answers any.
+    Stalls,
+    /// It never answers a changing one.
+    StallsChanges,
+    /// It says yes to a changing one, and does nothing.
+    Lies,
 }
 
 /// What an operator asks the daemon.
@@ -66,6 +87,8 @@ pub struct Scene {
     pub volume_left: bool,
     /// Nothing goes wrong any more.
     pub calm: bool,
+    /// One instance for which nothing ever works: all others must not notice.
+    pub ill: Option<Ill>,
     /// How often something from outside made a new generation necessary.
     pub causes: [usize; SLOTS],
     pub trace: Option<Vec<String>>,
@@ -100,6 +123,7 @@ impl Stage {
             lose_notebook: false,
             volume_left: false,
             calm: false,
+            ill: None,
             causes: [0; SLOTS],
             trace: trace.then(Vec::new),
             agenda: BTreeMap::new(),
@@ -116,6 +140,11 @@ impl Stage {
 
     pub fn scene(&self) -> MutexGuard<'_, Scene> {
         self.scene.lock().expect("nobody panics while on stage")
+    }
+
+    /// Whether this is the instance for which nothing ever works.
+    pub fn is_ill(&self, slot: Slot) -> bool {
+        self.scene().ill.is_some_and(|ill| ill.slot == slot)
     }
 
     /// Since the case began.

@@ -97,6 +97,8 @@ pub struct Census {
     /// The newest one came of a rollout, and is down or ill. Whether it shall run is not known yet: the engine
     /// may answer before the notebook does.
     pub fails: [bool; SLOTS],
+    /// The newest one came of a rollout a short while ago, and does not serve yet.
+    pub comes_up: [bool; SLOTS],
 }
 
 /// One container of ours, whatever became of it.
@@ -111,6 +113,8 @@ pub struct Life {
     protect: bool,
     /// It replaced one that served, because what is desired changed.
     rollout: bool,
+    /// When it was made, by the time of day.
+    pub made_at: jiff::Timestamp,
     pub was_healthy: bool,
     /// Until when it was not well; may lie ahead for one that was restarted.
     pub unwell: Option<Duration>,
@@ -172,6 +176,8 @@ pub enum Deed<'a> {
 pub struct Witness {
     pub terms: Terms,
     pub round: Option<Round>,
+    /// The rounds of steps that go on beside later ones: each is judged by what its own round was told.
+    pub carried: [Option<Round>; SLOTS],
     pub lives: BTreeMap<String, Life>,
     /// Instances that went, with the time of day.
     removals: Vec<(Slot, jiff::Timestamp)>,
@@ -194,6 +200,8 @@ pub struct Witness {
     pub tries: [Vec<Duration>; SLOTS],
     pub reads: usize,
     pub rounds: Vec<Duration>,
+    /// The instance for which nothing ever works: what is done to it is judged by what it costs the others.
+    pub ill: Option<Slot>,
 }
 
 impl Witness {
@@ -201,6 +209,7 @@ impl Witness {
         Self {
             terms,
             round: None,
+            carried: Default::default(),
             lives: BTreeMap::new(),
             removals: Vec::new(),
             protected: [None; SLOTS],
@@ -214,6 +223,7 @@ impl Witness {
             tries: Default::default(),
             reads: 0,
             rounds: Vec::new(),
+            ill: None,
         }
     }
 
@@ -247,6 +257,7 @@ impl Witness {
     /// The process died: what it knew by itself is gone.
     pub fn died(&mut self) {
         self.round = None;
+        self.carried = Default::default();
         self.absent_since = [None; SLOTS];
         for slot in 0..SLOTS {
             self.protect_unsure[slot] |= self.protected[slot] != self.noted[slot];
@@ -263,9 +274,28 @@ impl Witness {
     }
 
     pub fn touch(&mut self, slot: Slot) {
-        if let Some(round) = &mut self.round {
+        for round in self.round.iter_mut().chain(self.carried[slot].iter_mut()) {
             round.touched[slot] = true;
         }
+    }
+
+    /// Judges with the round that this instance's step belongs to.
+    pub fn in_its_round<T>(&mut self, slot: Option<Slot>, judge: impl FnOnce(&mut Self) -> T) -> T {
+        let Some((slot, own)) = slot.and_then(|slot| Some((slot, self.carried[slot].take()?)))
+        else {
+            return judge(self);
+        };
+        let current = self.round.replace(own);
+        let verdict = judge(self);
+        self.carried[slot] = std::mem::replace(&mut self.round, current);
+        verdict
+    }
+
+    /// What the round of this instance's step must make of it; nothing outside of any.
+    pub fn shall_of(&mut self, slot: Slot) -> Option<Shall> {
+        self.in_its_round(Some(slot), |this| {
+            this.round.is_some().then(|| this.shall(slot))
+        })
     }
 
     pub fn touch_all(&mut self) {
@@ -298,8 +328,8 @@ impl Witness {
         }
         for slot in 0..SLOTS {
             let newest = all.iter().filter(|b| b.slot == slot && b.was_started());
-            let newest = newest.max_by_key(|brief| brief.number);
-            census.fails[slot] = newest.is_some_and(|brief| {
+            let newest = newest.max_by_key(|brief| brief.number).cloned();
+            census.fails[slot] = newest.clone().is_some_and(|brief| {
                 let of_rollout = |life: &Life| {
                     let wants = self.round.as_ref().map(|round| round.wants[slot]);
                     life.rollout && life.made.map(Want::Says) == wants
@@ -307,6 +337,15 @@ impl Witness {
                 self.lives.get(&brief.id).is_some_and(of_rollout)
                     && (matches!(brief.phase, Phase::Exited(_))
                         || brief.runs() && brief.health == Some(Health::Unhealthy))
+            });
+            census.comes_up[slot] = newest.is_some_and(|brief| {
+                let lately = |life: &Life| {
+                    let age = wall.duration_since(life.made_at).as_secs();
+                    // One that ends again and again fails, and counts towards the halt.
+                    let well = life.unwell.is_none_or(|until| until < now);
+                    life.rollout && well && brief.runs() && (0..590).contains(&age)
+                };
+                self.lives.get(&brief.id).is_some_and(lately)
             });
         }
         let round = self.round.as_mut().expect("looked at above");

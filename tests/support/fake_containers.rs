@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use instanced::doors::engine::containers::{
     ChangeContainers, Container, Draft, DraftFile, ImageFacts, Joined, MountSource, NetworkFacts,
-    ReadContainers, Summary, Touched,
+    OnProgress, ReadContainers, Summary, Touched,
 };
 use instanced::doors::engine::settings::ImageConfig;
 use instanced::doors::engine::{EngineError, ErrorClass};
@@ -234,7 +234,7 @@ impl ChangeContainers for FakeContainers {
         })
     }
 
-    async fn pull(&self, reference: &str) -> Result<(), EngineError> {
+    async fn pull(&self, reference: &str, _: &OnProgress<'_>) -> Result<(), EngineError> {
         let pulled = self.call("pull", reference, true, |world| {
             let found = world.registry.get(reference).cloned();
             let id = found.ok_or((ErrorClass::Gone, "not found: manifest unknown".to_owned()))?;

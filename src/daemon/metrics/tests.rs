@@ -25,6 +25,7 @@ fn told(action: Action, reason: Reason, outcome: Outcome) -> StepReport {
         step,
         outcome,
         millis: 1,
+        failure: None,
     }
 }
 
@@ -45,6 +46,7 @@ fn stands(phase: InstancePhase, health: Option<Health>) -> InstanceStatus {
         revision: None,
         next_try: None,
         next: None,
+        in_progress: None,
         usage: None,
         name: "alice".parse().unwrap(),
         phase,

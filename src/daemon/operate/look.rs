@@ -12,7 +12,8 @@ use crate::daemon::notebook::Notebook as _;
 use crate::daemon::round;
 use crate::daemon::standing;
 use crate::decisions::status::{
-    InstanceDetail, InstanceStatus, note_next, note_revisions, status, status_without_engine,
+    InstanceDetail, InstanceStatus, note_in_progress, note_next, note_revisions, status,
+    status_without_engine,
 };
 use crate::doors::engine::docker::DockerReader;
 use crate::doors::engine::fleet::Fleet;
@@ -72,6 +73,7 @@ impl Operator {
                 note_next(&mut all, &acts, &overrides, &self.unwell.so_far(), now);
             }
         }
+        note_in_progress(&mut all, |name| self.in_flight.of(name));
         all
     }
 

@@ -140,6 +140,7 @@ async fn own_sight(site: &Site) -> Result<Sight, Failure> {
                 step: step.clone(),
                 outcome: Outcome::Held,
                 millis: 0,
+                failure: None,
             })
             .collect(),
         ..Report::default()

@@ -67,9 +67,10 @@ fn a_single_round_says_that_more_are_to_come() {
         },
         outcome: Outcome::Held,
         millis: 0,
+        failure: None,
     };
     let waits = || Reason::RolloutWaits {
-        unavailable: 1,
+        unavailable: vec!["z".parse().expect("a name")],
         most: 1,
     };
     let report = |steps| Report {

@@ -1,11 +1,11 @@
 //! The loop that runs rounds, and tells what came of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,20 +17,23 @@ use crate::daemon::converge::{Converger, ENGINE_RETRY};
 use crate::daemon::events::Events;
 use crate::daemon::guards::Guards;
 use crate::daemon::metrics::Metrics;
+use crate::daemon::notebook::Notebook;
 use crate::daemon::notices::Notices;
 use crate::daemon::operate::AskedRound;
 use crate::daemon::probes::Probes;
 use crate::daemon::round::{self, Ask};
+use crate::daemon::round_health::SharedRoundHealth;
 use crate::daemon::routes::Routes;
 use crate::daemon::site::{ActError, Acting, Site};
 use crate::daemon::source::Source;
 use crate::daemon::spells::Unwell;
 use crate::daemon::standing;
+use crate::daemon::steps::{self, InFlight, Work};
 use crate::daemon::tokens::Tokens;
 use crate::daemon::watch::Sampler;
-use crate::decisions::event;
+use crate::decisions::event::{self, PlannedFor};
 use crate::decisions::plan::Reason;
-use crate::decisions::report::{Failure, Missing, Outcome, Report};
+use crate::decisions::report::{Failure, Missing, Outcome, Report, StepReport};
 use crate::decisions::source::being_written;
 use crate::decisions::status::{InstanceStatus, status};
 use crate::doors::engine::Engine;
@@ -40,11 +43,14 @@ use crate::doors::sole::Sole;
 use crate::doors::store::Store;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Severity;
+use crate::words::name::InstanceName;
 
 /// How long to wait before routes that could not be written are tried again.
 const ROUTES_RETRY: Duration = Duration::from_secs(5);
 /// Several engine events in a row make one round.
 const EVENTS_COALESCE: Duration = Duration::from_millis(100);
+/// How often access follows the source while a round goes on.
+const ACCESS_EVERY: Duration = Duration::from_secs(1);
 /// How long a round may go on once the daemon is told to stop.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -81,7 +87,27 @@ pub(super) struct Rounds {
     pub(super) told: BTreeSet<String>,
     /// How all instances stand, where the round that runs has seen all of them.
     pub(super) standing: Option<Vec<InstanceStatus>>,
+    /// Steps in progress, for whoever asks.
+    pub(super) in_flight: InFlight,
+    /// Whoever waits for a round of which steps are in progress.
+    pub(super) unanswered: Vec<Unanswered>,
+    /// Rounds that somebody asked for an instance that a step is changing now: they come after it.
+    pub(super) deferred: VecDeque<AskedRound>,
+    /// When the next round is due if nothing happens.
+    pub(super) next: Instant,
+    /// Registries are asked for newer images.
+    pub(super) refreshing: JoinSet<Vec<String>>,
+    /// What came of that last.
+    pub(super) not_refreshed: Vec<String>,
+    /// Whether rounds complete.
+    pub(super) rounds: SharedRoundHealth,
     pub(super) shutdown: CancellationToken,
+}
+
+/// Somebody who waits for a round of which steps are in progress.
+pub(super) struct Unanswered {
+    report: Report,
+    reply: oneshot::Sender<Report>,
 }
 
 impl Rounds {
@@ -95,9 +121,11 @@ impl Rounds {
             let ask = asked.as_ref().map(|asked| asked.ask.clone());
             let shutdown = self.shutdown.clone();
             let began = Instant::now();
+            let access = self.access();
             let report = tokio::select! {
                 report = self.round(ask) => report,
-                // Calls in flight may finish, a pull of minutes may not: what it left, the next start mends.
+                () = access.follow() => unreachable!("it follows for ever"),
+                // Calls in flight may finish: what is left, the next start completes.
                 () = async {
                     shutdown.cancelled().await;
                     tokio::time::sleep(GRACE).await;
@@ -106,50 +134,145 @@ impl Rounds {
                     return;
                 }
             };
-            let whole = asked
-                .as_ref()
-                .is_none_or(|asked| asked.ask.names.is_empty());
-            let next = self.next_due(&report);
-            self.metrics.count(&report, began.elapsed(), whole);
-            let standing = self.standing.take();
-            if let Some(standing) = &standing {
-                self.metrics.stand(standing);
+            self.note(report, asked.take(), began.elapsed());
+            asked = self.wait().await;
+        }
+        self.finish().await;
+    }
+
+    /// Everything that follows from a round.
+    fn note(&mut self, report: Report, asked: Option<AskedRound>, took: Duration) {
+        let whole = asked
+            .as_ref()
+            .is_none_or(|asked| asked.ask.names.is_empty());
+        self.next = Instant::now() + self.next_due(&report);
+        self.metrics.count(&report, took, whole);
+        let standing = self.standing.take();
+        if let Some(standing) = &standing {
+            self.metrics.stand(standing);
+        }
+        self.tell(&report);
+        self.rounds.note(&report, jiff::Timestamp::now());
+        if whole {
+            self.source.note(&report);
+            if let Some(notices) = &self.notices {
+                notices.note(&report, standing.unwrap_or_default());
             }
-            self.tell(&report);
-            if whole {
-                self.source.note(&report);
-                if let Some(notices) = &self.notices {
-                    notices.note(&report, standing.unwrap_or_default());
-                }
-            }
-            let names = asked.as_ref().map_or(&[][..], |asked| &asked.ask.names);
-            let known = report.beside(&self.last.load(), names);
-            self.last.store(Arc::new(known));
-            if let Some(AskedRound { reply, .. }) = asked.take() {
-                // Whoever asked may be gone; the round was run all the same.
-                let _ = reply.send(report);
-            }
-            asked = self.wait(next).await;
+        }
+        let names = asked.as_ref().map_or(&[][..], |asked| &asked.ask.names);
+        let known = report.beside(&self.last.load(), names);
+        self.last.store(Arc::new(known));
+        if let Some(AskedRound { reply, .. }) = asked {
+            self.unanswered.push(Unanswered { report, reply });
+            self.answer();
         }
     }
 
-    /// Until a round is due. An asked one comes with who asked.
-    async fn wait(&mut self, next: Duration) -> Option<AskedRound> {
-        let engine_due = Arc::clone(&self.engine_due);
-        tokio::select! {
-            () = self.shutdown.cancelled() => None,
-            asked = self.asked.recv() => asked,
-            () = self.source.changed() => None,
-            () = async {
-                engine_due.notified().await;
-                tokio::time::sleep(EVENTS_COALESCE).await;
-            } => None,
-            () = tokio::time::sleep(next) => {
-                if let Err(error) = self.source.rearm() {
-                    tracing::warn!("{}", chain(&error));
-                }
-                None
+    /// Answers those of whose round no step is in progress any more.
+    fn answer(&mut self) {
+        let waiting = std::mem::take(&mut self.unanswered);
+        for waiter in waiting {
+            if waiter.report.has_running() {
+                self.unanswered.push(waiter);
+            } else {
+                // Whoever asked may be gone; the round was run all the same.
+                let _ = waiter.reply.send(waiter.report);
             }
+        }
+    }
+
+    /// Takes the end of a step that went on beside the rounds.
+    fn end_step(&mut self, name: &InstanceName, ended: Option<&StepReport>) {
+        if let Some(ended) = ended {
+            self.metrics.count_step(ended);
+        }
+        let conclude = |report: &mut Report| match ended {
+            Some(ended) => report.conclude(ended),
+            None => report.withdraw(name),
+        };
+        let mut last = Report::clone(&self.last.load());
+        conclude(&mut last);
+        self.last.store(Arc::new(last));
+        for waiter in &mut self.unanswered {
+            conclude(&mut waiter.report);
+        }
+        self.answer();
+    }
+
+    /// Until a round is due. An asked one comes with who asked.
+    async fn wait(&mut self) -> Option<AskedRound> {
+        loop {
+            if let Some(asked) = self.next_deferred() {
+                return Some(asked);
+            }
+            let engine_due = Arc::clone(&self.engine_due);
+            tokio::select! {
+                () = self.shutdown.cancelled() => return None,
+                asked = self.asked.recv() => {
+                    let asked = asked?;
+                    if !self.waits(&asked) {
+                        return Some(asked);
+                    }
+                    self.deferred.push_back(asked);
+                }
+                () = self.source.changed() => return None,
+                () = async {
+                    engine_due.notified().await;
+                    tokio::time::sleep(EVENTS_COALESCE).await;
+                } => return None,
+                (name, ended) = ended(&mut self.converger) => {
+                    self.end_step(&name, ended.as_ref());
+                    // What it led to is looked at, and what it kept waiting is done.
+                    self.engine_due.notify_one();
+                }
+                Some(refreshed) = self.refreshing.join_next() => {
+                    self.not_refreshed = refreshed.unwrap_or_default();
+                    return None;
+                }
+                () = tokio::time::sleep_until(self.next) => {
+                    if let Err(error) = self.source.rearm() {
+                        tracing::warn!(error = chain(&error), "failed to watch the source again");
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Whether a round is asked for an instance that a step is changing now. It comes after that step; rounds for
+    /// others do not wait.
+    fn waits(&self, asked: &AskedRound) -> bool {
+        let mut names = asked.ask.names.iter();
+        names.any(|name| self.in_flight.is_acting(name))
+    }
+
+    fn next_deferred(&mut self) -> Option<AskedRound> {
+        let ready = self.deferred.iter().position(|asked| !self.waits(asked))?;
+        self.deferred.remove(ready)
+    }
+
+    /// Steps that are changing an instance may end; then it stops.
+    async fn finish(&mut self) {
+        let Some(converger) = &mut self.converger else {
+            return;
+        };
+        let ending = async {
+            while converger.has_steps() {
+                converger.ended().await;
+            }
+        };
+        if tokio::time::timeout(GRACE, ending).await.is_err() {
+            tracing::warn!("stopping in the middle of a step; the next start completes it");
+        }
+    }
+
+    fn access(&self) -> AccessFollower {
+        AccessFollower {
+            site: self.site.clone(),
+            guards: Arc::clone(&self.guards),
+            tokens: Arc::clone(&self.tokens),
+            store: Arc::clone(&self.store),
+            revision: self.last.load().revision.clone(),
         }
     }
 
@@ -195,8 +318,8 @@ impl Rounds {
             ActError::Engine(error) => round::engine_failed(&desired, error),
             error @ ActError::Sole(_) => round::aborted(&desired, error.into()),
         })?;
+        self.refresh(&desired);
         let converger = self.converger.as_mut().expect("connected just now");
-        let mut notes = converger.refresh_images(&desired).await;
         let ask = asked.unwrap_or_default();
         let view = converger.look(desired, ask, watched).await?;
         self.unwell.note(&view.unwell_for);
@@ -214,7 +337,7 @@ impl Rounds {
             Some(routes) => routes.beside(&engine, &view, perform).await,
             None => perform.await,
         };
-        report.notes.append(&mut notes);
+        report.notes.extend(self.not_refreshed.iter().cloned());
         if view.only.is_empty() {
             let (public, now) = (&self.site.config.public, jiff::Timestamp::now());
             // Probes of what came up since the round before have begun by now: it is not well yet.
@@ -238,20 +361,22 @@ impl Rounds {
         }
     }
 
-    /// Makes the table anew, and puts into the store what a later start shall know of it.
     async fn publish(&self) {
-        let (tokens, guards) = (Arc::clone(&self.tokens), Arc::clone(&self.guards));
-        let store = Arc::clone(&self.store);
-        let publish = move || {
-            // What went wrong is told where the table is made.
-            let _ = tokens.refresh(jiff::Timestamp::now());
-            guards.keep(&store)
-        };
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(publish).await {
-            tracing::warn!(
-                "who may pass could not be kept for the next start: {}",
-                chain(&error)
-            );
+        publish(&self.tokens, &self.guards, &self.store).await;
+    }
+
+    /// Has registries asked for newer images, when it is time. No round waits for them.
+    fn refresh(&mut self, desired: &Desired) {
+        let converger = self.converger.as_mut().expect("connected just now");
+        if !self.refreshing.is_empty() {
+            return;
+        }
+        if let Some(images) = converger.due_for_refresh(desired) {
+            let engine = Arc::clone(&converger.engine);
+            self.refreshing.spawn(async move {
+                let failed = engine.refresh(&images).await;
+                failed.iter().map(ToString::to_string).collect()
+            });
         }
     }
 
@@ -269,12 +394,22 @@ impl Rounds {
         self.listening
             .spawn(async move { listen(listening, due).await });
         self.sole = Some(sole);
-        self.converger = Some(Converger::new(
+        let events = self.events.clone();
+        let observer = move |step: &StepReport, planned_for: &PlannedFor| {
+            round::log_step(step, planned_for);
+            events.tell(event::of_step(step, planned_for, jiff::Timestamp::now()));
+        };
+        let converger = Converger::new(
             self.site.config.reconcile.clone(),
             Attended::new(fleet, self.probes.verdicts()),
             Arc::clone(&self.store),
             Clock::system(),
             jitter,
+        );
+        self.converger = Some(converger.with_patience(steps::SLOW).in_background(
+            own_task,
+            self.in_flight.clone(),
+            Box::new(observer),
         ));
     }
 
@@ -286,6 +421,12 @@ impl Rounds {
             Outcome::Held if is_being_written(&step.step.reason) => false,
             Outcome::Held => {
                 let key = format!("{} {}", step.step.instance, step.step.reason);
+                let new = !self.told.contains(&key);
+                now_told.insert(key);
+                new
+            }
+            Outcome::Running { since } => {
+                let key = format!("{} in progress {since}", step.step.instance);
                 let new = !self.told.contains(&key);
                 now_told.insert(key);
                 new
@@ -331,6 +472,80 @@ impl Rounds {
             self.events.tell(event);
         }
     }
+}
+
+/// Access as the source says it, while a round goes on: who may no longer pass is refused whatever rounds wait for.
+struct AccessFollower {
+    site: Site,
+    guards: Arc<Guards>,
+    tokens: Arc<Tokens>,
+    store: Arc<Store>,
+    /// What was published last.
+    revision: String,
+}
+
+impl AccessFollower {
+    async fn follow(mut self) {
+        let mut before = self.revision.clone();
+        loop {
+            tokio::time::sleep(ACCESS_EVERY).await;
+            let site = self.site.clone();
+            let read = move || {
+                let snapshot = round::read_source(&site).ok()?;
+                let desired = round::desired(&snapshot, &site).ok()?;
+                Some((snapshot.revision, desired))
+            };
+            let Ok(Some((revision, desired))) = tokio::task::spawn_blocking(read).await else {
+                continue;
+            };
+            // A file that is being written reads otherwise the next time.
+            let is_settled = std::mem::replace(&mut before, revision.clone()) == revision;
+            if is_settled && revision != self.revision {
+                self.guards.update(&desired, None);
+                publish(&self.tokens, &self.guards, &self.store).await;
+                tracing::info!(revision, "access follows the source while a round goes on");
+                self.revision = revision;
+            }
+        }
+    }
+}
+
+/// Makes the table anew, and puts into the store what a later start shall know of it.
+async fn publish(tokens: &Arc<Tokens>, guards: &Arc<Guards>, store: &Arc<Store>) {
+    let (tokens, guards, store) = (Arc::clone(tokens), Arc::clone(guards), Arc::clone(store));
+    let publish = move || {
+        // What went wrong is told where the table is made.
+        let _ = tokens.refresh(jiff::Timestamp::now());
+        guards.keep(&store)
+    };
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(publish).await {
+        tracing::warn!(
+            error = chain(&error),
+            "failed to persist the access index; after a restart an older one answers until the first round"
+        );
+    }
+}
+
+/// What came of the next step that ends beside the rounds; nothing ever, before the engine was reached.
+async fn ended<E: Engine + 'static, N: Notebook>(
+    converger: &mut Option<Converger<E, N>>,
+) -> (InstanceName, Option<StepReport>) {
+    match converger {
+        Some(converger) => converger.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A task of its own for a step: it goes on whatever the rounds wait for, and ends with the daemon.
+fn own_task(work: Work) -> Work {
+    let mut task = JoinSet::new();
+    task.spawn(work);
+    Box::pin(async move {
+        match task.join_next().await.expect("one was spawned") {
+            Ok(ended) => ended,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    })
 }
 
 /// Held for a moment, as every file is that was just saved.

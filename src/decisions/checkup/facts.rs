@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::decisions::report::Failure;
+use crate::words::control::RoundHealth;
 use crate::words::diagnostic::Diagnostic;
 
 /// Something looked for, or why it could not be seen.
@@ -115,6 +116,8 @@ pub struct DaemonFacts {
     pub reason: Option<String>,
     /// The revision that the fleet is kept as.
     pub revision: String,
+    /// Whether its rounds complete.
+    pub rounds: RoundHealth,
 }
 
 /// The store.

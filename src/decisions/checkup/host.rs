@@ -196,6 +196,14 @@ pub fn daemon(found: &Seen<Option<DaemonFacts>>, version: &str) -> Finding {
     let pid = facts.pid.map(|pid| format!(" (process {pid})"));
     let pid = pid.unwrap_or_default();
     let revision = &facts.revision;
+    if let (Some(since), Some(reason)) = (facts.rounds.failing_since, &facts.rounds.reason) {
+        let since = since.strftime("%Y-%m-%d %H:%M:%S UTC");
+        let help = facts.rounds.help.as_deref();
+        return area.problem(
+            format!("no round completes since {since}{pid}: {reason}"),
+            help.unwrap_or("its log names each round and what stopped it"),
+        );
+    }
     match (facts.ready, &facts.reason) {
         (true, _) => area.ok(format!("ready{pid}, the fleet is kept as {revision}")),
         (false, Some(reason)) => {

@@ -58,6 +58,7 @@ fn verdict(one: &InstanceStatus) -> Option<Finding> {
             Some(area.problem(format!("{name} is not as it shall be: {reason}"), help))
         }
         InstancePhase::Held => Some(area.warning(format!("{name} is held: {reason}"), help)),
+        InstancePhase::Pulling => Some(area.warning(format!("{name}: {reason}"), help)),
         InstancePhase::Pending
         | InstancePhase::Starting
         | InstancePhase::Running

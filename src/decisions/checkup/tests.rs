@@ -4,6 +4,7 @@ use super::facts::*;
 use super::{Area, Finding, Grade, has_problem, host};
 use crate::decisions::report::Failure;
 use crate::words::config::{Config, Isolation, Network, Verdict};
+use crate::words::control::RoundHealth;
 use crate::words::diagnostic::{Diagnostic, Severity};
 
 mod at_the_edge;
@@ -220,6 +221,7 @@ fn a_daemon_must_be_ready_and_the_same() {
         ready: true,
         reason: None,
         revision: "dir:ab".to_owned(),
+        rounds: RoundHealth::default(),
     };
     let told = |facts: DaemonFacts| host::daemon(&Ok(Some(facts)), "1");
     is(
@@ -247,6 +249,19 @@ fn a_daemon_must_be_ready_and_the_same() {
         &ill,
         Grade::Problem,
         "not ready (process 7): the engine is away",
+    );
+    let stopped = DaemonFacts {
+        rounds: RoundHealth {
+            failing_since: Some(jiff::Timestamp::UNIX_EPOCH),
+            reason: Some("inspect image x: invalid reference format".to_owned()),
+            ..RoundHealth::default()
+        },
+        ..ready.clone()
+    };
+    is(
+        &told(stopped),
+        Grade::Problem,
+        "no round completes since 1970-01-01 00:00:00 UTC (process 7): inspect image x",
     );
     is(
         &told(not_yet(None)),

@@ -25,6 +25,7 @@ fn told(name: &str, reason: Reason, outcome: Outcome) -> StepReport {
         step,
         outcome,
         millis: 1,
+        failure: None,
     }
 }
 
@@ -44,6 +45,7 @@ fn stands(name: &str, phase: InstancePhase) -> InstanceStatus {
         revision: None,
         next_try: None,
         next: None,
+        in_progress: None,
         usage: None,
         name: name.parse().unwrap(),
         phase,

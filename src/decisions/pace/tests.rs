@@ -107,15 +107,25 @@ fn one_files_writer_does_not_delay_anothers_round() {
 
 #[test]
 fn waits_double_from_a_second_to_five_minutes() {
-    let waits: Vec<u64> = (0..12).map(|n| Backoff::next(n, 0.5).as_secs()).collect();
+    let waits: Vec<u64> = (0..12)
+        .map(|n| Backoff::USUAL.next(n, 0.5).as_secs())
+        .collect();
     assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-    assert_eq!(Backoff::next(u32::MAX, 0.5), Backoff::LONGEST);
+    assert_eq!(Backoff::USUAL.next(u32::MAX, 0.5), Backoff::USUAL.longest);
 }
 
 #[test]
 fn waits_are_spread_by_a_quarter_to_either_side() {
-    assert_eq!(Backoff::next(3, 0.0), ms(3_000));
-    assert_eq!(Backoff::next(3, 1.0), ms(5_000));
-    assert_eq!(Backoff::next(3, 7.0), ms(5_000));
-    assert_eq!(Backoff::next(0, 1.0), Duration::ZERO);
+    assert_eq!(Backoff::USUAL.next(3, 0.0), ms(3_000));
+    assert_eq!(Backoff::USUAL.next(3, 1.0), ms(5_000));
+    assert_eq!(Backoff::USUAL.next(3, 7.0), ms(5_000));
+    assert_eq!(Backoff::USUAL.next(0, 1.0), Duration::ZERO);
+}
+
+#[test]
+fn a_registry_that_asks_to_wait_is_asked_seldom() {
+    let waits: Vec<u64> = (0..8)
+        .map(|n| Backoff::RATE_LIMITED.next(n, 0.5).as_secs())
+        .collect();
+    assert_eq!(waits, [0, 60, 120, 240, 480, 960, 1_800, 1_800]);
 }

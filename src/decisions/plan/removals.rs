@@ -43,7 +43,7 @@ impl<'a> Removals<'a> {
         let gone: BTreeSet<_> = history
             .removals
             .iter()
-            .filter(|(name, at)| lately(at) && !observed.instances.contains_key(name))
+            .filter(|(name, at)| lately(at) && !observed.has(name))
             .map(|(name, _)| name)
             .collect();
         let source_is_empty = desired.is_empty();

@@ -7,17 +7,22 @@
 //! engine tells the same otherwise than before, and no fleet shall go down for that.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::beside::Beside;
 use super::{Action, History, Plan, Reason, Step, held};
 use crate::decisions::change::Change;
 use crate::decisions::remedy;
-use crate::words::act::{Cause, Deed};
+use crate::words::act::{Act, Cause, Deed};
 use crate::words::config::Rollout;
 use crate::words::desired::Desired;
 use crate::words::manifest::State;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Generation, Health, Observed, Phase};
+
+/// How long a new generation may take until it counts as one that fails.
+const COMING_UP: Duration = Duration::from_secs(600);
+const COMING_UP_SIGNED: jiff::SignedDuration = jiff::SignedDuration::from_secs(600);
 
 /// Holds back what goes beyond `policy`.
 pub(super) fn brake(
@@ -56,9 +61,11 @@ fn heal_slowly(plan: &mut Plan, fleet: &Fleet<'_>, policy: &Rollout) {
         let generations = fleet.observed.instances.get(name);
         generations.is_some_and(|all| fleet.serves(all))
     };
+    let in_progress = |name: &InstanceName| fleet.history.in_progress.contains_key(name);
     let acted = fleet.history.acts.keys();
-    let healing = acted.filter(|name| fleet.is_being_healed(name) && !serves(name));
-    let mut taken = healing.count();
+    let healing =
+        acted.filter(|name| fleet.is_being_healed(name) && (in_progress(name) || !serves(name)));
+    let mut taken: BTreeSet<InstanceName> = healing.cloned().collect();
     for step in plan.steps.iter_mut().filter(|step| is_from_outside(step)) {
         let name = &step.instance;
         if !serves(name) || fleet.history.waiting.contains(name) {
@@ -70,15 +77,15 @@ fn heal_slowly(plan: &mut Plan, fleet: &Fleet<'_>, policy: &Rollout) {
             .filter(|(_, fields)| fields.iter().any(|field| differs(&field)));
         let failing: Vec<InstanceName> = alike.clone().map(|(name, _)| name.clone()).collect();
         let halted = policy.halt_after_failures > 0 && failing.len() >= policy.halt_after_failures;
-        let reason = if is_cut_off(step) || !halted && taken < most {
-            taken += 1;
+        let reason = if is_cut_off(step) || !halted && taken.len() < most {
+            taken.insert(name.clone());
             continue;
         } else if halted {
             let fields: BTreeSet<&String> = alike.flat_map(|(_, fields)| fields).collect();
             let fields = fields.into_iter().filter(differs).cloned().collect();
             Reason::RolloutHalted { failing, fields }
         } else {
-            let unavailable = taken;
+            let unavailable = taken.iter().cloned().collect();
             Reason::RolloutWaits { unavailable, most }
         };
         hold(step, reason);
@@ -96,44 +103,63 @@ fn roll_out(plan: &mut Plan, fleet: &Fleet<'_>, policy: &Rollout) {
     let ends = |step: &&Step| {
         !is_of_rollout(step) && step.ends_sessions && step.reason != Reason::Superseded
     };
-    // What is held may be down for long, and waiting for it helps nobody, unless this rollout felled it.
-    let idle: BTreeSet<InstanceName> = plan
-        .steps
-        .iter()
-        .filter(|step| step.action == Action::Held && !failing.contains(&step.instance))
-        .map(|step| step.instance.clone())
-        .collect();
+    // What a rollout costs at this moment: the new generations that are not ready yet, and what this plan takes down.
+    // An instance that is down for another reason is not the rollout's harm, and may be down for ever; one that this
+    // rollout made fail counts towards `halt_after_failures`.
     let mut standing = Beside::new(&fleet.observed.instances);
     let mut serves = |name: &InstanceName| {
         let generations = standing.get(name);
         generations.is_some_and(|all| fleet.serves(all))
     };
-    let unavailable: BTreeSet<InstanceName> = fleet
+    let down: BTreeSet<InstanceName> = fleet
         .shall_run()
-        .filter(|name| !serves(name) && !idle.contains(*name))
+        .filter(|name| !serves(name))
+        .cloned()
+        .collect();
+    let goes_now = |step: &&Step| {
+        is_of_rollout(step)
+            && down.contains(&step.instance)
+            && !history.waiting.contains(&step.instance)
+    };
+    let unavailable: BTreeSet<InstanceName> = down
+        .iter()
+        .filter(|name| fleet.was_rolled_out(name))
+        .chain(
+            plan.steps
+                .iter()
+                .filter(goes_now)
+                .map(|step| &step.instance),
+        )
+        .filter(|name| !failing.contains(*name))
+        .chain(
+            history
+                .in_progress
+                .keys()
+                .filter(|name| fleet.is_rolling_out(name)),
+        )
         .chain(plan.steps.iter().filter(ends).map(|step| &step.instance))
         .cloned()
         .collect();
-    let mut taken = unavailable.len();
+    let mut taken = unavailable.clone();
     // What failed before comes last: it must not keep others from what is good for them.
     for again in [false, true] {
         for step in plan.steps.iter_mut().filter(|step| is_of_rollout(step)) {
             let name = &step.instance;
             // One that waits for its next try takes nobody's turn.
             let waits = history.waiting.contains(name);
-            if failing.contains(name) != again || unavailable.contains(name) || waits {
+            if failing.contains(name) != again || down.contains(name) || waits {
                 continue;
             }
             let reason = if halted && !again {
                 let failing = failing.iter().cloned().collect();
                 let fields = Vec::new();
                 Reason::RolloutHalted { failing, fields }
-            } else if taken >= most {
+            } else if taken.len() >= most {
                 // Those whose turn it is are as good as without service.
-                let unavailable = taken;
+                let unavailable = taken.iter().cloned().collect();
                 Reason::RolloutWaits { unavailable, most }
             } else {
-                taken += 1;
+                taken.insert(name.clone());
                 continue;
             };
             hold(step, reason);
@@ -192,14 +218,49 @@ impl<'a> Fleet<'a> {
         usize::try_from(most).unwrap_or(usize::MAX).max(1)
     }
 
-    /// Whether its newest generation was made in place of one that was changed outside.
+    /// Whether its newest generation was made in place of one that was changed outside, or is being made so.
     fn is_being_healed(&self, name: &InstanceName) -> bool {
         let last = self.history.acts.get(name).and_then(|acts| acts.last());
-        last.zip(self.newest(name)).is_some_and(|(last, newest)| {
+        last.is_some_and(|last| {
             last.deed == Deed::Replace
                 && last.cause == Cause::Outside
-                && last.generation == newest.number
+                && (self.is_made(name, last) || self.history.in_progress.contains_key(name))
         })
+    }
+
+    /// Whether the newest generation is the one that this act made.
+    fn is_made(&self, name: &InstanceName, act: &Act) -> bool {
+        let newest = self.newest(name);
+        newest.is_some_and(|newest| newest.number == act.generation)
+    }
+
+    /// The last that was done to it for what is desired, if that was a replacement.
+    fn rollout(&self, name: &InstanceName) -> Option<&'a Act> {
+        let acts = self.history.acts.get(name)?;
+        let last = acts
+            .iter()
+            .rfind(|act| !matches!(act.cause, Cause::Health | Cause::Outside))?;
+        let is_rollout =
+            last.deed == Deed::Replace && matches!(last.cause, Cause::Desired | Cause::Image);
+        is_rollout.then_some(last)
+    }
+
+    /// Whether a change of what is desired made its newest generation a short while ago.
+    fn was_rolled_out(&self, name: &InstanceName) -> bool {
+        let lately = |act: &&Act| remedy::within(act.at, COMING_UP, self.history.now);
+        self.rollout(name)
+            .filter(lately)
+            .is_some_and(|act| self.is_made(name, act))
+    }
+
+    /// Whether the step of it that is in progress is part of a rollout, and the first try: one that failed before must not
+    /// keep others waiting each time that it is tried again.
+    fn is_rolling_out(&self, name: &InstanceName) -> bool {
+        let Some(now) = self.rollout(name).filter(|act| act.done.is_none()) else {
+            return false;
+        };
+        let mut acts = self.history.acts[name].iter();
+        !acts.any(|act| act.done == Some(false) && act.spec == now.spec)
     }
 
     /// Not one that an operator stopped or suspended: it may stand still for months.
@@ -238,25 +299,27 @@ impl<'a> Fleet<'a> {
     /// something else is desired, that is history. One that is blocked and whose old one stands says nothing of
     /// the change: nobody knows when it can be made.
     fn failing(&self, blocked: &BTreeSet<&InstanceName>) -> BTreeSet<InstanceName> {
-        let changed = self.history.acts.iter().filter(|(name, acts)| {
-            let last = acts
-                .iter()
-                .rfind(|act| !matches!(act.cause, Cause::Health | Cause::Outside));
-            let Some(last) = last.filter(|act| act.deed == Deed::Replace) else {
+        let changed = self.history.acts.keys().filter(|name| {
+            let Some(last) = self.rollout(name) else {
                 return false;
             };
-            // Where it stands, what failed was to clear the old one away.
+            // Where it exists, what failed was to clear the old one away.
             let was_made = |g: &Generation| g.number >= last.generation;
             let failed = |g: &Generation| {
                 last.done == Some(false) && !was_made(g) && !blocked.contains(name)
             };
+            let overdue = |g: &Generation| {
+                was_made(g)
+                    && self.history.now.duration_since(last.at) >= COMING_UP_SIGNED
+                    && !remedy::serves(g, self.history.now)
+            };
             let newest = self.newest(name);
-            matches!(last.cause, Cause::Desired | Cause::Image)
-                && !self.is_set_aside(name)
-                && newest.is_none_or(|g| failed(g) || self.fails(g))
+            !self.is_set_aside(name)
+                && !self.history.in_progress.contains_key(*name)
+                && newest.is_none_or(|g| failed(g) || self.fails(g) || overdue(g))
                 && (self.desired.specs.get(*name)).is_some_and(|spec| spec.digest() == last.spec)
         });
-        changed.map(|(name, _)| name.clone()).collect()
+        changed.cloned().collect()
     }
 
     fn fails(&self, generation: &Generation) -> bool {

@@ -65,6 +65,7 @@ fn told(outcome: Outcome, reason: Reason) -> Report {
             step,
             outcome,
             millis: 0,
+            failure: None,
         }],
         ..Report::default()
     }

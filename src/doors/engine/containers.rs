@@ -13,7 +13,7 @@ use super::EngineError;
 use super::settings::{ImageConfig, Settings};
 use crate::words::manifest::Restart;
 use crate::words::observed::{Health, Limits, Phase};
-use crate::words::watch::{AskLog, Counters, HealthResult, LogStream};
+use crate::words::watch::{AskLog, Counters, HealthResult, LogStream, PullProgress};
 
 /// Reading calls.
 pub trait ReadContainers: Send + Sync {
@@ -127,6 +127,9 @@ pub struct WrittenLine {
 /// What a container has written and writes, line by line.
 pub type Written = BoxStream<'static, Result<WrittenLine, EngineError>>;
 
+/// Is given how far a pull is, each time that changes.
+pub type OnProgress<'a> = dyn Fn(PullProgress) + Send + Sync + 'a;
+
 /// Changing calls. Removing or stopping what is gone already is a success.
 pub trait ChangeContainers: ReadContainers {
     /// Makes a bridge network. With `isolated`, containers on it cannot reach each other.
@@ -137,8 +140,12 @@ pub trait ChangeContainers: ReadContainers {
         labels: &BTreeMap<String, String>,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Pulls an image.
-    fn pull(&self, reference: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// Pulls an image, and reports how far it is. May be cancelled.
+    fn pull(
+        &self,
+        reference: &str,
+        progress: &OnProgress<'_>,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Makes a volume, or finds it made already with the same labels.
     fn create_volume(

@@ -6,7 +6,7 @@
 //! comes before what cannot be taken back (stop, remove).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::containers::{ChangeContainers, Container, NetworkFacts, ReadContainers, Touched};
 use super::settings::EngineNotes;
@@ -20,6 +20,7 @@ use crate::words::name::{InstanceName, ManagerName};
 use crate::words::observed::Limits;
 use crate::words::secret::DIRECTORY;
 use crate::words::spec::Spec;
+use crate::words::watch::PullProgress;
 use swap::Swap;
 
 mod fetch;
@@ -42,7 +43,30 @@ pub struct Fleet<C> {
     author: Option<String>,
     seen: Arc<Seen>,
     pulls: Arc<Pulls>,
+    making: Arc<Making>,
     edge: Edge,
+}
+
+/// Volumes of secrets whose generation is being made now: no crash left them.
+#[derive(Default)]
+struct Making(Mutex<BTreeSet<String>>);
+
+impl Making {
+    fn with<T>(&self, call: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+        call(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// One of [`Making`], until this is dropped.
+struct Made<'a> {
+    making: &'a Making,
+    volume: String,
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        self.making.with(|all| all.remove(&self.volume));
+    }
 }
 
 impl<C: ReadContainers> Fleet<C> {
@@ -56,6 +80,7 @@ impl<C: ReadContainers> Fleet<C> {
             author: None,
             seen: Arc::default(),
             pulls: Arc::default(),
+            making: Arc::default(),
         }
     }
 
@@ -138,11 +163,32 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
     }
 
     async fn tidy(&self, leftovers: &[String]) -> Result<(), EngineError> {
-        for volume in leftovers {
+        let mut failed = Ok(());
+        let is_left = |volume: &&String| !self.making.with(|all| all.contains(*volume));
+        for volume in leftovers.iter().filter(is_left) {
             self.seen.mark_volumes();
-            self.containers.remove_volume(volume).await?;
+            // One that cannot be removed keeps no other.
+            failed = failed.and(self.containers.remove_volume(volume).await);
         }
-        Ok(())
+        failed
+    }
+
+    async fn fetch(&self, step: &Step) -> Result<(), EngineError> {
+        match &step.action {
+            Action::Create { spec, .. } | Action::Replace { spec, .. } => {
+                self.fetch_image(spec).await
+            }
+            Action::Start { .. }
+            | Action::Stop { .. }
+            | Action::Update { .. }
+            | Action::Restart { .. }
+            | Action::Remove { .. }
+            | Action::Held => Ok(()),
+        }
+    }
+
+    fn pulling(&self, image: &str) -> Option<PullProgress> {
+        self.pulls.of(image)
     }
 
     async fn perform(&self, step: &Step, secrets: &Secrets) -> Result<(), EngineError> {
@@ -323,7 +369,6 @@ impl<C: ChangeContainers> Fleet<C> {
         generation: u64,
         secrets: &Secrets,
     ) -> Result<String, EngineError> {
-        self.fetch(spec).await?;
         let files = draft::secret_files(spec, secrets);
         let mut draft = draft::draft(&self.manager, spec, generation, !files.is_empty());
         if let Some(author) = &self.author {
@@ -333,6 +378,11 @@ impl<C: ChangeContainers> Fleet<C> {
         }
         self.refuse_routes(&draft).await?;
         let volume = label::secrets_volume(&self.manager, &spec.name, generation);
+        self.making.with(|all| all.insert(volume.clone()));
+        let _made = Made {
+            making: &self.making,
+            volume: volume.clone(),
+        };
         if !files.is_empty() {
             let labels = draft::ownership(&self.manager, spec, generation);
             self.containers.create_volume(&volume, &labels).await?;

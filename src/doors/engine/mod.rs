@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use crate::decisions::plan::Step;
+use crate::decisions::report::FailureKind;
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::secret::{SecretName, SecretValue};
-use crate::words::watch::{AskLog, Counters, HealthResult};
+use crate::words::watch::{AskLog, Counters, HealthResult, PullProgress};
 use containers::Written;
 use settings::EngineNotes;
 
@@ -86,8 +87,15 @@ pub trait Engine: Observe {
     /// Removes what [`Observed::leftovers`] names.
     fn tidy(&self, leftovers: &[String]) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Performs one step. Whatever was there before an error is still consistent: the next round plans
-    /// from what is found.
+    /// Brings what a step needs from a registry onto this machine. It touches nothing of the instance, so it may
+    /// be cancelled at any time.
+    fn fetch(&self, step: &Step) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// The progress of a pull of this image, while there is one.
+    fn pulling(&self, image: &str) -> Option<PullProgress>;
+
+    /// Performs one step; [`fetch`](Self::fetch) came before. Whatever was there before an error is still
+    /// consistent: the next round plans from what is found.
     fn perform(
         &self,
         step: &Step,
@@ -123,6 +131,9 @@ pub struct EngineError {
     pub detail: String,
     /// The way out, where one can be named.
     pub help: Option<String>,
+    /// What the container wrote last, without its secrets. For a person who asks about this instance: it goes into no
+    /// reason, no history, no log and no notice.
+    pub output: Vec<String>,
 }
 
 /// What an engine's error means for who asked.
@@ -136,8 +147,34 @@ pub enum ErrorClass {
     Conflict,
     /// Trying again later may work.
     Retry,
-    /// Trying again as it is will not work.
+    /// The subject is refused as it is: trying again without a change will not work.
     Permanent,
+    /// A registry does not give it to this user.
+    Denied,
+    /// A registry asks to wait: another try comes later than after other failures.
+    RateLimited,
+    /// The call did not end within its limit. Whether it took effect is not known.
+    Stalled,
+}
+
+impl ErrorClass {
+    /// Whether the call may have taken effect without anybody hearing of it.
+    pub fn is_unclear(self) -> bool {
+        matches!(self, Self::Away | Self::Stalled)
+    }
+
+    /// Its name in reports, status and logs.
+    pub fn kind(self) -> FailureKind {
+        match self {
+            Self::Away => FailureKind::Away,
+            Self::Gone => FailureKind::NotFound,
+            Self::Conflict | Self::Permanent => FailureKind::Refused,
+            Self::Retry => FailureKind::Failed,
+            Self::Denied => FailureKind::Denied,
+            Self::RateLimited => FailureKind::RateLimited,
+            Self::Stalled => FailureKind::Stalled,
+        }
+    }
 }
 
 impl EngineError {
@@ -148,6 +185,7 @@ impl EngineError {
             class,
             detail: detail.into(),
             help: None,
+            output: Vec::new(),
         }
     }
 

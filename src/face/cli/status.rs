@@ -74,8 +74,13 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
         None => {
             let all = ops::status_with_usage(site, &sampler, args.asked()).await?;
             let source = ops::source_status(site).await?;
-            let daemon = ops::has_daemon(site).await?;
-            let all = serde_json::json!({ "daemon": daemon, "source": source, "instances": all });
+            let rounds = ops::rounds(site).await?;
+            let all = serde_json::json!({
+                "daemon": rounds.is_some(),
+                "rounds": rounds,
+                "source": source,
+                "instances": all,
+            });
             out.json(&all);
         }
         Some(name) => {
@@ -98,8 +103,9 @@ async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<String, Fa
     let source = ops::source_status(site).await?;
     let now = Timestamp::now();
     let mut head = view::draw_source(&source, now);
-    if !ops::has_daemon(site).await? {
-        head += &view::draw_no_daemon();
+    match ops::rounds(site).await? {
+        Some(rounds) => head += &view::draw_rounds(&rounds),
+        None => head += &view::draw_no_daemon(),
     }
     Ok(head + "\n" + &view::draw(&all, args.wide, now))
 }

@@ -11,7 +11,13 @@ use crate::support::fake_containers::FakeContainers;
 
 impl Witness {
     /// A container of ours is there.
-    pub fn created(&mut self, id: &str, draft: &Draft, fake: &FakeContainers) {
+    pub fn created(
+        &mut self,
+        id: &str,
+        draft: &Draft,
+        fake: &FakeContainers,
+        wall: jiff::Timestamp,
+    ) {
         let slot = draft.labels.get(label::INSTANCE).and_then(|n| slot_of(n));
         let number = draft.labels.get(label::GENERATION);
         let (Some(slot), Some(number)) = (slot, number.and_then(|n| n.parse().ok())) else {
@@ -20,7 +26,7 @@ impl Witness {
         let all = briefs(fake);
         let before = all.iter().filter(|b| b.slot == slot && b.was_started());
         let before = before.max_by_key(|brief| brief.number);
-        let says = self.round.is_some().then(|| self.shall(slot));
+        let says = self.shall_of(slot);
         let rollout = before.is_some_and(|before| {
             let life = self.lives.get(&before.id);
             let differs = |says| life.is_some_and(|life| differs(life, before, says, fake));
@@ -38,6 +44,7 @@ impl Witness {
             volume: draft.mounts.iter().any(|mount| !has_secret(mount)),
             protect: matches!(says, Some(Shall::Run(says)) if says.protect),
             rollout,
+            made_at: wall,
             was_healthy: false,
             unwell: None,
             excused: false,

@@ -17,11 +17,46 @@ impl Witness {
             self.changes.push(now);
         }
         self.tried(deed, now);
-        if self.round.is_none() {
-            self.cry(|| format!("{deed:?} outside of any round"));
-            return;
+        let slot = self.slot_of(deed);
+        let carries = self.carried.iter().any(Option::is_some);
+        let is_one_of_any = matches!(
+            deed,
+            Deed::Pull | Deed::RemoveVolume(_) | Deed::CreateVolume(_)
+        );
+        let is_ill = slot.is_some() && slot == self.ill;
+        let broken = if is_ill || self.round.is_none() && is_one_of_any && carries {
+            None
+        } else {
+            self.in_its_round(slot, |this| {
+                if this.round.is_none() {
+                    return Some(format!("{deed:?} outside of any round"));
+                }
+                this.judge(deed, fake, now)
+            })
+        };
+        if let Some(broken) = broken {
+            self.cry(|| broken);
         }
-        let broken = match deed {
+    }
+
+    /// Whose call it is, where that can be told.
+    fn slot_of(&self, deed: Deed<'_>) -> Option<Slot> {
+        match deed {
+            Deed::Create(draft) => draft.labels.get(label::INSTANCE).and_then(|n| slot_of(n)),
+            Deed::PutFiles(id)
+            | Deed::Start(id)
+            | Deed::Stop(id)
+            | Deed::SetRestart(id)
+            | Deed::SetLimits(id, _)
+            | Deed::Remove(id) => self.lives.get(id).map(|life| life.slot),
+            Deed::CreateNetwork(_) | Deed::Pull | Deed::CreateVolume(_) | Deed::RemoveVolume(_) => {
+                None
+            }
+        }
+    }
+
+    fn judge(&mut self, deed: Deed<'_>, fake: &FakeContainers, now: Duration) -> Option<String> {
+        match deed {
             Deed::Pull => None,
             Deed::CreateNetwork(name) => {
                 (name != "mcp_instances").then(|| format!("makes a network {name}"))
@@ -37,9 +72,6 @@ impl Witness {
             Deed::SetRestart(id) | Deed::Stop(id) | Deed::Remove(id) => {
                 self.interrupt(deed, id, fake, now)
             }
-        };
-        if let Some(broken) = broken {
-            self.cry(|| broken);
         }
     }
 
@@ -289,8 +321,9 @@ impl Witness {
         // A round for one does not tell which others are held.
         let down = (0..SLOTS)
             .filter(|other| round.only.is_none() && *other != slot && shall_run[*other])
-            .filter(|other| !census.serves[*other])
-            .filter(|other| !round.swapped.contains(other) && !round.held[*other])
+            .filter(|other| census.comes_up[*other] && !forgetful)
+            .filter(|other| !census.serves[*other] && !census.fails[*other])
+            .filter(|other| !round.swapped.contains(other))
             .count();
         let running = shall_run.iter().filter(|runs| **runs).count();
         let most = (running * usize::from(terms.unavailable_percent) / 100).max(1);

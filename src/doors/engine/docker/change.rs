@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use bollard::models::{ContainerUpdateBody, VolumeCreateRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveVolumeOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
-    UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
-use futures_util::TryStreamExt as _;
 
-use super::super::containers::{ChangeContainers, Draft, DraftFile, ReadContainers as _};
-use super::super::{EngineError, ErrorClass};
-use super::error::{
-    CHANGE_LIMIT, PULL_SILENCE, READ_LIMIT, call, classify, gone, short, silent, unless,
+use super::super::containers::{
+    ChangeContainers, Draft, DraftFile, OnProgress, ReadContainers as _,
 };
-use super::{Docker, archive, draft, facts, network};
+use super::super::{EngineError, ErrorClass};
+use super::error::{CHANGE_LIMIT, READ_LIMIT, call, gone, short, unless};
+use super::{Docker, archive, draft, facts, network, pull};
 use crate::words::manifest::Restart;
 use crate::words::observed::{Limits, Phase};
 
@@ -30,20 +28,8 @@ impl ChangeContainers for Docker {
         network::create(self, name, isolated, labels).await
     }
 
-    async fn pull(&self, reference: &str) -> Result<(), EngineError> {
-        let operation = || format!("pull image {reference}");
-        let options = CreateImageOptionsBuilder::default()
-            .from_image(&with_tag(reference))
-            .build();
-        let mut progress = self.client().create_image(Some(options), None, None);
-        loop {
-            match tokio::time::timeout(PULL_SILENCE, progress.try_next()).await {
-                Ok(Ok(Some(_))) => {}
-                Ok(Ok(None)) => return Ok(()),
-                Ok(Err(error)) => return Err(pull_error(classify(operation(), &error), reference)),
-                Err(_) => return Err(silent(operation(), PULL_SILENCE)),
-            }
-        }
+    async fn pull(&self, reference: &str, progress: &OnProgress<'_>) -> Result<(), EngineError> {
+        pull::pull(self.client(), reference, progress).await
     }
 
     async fn create_volume(
@@ -219,7 +205,7 @@ impl Docker {
 }
 
 /// Without a tag, the engine would pull every tag there is.
-fn with_tag(reference: &str) -> String {
+pub(super) fn with_tag(reference: &str) -> String {
     let last = reference.rsplit('/').next().unwrap_or(reference);
     if reference.contains('@') || last.contains(':') {
         reference.to_owned()
@@ -229,7 +215,7 @@ fn with_tag(reference: &str) -> String {
 }
 
 /// The way out when an image cannot be had.
-fn image_help(reference: &str) -> String {
+pub(super) fn image_help(reference: &str) -> String {
     if with_tag(reference) == "instanced/browser:1" {
         "build it: image/build.sh".to_owned()
     } else {
@@ -261,58 +247,6 @@ fn limit_error(error: EngineError) -> EngineError {
     error
 }
 
-/// A registry's refusals all come through the engine with one status; only their words differ.
-fn pull_error(error: EngineError, reference: &str) -> EngineError {
-    let words = error.detail.to_lowercase();
-    let says = |any: &[&str]| any.iter().any(|part| words.contains(part));
-    let (class, help) = if error.class == ErrorClass::Away {
-        return error;
-    } else if says(&["no space left"]) {
-        (
-            ErrorClass::Retry,
-            "free some disk: docker system df".to_owned(),
-        )
-    } else if says(&[
-        "not found",
-        "manifest unknown",
-        "does not exist",
-        "name unknown",
-    ]) {
-        (ErrorClass::Gone, image_help(reference))
-    } else if says(&[
-        "unauthorized",
-        "denied",
-        "authentication required",
-        "no basic auth",
-    ]) {
-        let help =
-            format!("log in and pull it by hand: docker login, then docker pull {reference}");
-        (ErrorClass::Permanent, help)
-    } else if says(&["invalid reference", "invalid tag"]) {
-        (ErrorClass::Permanent, "correct `image`".to_owned())
-    } else if says(&[
-        "dial tcp",
-        "lookup",
-        "no such host",
-        "timeout",
-        "refused",
-        "unreachable",
-        "tls",
-        "x509",
-        "eof",
-        "proxyconnect",
-    ]) {
-        let help = format!(
-            "the registry cannot be reached from the engine; {}",
-            image_help(reference)
-        );
-        (ErrorClass::Retry, help)
-    } else {
-        (error.class, image_help(reference))
-    };
-    EngineError { class, ..error }.with_help(help)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,45 +257,6 @@ mod tests {
         assert_eq!(with_tag("localhost:5000/b"), "localhost:5000/b:latest");
         assert_eq!(with_tag("a:1"), "a:1");
         assert_eq!(with_tag("a@sha256:00"), "a@sha256:00");
-    }
-
-    #[test]
-    fn a_registrys_words_become_a_class_and_a_way_out() {
-        let cases = [
-            (
-                "manifest for a:1 not found: manifest unknown",
-                ErrorClass::Gone,
-                "check the name",
-            ),
-            (
-                "pull access denied for a, repository does not exist or may require 'docker login'",
-                ErrorClass::Gone,
-                "check the name",
-            ),
-            (
-                "Get https://r/v2/: unauthorized: authentication required",
-                ErrorClass::Permanent,
-                "docker login",
-            ),
-            (
-                "Get https://r/v2/: dial tcp: lookup r on 1.1.1.1:53: no such host",
-                ErrorClass::Retry,
-                "cannot be reached",
-            ),
-            (
-                "write /var/lib/docker/tmp/x: no space left on device",
-                ErrorClass::Retry,
-                "free some disk",
-            ),
-        ];
-        for (words, class, help) in cases {
-            let error = pull_error(
-                EngineError::new("pull image a:1", ErrorClass::Retry, words),
-                "a:1",
-            );
-            assert_eq!(error.class, class, "{words}");
-            assert!(error.help.expect("a way out").contains(help), "{words}");
-        }
     }
 
     #[test]

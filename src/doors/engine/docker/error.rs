@@ -12,10 +12,8 @@ use super::super::{EngineError, ErrorClass};
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(30);
 /// How long a changing call may take; a busy disk makes creates slow.
 pub(super) const CHANGE_LIMIT: Duration = Duration::from_secs(120);
-/// How long a pull may show no progress.
-pub(super) const PULL_SILENCE: Duration = Duration::from_secs(300);
 /// bollard's own limit until an answer begins. Ours are shorter, except for a pull, whose answer begins late.
-pub(super) const CLIENT_LIMIT: Duration = PULL_SILENCE;
+pub(super) const CLIENT_LIMIT: Duration = Duration::from_secs(300);
 
 /// Makes one call, with a limit that covers its whole answer.
 pub(super) async fn call<T>(
@@ -33,8 +31,9 @@ pub(super) async fn call<T>(
 /// The error of an engine that took a connection and does not answer.
 pub(super) fn silent(operation: impl Into<String>, limit: Duration) -> EngineError {
     let detail = format!("no answer within {} s", limit.as_secs());
-    EngineError::new(operation, ErrorClass::Away, detail)
-        .with_help("the engine hangs or is overloaded; its log tells more: journalctl -u docker")
+    EngineError::new(operation, ErrorClass::Stalled, detail).with_help(
+        "the engine hangs or is overloaded at this call; its log tells more: journalctl -u docker",
+    )
 }
 
 /// bollard's error, in our words.
@@ -75,7 +74,8 @@ fn class_of_status(status: u16, message: &str) -> ErrorClass {
         500.. if message.contains("is already in use") => ErrorClass::Conflict,
         // Docker 20.10 says 500 where its documentation says 403.
         500.. if message.contains("marked read-only") => ErrorClass::Permanent,
-        408 | 429 | 500.. => ErrorClass::Retry,
+        429 => ErrorClass::RateLimited,
+        408 | 500.. => ErrorClass::Retry,
         _ => ErrorClass::Permanent,
     }
 }
@@ -137,7 +137,7 @@ mod tests {
             (403, ErrorClass::Permanent),
             (404, ErrorClass::Gone),
             (409, ErrorClass::Conflict),
-            (429, ErrorClass::Retry),
+            (429, ErrorClass::RateLimited),
             (500, ErrorClass::Retry),
             (503, ErrorClass::Retry),
         ];
@@ -165,12 +165,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_engine_that_hangs_is_away() {
+    async fn a_call_that_hangs_is_stalled() {
         let never = std::future::pending::<Result<(), Error>>();
         let error = call(|| "list containers".to_owned(), READ_LIMIT, never)
             .await
             .unwrap_err();
-        assert_eq!(error.class, ErrorClass::Away);
+        assert_eq!(error.class, ErrorClass::Stalled);
         assert_eq!(error.to_string(), "list containers: no answer within 30 s");
     }
 

@@ -3,8 +3,9 @@
 //! [`DockerReader`] can only read, so that a dry run which holds one cannot change anything. [`Docker`] wraps
 //! one and adds the changing calls. URLs carry no version: every engine answers in its own newest.
 //!
-//! Every call has a time limit except waiting for events, so an engine that hangs is an error of class
-//! [`Away`](super::ErrorClass::Away), like one that refuses the connection.
+//! Every call has a time limit except waiting for events: one that does not end within it is an error of class
+//! [`Stalled`](super::ErrorClass::Stalled), and an engine that refuses the connection one of class
+//! [`Away`](super::ErrorClass::Away).
 
 mod about;
 mod archive;
@@ -16,6 +17,7 @@ mod events;
 mod facts;
 mod logs;
 mod network;
+mod pull;
 mod read;
 mod settings;
 mod transport;

@@ -1,6 +1,6 @@
 //! Images for what is to be created: each is fetched once a round, however many need it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +12,7 @@ use super::super::{EngineError, ErrorClass};
 use super::Fleet;
 use crate::words::manifest::Pull;
 use crate::words::spec::Spec;
+use crate::words::watch::PullProgress;
 
 /// What starts Traefik's labels.
 const TRAEFIK: &str = "traefik.";
@@ -22,7 +23,24 @@ const PULLS: usize = 4;
 
 /// The pulls of a fleet, shared among its clones.
 #[derive(Default)]
-pub(super) struct Pulls(Mutex<HashMap<String, Arc<Gate<Option<Pulled>>>>>);
+pub(super) struct Pulls {
+    gates: Mutex<HashMap<String, Arc<Gate<Option<Pulled>>>>>,
+    /// How far those are that go on, by reference.
+    progress: Arc<Mutex<BTreeMap<String, PullProgress>>>,
+}
+
+/// A pull that goes on: it is no longer shown once this is dropped.
+struct Shown {
+    reference: String,
+    progress: Arc<Mutex<BTreeMap<String, PullProgress>>>,
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        let mut all = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.reference);
+    }
+}
 
 /// What became of the last pull of a reference.
 struct Pulled {
@@ -40,7 +58,7 @@ impl Pulls {
         pull: impl Future<Output = Result<(), EngineError>>,
     ) -> Result<(), EngineError> {
         let gate = {
-            let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(gates.entry(reference.to_owned()).or_default())
         };
         let mut last = gate.lock().await;
@@ -56,9 +74,17 @@ impl Pulls {
     }
 }
 
+impl Pulls {
+    pub(super) fn of(&self, reference: &str) -> Option<PullProgress> {
+        let all = self.progress.lock();
+        let all = all.unwrap_or_else(PoisonError::into_inner);
+        all.get(reference).copied()
+    }
+}
+
 impl<C: ChangeContainers> Fleet<C> {
     /// Makes sure that the image of `spec` is there, as its `pull` says.
-    pub(super) async fn fetch(&self, spec: &Spec) -> Result<(), EngineError> {
+    pub(super) async fn fetch_image(&self, spec: &Spec) -> Result<(), EngineError> {
         if spec.pull != Pull::Always && self.has_image(&spec.image).await? {
             return Ok(());
         }
@@ -114,7 +140,18 @@ impl<C: ChangeContainers> Fleet<C> {
 
     async fn pull(&self, reference: &str) -> Result<(), EngineError> {
         let pull = async {
-            let pulled = self.containers.pull(reference).await;
+            let shown = Shown {
+                reference: reference.to_owned(),
+                progress: Arc::clone(&self.pulls.progress),
+            };
+            let on_progress = |progress: PullProgress| {
+                let mut all = shown
+                    .progress
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                all.insert(shown.reference.clone(), progress);
+            };
+            let pulled = self.containers.pull(reference, &on_progress).await;
             self.seen.mark_images();
             pulled
         };

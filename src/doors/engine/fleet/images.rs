@@ -9,7 +9,7 @@ use super::super::EngineError;
 use super::super::containers::{ReadContainers, Summary};
 use super::super::settings::ImageConfig;
 use super::Fleet;
-use super::observe::LOOKS;
+use super::observe::{LOOKS, asked};
 use super::seen::Moment;
 use crate::words::observed::{Applied, Generation};
 
@@ -40,7 +40,8 @@ impl<C: ReadContainers> Fleet<C> {
             if let Some(config) = self.seen.config(&id) {
                 return Ok(Some((id, config)));
             }
-            let image = self.containers.image(&id).await?;
+            // Where the engine does not say, it is as with an image that is gone.
+            let image = asked(self.containers.image(&id)).await?.ok().flatten();
             Ok(image.map(|image| (id.clone(), self.seen.keep_config(id, image))))
         };
         let found: Vec<_> = stream::iter(ids)
@@ -67,7 +68,10 @@ impl<C: ReadContainers> Fleet<C> {
             }
             let id = match self.seen.image(&reference) {
                 Some(known) => known,
-                None => self.look_at_image(moment, &reference).await?,
+                // Whoever needs it says what is wrong with it, and nobody else is held for it.
+                None => asked(self.look_at_image(moment, &reference))
+                    .await?
+                    .unwrap_or_default(),
             };
             Ok(id.map(|id| (reference, id)))
         };
@@ -98,7 +102,8 @@ impl<C: ReadContainers> Fleet<C> {
             })
             .collect();
         for reference in doubtful {
-            match self.look_at_image(moment, &reference).await? {
+            let looked = asked(self.look_at_image(moment, &reference)).await?;
+            match looked.ok().flatten() {
                 Some(id) => images.insert(reference, id),
                 None => images.remove(&reference),
             };

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -20,11 +21,24 @@ use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
 /// How many containers or images are asked about at the same time.
 pub(super) const LOOKS: usize = 16;
 
-/// Containers as they were looked at, by id; nothing for one that vanished.
-type Looked = BTreeMap<String, Option<Found>>;
+/// How long a round waits for the engine's word on one container or image. One that takes longer holds its own
+/// instance; all others continue.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Containers as they were looked at, by id.
+type Looked = BTreeMap<String, Look>;
+
+/// What a look at one container led to.
+enum Look {
+    Found(Box<Found>),
+    /// It vanished.
+    Gone,
+    /// The engine does not say; why.
+    Refused(String),
+}
 
 /// What one list led to.
-struct Look {
+struct Sight {
     listed: Vec<Summary>,
     looked: Looked,
     /// References with their images' ids.
@@ -42,20 +56,44 @@ struct Found {
     draft: Option<Draft>,
 }
 
+/// What is known of our containers, by id.
+struct Known {
+    generations: BTreeMap<String, Generation>,
+    /// Those of which the engine does not say what they are, and why.
+    refused: BTreeMap<String, String>,
+}
+
+/// What the engine says of one thing, or why it does not say. Only an engine that is away is an error: whatever else it
+/// answers concerns that thing alone.
+pub(super) async fn asked<T>(
+    call: impl Future<Output = Result<T, EngineError>>,
+) -> Result<Result<T, String>, EngineError> {
+    match tokio::time::timeout(LOOK_LIMIT, call).await {
+        Ok(Err(error)) if error.class == ErrorClass::Away => Err(error),
+        Ok(answer) => Ok(answer.map_err(|error| error.to_string())),
+        Err(_) => Ok(Err(format!("no answer within {} s", LOOK_LIMIT.as_secs()))),
+    }
+}
+
 impl<C: ReadContainers> Observe for Fleet<C> {
     async fn observe(&self, images: &BTreeSet<String>) -> Result<Observed, EngineError> {
         let moment = self.seen.begin();
-        let (look, volumes) =
-            tokio::try_join!(self.list_and_look(moment, images), self.volumes(moment))?;
-        let Look {
+        let (sight, volumes) = tokio::join!(
+            self.list_and_look(moment, images),
+            asked(self.volumes(moment))
+        );
+        let Sight {
             listed,
             looked,
             mut images,
             networks,
-        } = look;
+        } = sight?;
         let (ours, foreign) = self.sort(&listed);
         let summaries: Vec<&Summary> = ours.iter().map(|(_, summary)| *summary).collect();
-        let mut generations = self
+        let Known {
+            mut generations,
+            refused,
+        } = self
             .generations(moment, &summaries, looked, &networks)
             .await?;
         let ids = summaries.iter().map(|summary| &summary.id).collect();
@@ -63,12 +101,22 @@ impl<C: ReadContainers> Observe for Fleet<C> {
         self.doubt(moment, &mut images, generations.values())
             .await?;
 
+        let volumes = volumes?.unwrap_or_else(|error| {
+            tracing::debug!(error, "failed to list volumes; nothing is tidied");
+            Vec::new()
+        });
+        let leftovers = self.leftovers(volumes, &ours);
         let mut instances: BTreeMap<InstanceName, Vec<Generation>> = BTreeMap::new();
+        let mut unobserved = BTreeMap::new();
         for (name, summary) in ours {
             if let Some(generation) = generations.remove(&summary.id) {
                 instances.entry(name).or_default().push(generation);
+            } else if let Some(why) = refused.get(&summary.id) {
+                unobserved.insert(name, why.clone());
             }
         }
+        // Half of what there is of an instance is no ground for a plan.
+        instances.retain(|name, _| !unobserved.contains_key(name));
         for generations in instances.values_mut() {
             let place = |g: &Generation| (g.number, Reverse(g.drift.len()));
             generations.sort_by(|a, b| (place(a), &a.id).cmp(&(place(b), &b.id)));
@@ -76,8 +124,9 @@ impl<C: ReadContainers> Observe for Fleet<C> {
         }
         let ground = self.check_networks(&networks).err();
         Ok(Observed {
-            leftovers: self.leftovers(volumes, &instances),
+            leftovers,
             instances,
+            unobserved,
             foreign,
             ground: ground.map(|error| error.to_string()),
             images,
@@ -141,7 +190,7 @@ impl<C: ReadContainers> Fleet<C> {
         &self,
         moment: Moment,
         references: &BTreeSet<String>,
-    ) -> Result<Look, EngineError> {
+    ) -> Result<Sight, EngineError> {
         let listed = self.containers.list(&[]).await?;
         self.seen.listen_to(self.containers.engine());
         let (ours, _) = self.sort(&listed);
@@ -165,7 +214,7 @@ impl<C: ReadContainers> Fleet<C> {
             self.configs(wanted),
             networks,
         )?;
-        Ok(Look {
+        Ok(Sight {
             listed,
             looked,
             images,
@@ -175,8 +224,21 @@ impl<C: ReadContainers> Fleet<C> {
 
     async fn look(&self, ids: Vec<String>) -> Result<Looked, EngineError> {
         let look = |id: String| async move {
-            let found = self.containers.inspect(&id).await?;
-            Ok((id, found.map(|container| self.found(container))))
+            if let Some(why) = self.seen.refused(&id) {
+                return Ok((id, Look::Refused(why)));
+            }
+            let look = match asked(self.containers.inspect(&id)).await? {
+                Ok(Some(container)) => {
+                    self.seen.answers(&id);
+                    Look::Found(Box::new(self.found(container)))
+                }
+                Ok(None) => Look::Gone,
+                Err(why) => {
+                    self.seen.keep_refused(&id, &why);
+                    Look::Refused(why)
+                }
+            };
+            Ok((id, look))
         };
         stream::iter(ids)
             .map(look)
@@ -185,14 +247,14 @@ impl<C: ReadContainers> Fleet<C> {
             .await
     }
 
-    /// What of our containers was known or was looked at, by id. One that vanished meanwhile is left out.
+    /// What of our containers was known or was looked at. One that vanished meanwhile is left out.
     async fn generations(
         &self,
         moment: Moment,
         listed: &[&Summary],
         mut looked: Looked,
         networks: &[NetworkFacts],
-    ) -> Result<BTreeMap<String, Generation>, EngineError> {
+    ) -> Result<Known, EngineError> {
         let mut known = self.seen.generations(listed);
         let new: Vec<_> = listed
             .iter()
@@ -202,12 +264,21 @@ impl<C: ReadContainers> Fleet<C> {
         let late = new.iter().filter(|new| !looked.contains_key(&new.id));
         let late = late.map(|new| new.id.clone()).collect();
         looked.append(&mut self.look(late).await?);
-        let containers = looked.values().flatten();
-        let ids = containers.map(|found| found.container.image_id.clone());
+        let image = |look: &Look| match look {
+            Look::Found(found) => Some(found.container.image_id.clone()),
+            Look::Gone | Look::Refused(_) => None,
+        };
+        let ids = looked.values().filter_map(image);
         let configs = self.configs(ids.collect()).await?;
+        let mut refused = BTreeMap::new();
         for summary in new {
-            let Some(found) = looked.remove(&summary.id).flatten() else {
-                continue;
+            let found = match looked.remove(&summary.id) {
+                Some(Look::Found(found)) => *found,
+                Some(Look::Refused(why)) => {
+                    refused.insert(summary.id.clone(), why);
+                    continue;
+                }
+                Some(Look::Gone) | None => continue,
             };
             let image = configs.get(&found.container.image_id);
             let generation = self.generation(found, image.map(Arc::as_ref), networks);
@@ -215,7 +286,10 @@ impl<C: ReadContainers> Fleet<C> {
                 .keep_generation(moment, summary, &generation, image.is_some());
             known.insert(summary.id.clone(), generation);
         }
-        Ok(known)
+        Ok(Known {
+            generations: known,
+            refused,
+        })
     }
 
     fn found(&self, container: Container) -> Found {
@@ -314,16 +388,15 @@ impl<C: ReadContainers> Fleet<C> {
     fn leftovers(
         &self,
         mut volumes: Vec<String>,
-        instances: &BTreeMap<InstanceName, Vec<Generation>>,
+        listed: &[(InstanceName, &Summary)],
     ) -> Vec<String> {
         if volumes.is_empty() {
             return volumes;
         }
-        let used: BTreeSet<_> = instances
-            .iter()
-            .flat_map(|(name, all)| all.iter().map(move |g| (name, g.number)))
-            .map(|(name, number)| label::secrets_volume(&self.manager, name, number))
-            .collect();
+        let used = listed.iter().map(|(name, summary)| {
+            label::secrets_volume(&self.manager, name, generation_number(&summary.labels))
+        });
+        let used: BTreeSet<_> = used.collect();
         volumes.retain(|volume| !used.contains(volume));
         volumes
     }

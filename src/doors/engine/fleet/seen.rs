@@ -14,10 +14,17 @@ use tokio::time::Instant;
 
 use super::super::containers::{ImageFacts, NetworkFacts, Summary};
 use super::super::settings::{EngineNotes, ImageConfig};
+use crate::decisions::pace::Backoff;
 use crate::words::observed::Generation;
 
 /// How often everything is looked at again, whatever events said.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// How long one that the engine did not answer for is not asked about again: at first, and at most.
+const REFUSED_FOR: Backoff = Backoff {
+    first: Duration::from_secs(20),
+    longest: Duration::from_secs(300),
+};
 
 /// A place in the order of looks and marks.
 pub(super) type Moment = u64;
@@ -35,6 +42,8 @@ struct State {
     hears: bool,
     swept: Option<Instant>,
     generations: HashMap<String, Kept>,
+    /// Containers that the engine does not answer for.
+    refused: HashMap<String, Refused>,
     /// Containers that something happened to, and when.
     touched: HashMap<String, Moment>,
     containers_marked: Moment,
@@ -52,6 +61,13 @@ struct State {
     networks_marked: Moment,
     volumes: Option<(Vec<String>, Moment)>,
     volumes_marked: Moment,
+}
+
+/// A container that the engine did not answer for.
+struct Refused {
+    why: String,
+    times: u32,
+    until: Instant,
 }
 
 /// A container as it was looked at.
@@ -224,6 +240,29 @@ impl Seen {
         state
             .touched
             .retain(|id, marked| listed.contains(id) || *marked > at);
+        state.refused.retain(|id, _| listed.contains(id));
+    }
+
+    /// Why the engine did not answer for a container, while it is not due to be asked again.
+    pub(super) fn refused(&self, id: &str) -> Option<String> {
+        let state = self.state();
+        let refused = state.refused.get(id)?;
+        (Instant::now() < refused.until).then(|| refused.why.clone())
+    }
+
+    pub(super) fn keep_refused(&self, id: &str, why: &str) {
+        let mut state = self.state();
+        let times = state.refused.get(id).map_or(0, |refused| refused.times) + 1;
+        let refused = Refused {
+            why: why.to_owned(),
+            times,
+            until: Instant::now() + REFUSED_FOR.next(times, 0.5),
+        };
+        state.refused.insert(id.to_owned(), refused);
+    }
+
+    pub(super) fn answers(&self, id: &str) {
+        self.state().refused.remove(id);
     }
 
     /// The id of the image under a reference, `None` within for one that is not there.

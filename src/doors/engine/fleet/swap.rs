@@ -68,8 +68,8 @@ impl<C: ChangeContainers> Fleet<C> {
         };
         match started.await {
             Ok(()) => self.discard(swap.instance, swap.retire).await,
-            // Nothing can be taken back on an engine that is away.
-            Err(error) if error.class == ErrorClass::Away => Err(error),
+            // Nothing can be taken back on an engine that does not answer.
+            Err(error) if error.class.is_unclear() => Err(error),
             Err(error) => {
                 // Every try makes one: an instance that cannot be replaced would pile them up.
                 self.drop_quietly(&id).await;
@@ -128,17 +128,14 @@ impl<C: ChangeContainers> Fleet<C> {
             sleep(DRAIN).await;
             return Ok(());
         };
-        let told = match secrets {
-            Some(secrets) => self.last_words(id, secrets).await,
-            // What must not be told is not known.
-            None => String::new(),
+        // Where its secrets are not known, they cannot be left out of what it wrote.
+        let output = match secrets {
+            Some(secrets) => self.last_output(id, secrets).await,
+            None => Vec::new(),
         };
         self.drop_quietly(id).await;
         self.drop_secrets(swap.instance, swap.generation).await;
-        Err(EngineError {
-            detail: format!("{}{told}", error.detail),
-            ..error
-        })
+        Err(EngineError { output, ..error })
     }
 
     /// Starts it, and waits until it is healthy and served.
@@ -258,21 +255,17 @@ impl<C: ChangeContainers> Fleet<C> {
         Some(values)
     }
 
-    /// The last lines of a generation that failed, to stand below why. None of our secrets is in them.
-    async fn last_words(&self, id: &str, secrets: &Secrets) -> String {
+    /// The last lines of a generation that failed, without its secrets.
+    async fn last_output(&self, id: &str, secrets: &Secrets) -> Vec<String> {
         let lines = match self.containers.logs(id, LAST_LINES).await {
             Ok(lines) => lines,
             Err(error) => {
-                tracing::debug!(%error, "no last words");
-                return String::new();
+                tracing::debug!(%error, "failed to read the output of a failed generation");
+                return Vec::new();
             }
         };
-        let told = lines.iter().map(|line| readable(line, secrets));
-        let told: Vec<String> = told.filter(|line| !line.is_empty()).collect();
-        if told.is_empty() {
-            return "; it wrote nothing".to_owned();
-        }
-        format!("; its last lines:\n  {}", told.join("\n  "))
+        let lines = lines.iter().map(|line| readable(line, secrets));
+        lines.filter(|line| !line.is_empty()).collect()
     }
 }
 
@@ -315,5 +308,5 @@ fn can_be_asked(spec: &Spec, id: &str) -> Result<(), EngineError> {
 fn not_healthy(id: &str, detail: &str) -> EngineError {
     let operation = format!("start container {id:.12}");
     EngineError::new(operation, ErrorClass::Retry, detail)
-        .with_help("the old generation still serves; the new one's last lines tell why")
+        .with_help("the old generation still serves; `instanced status NAME` shows what the new one wrote last")
 }
