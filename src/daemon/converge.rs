@@ -353,6 +353,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         Report {
             revision: view.plan.revision.clone(),
             commit: view.plan.commit.clone(),
+            commit_issue: view.desired.commit_issue.clone(),
             steps,
             unchanged,
             diagnostics: view.desired.diagnostics.clone(),

@@ -17,8 +17,9 @@ use crate::decisions::plan::{Action, History, Plan, Step, plan};
 use crate::decisions::report::{Failure, Missing, Outcome, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::doors::engine::{EngineError, Observe};
-use crate::doors::source::git::checkout::Teller;
+use crate::doors::source::git::checkout::CheckoutReader;
 use crate::doors::source::{self, SourceError};
+use crate::words::commit::Commit;
 use crate::words::config::Reconcile;
 use crate::words::desired::{Desired, Snapshot};
 use crate::words::diagnostic::Diagnostic;
@@ -97,6 +98,7 @@ pub fn unusable(snapshot: &Snapshot, diagnostics: Vec<Diagnostic>) -> Box<Report
     Box::new(Report {
         revision,
         commit: snapshot.commit.clone(),
+        commit_issue: snapshot.commit_issue.clone(),
         diagnostics,
         aborted,
         aborted_by: Some(Missing::Source),
@@ -120,8 +122,7 @@ pub fn read_source(site: &Site) -> Result<Snapshot, Box<Report>> {
     let dir = site.source_dir();
     let snapshot = source::dir::read(dir, &site.source_shown(), &BTreeSet::new())
         .map_err(|error| source_failed(&error))?;
-    let commit = Teller::default().tell(dir, &snapshot.revision);
-    Ok(Snapshot { commit, ..snapshot })
+    Ok(CheckoutReader::default().read(dir, snapshot))
 }
 
 /// A source that cannot be read, as a report.
@@ -254,6 +255,7 @@ pub fn aborted(desired: &Desired, failure: Failure) -> Box<Report> {
     Box::new(Report {
         revision: desired.revision.clone(),
         commit: desired.commit.clone(),
+        commit_issue: desired.commit_issue.clone(),
         diagnostics: desired.diagnostics.clone(),
         ..Report::aborted(failure)
     })
@@ -268,10 +270,15 @@ pub fn engine_failed(desired: &Desired, error: EngineError) -> Box<Report> {
 /// Says what a round did: one line a step.
 pub fn log(report: &Report) {
     let revision = report.revision.as_str();
-    let author = report.commit.as_ref().map(|commit| commit.author.as_str());
+    let commit = report.commit.as_ref().map(Commit::revision);
+    let commit = commit.as_deref();
+    let author = report
+        .commit
+        .as_ref()
+        .and_then(|commit| commit.author.as_deref());
     if let Some(Failure { message, help }) = &report.aborted {
         let help = help.as_deref();
-        tracing::error!(revision, author, help, "round aborted: {message}");
+        tracing::error!(revision, commit, author, help, "round aborted: {message}");
     }
     for StepReport {
         step,
@@ -284,16 +291,16 @@ pub fn log(report: &Report) {
         match outcome {
             Outcome::Done => {
                 let generation = generation(&step.action);
-                tracing::info!(%instance, action, generation, %reason, revision, author, millis, "done");
+                tracing::info!(%instance, action, generation, %reason, revision, commit, author, millis, "done");
             }
             Outcome::Held => {
                 let help = reason.way_out(instance);
-                tracing::warn!(%instance, %reason, revision, author, help = help.as_deref(), "held");
+                tracing::warn!(%instance, %reason, revision, commit, author, help = help.as_deref(), "held");
             }
             Outcome::Failed(Failure { message, help }) => {
                 let help = help.as_deref();
                 let generation = generation(&step.action);
-                tracing::error!(%instance, action, generation, %reason, revision, author, millis, help, "failed: {message}");
+                tracing::error!(%instance, action, generation, %reason, revision, commit, author, millis, help, "failed: {message}");
             }
             Outcome::Waiting { until, last } => {
                 tracing::debug!(%instance, action, %until, "waiting after: {}", last.message);

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 pub use watch::Watch;
 
+use crate::words::document::LENGTH_MAX;
+
 pub mod dir;
 pub mod git;
 mod places;
@@ -17,6 +19,77 @@ pub mod watch;
 
 /// The names that the fleet's own file may have, of which it has one.
 const FLEET_NAMES: [&str; 2] = ["fleet.yaml", "fleet.yml"];
+
+/// How many manifests a source may have.
+pub const MANIFESTS_MAX: usize = 10_000;
+/// How long all files of a source may be together, in bytes. A fleet of 10,000 usual manifests has a tenth of it.
+pub const TOTAL_MAX: u64 = 16 << 20;
+
+/// A source that is larger than one may be. All of it would be read into the process that answers ForwardAuth.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// Too many manifests.
+    #[error(
+        "{place} has {count} manifests, more than the limit of {MANIFESTS_MAX}; split the fleet over several sources, with a manager each"
+    )]
+    Manifests {
+        /// The directory, and the revision where it has one.
+        place: String,
+        /// How many.
+        count: u64,
+    },
+    /// Manifests that are too long together.
+    #[error(
+        "the {count} files of {place} have {bytes} bytes together, more than the limit of {TOTAL_MAX}; shorten them, or split the fleet over several sources, with a manager each"
+    )]
+    Bytes {
+        /// The directory, and the revision where it has one.
+        place: String,
+        /// How many.
+        count: u64,
+        /// How long.
+        bytes: u64,
+    },
+}
+
+/// Counts the files of a source while they are listed, before any is read.
+#[derive(Debug, Default)]
+struct Size {
+    count: u64,
+    bytes: u64,
+}
+
+impl Size {
+    /// Counts one. A file that is longer than any may be is not read, so its length does not count.
+    fn add(&mut self, length: u64) {
+        self.count += 1;
+        if length <= LENGTH_MAX as u64 {
+            self.bytes += length;
+        }
+    }
+
+    /// Whether another file fits beside those counted. More are counted all the same, to say how many there are.
+    fn has_room(&self) -> bool {
+        self.count <= MANIFESTS_MAX as u64
+    }
+
+    fn check(&self, place: impl FnOnce() -> String) -> Result<(), TooLarge> {
+        let Self { count, bytes } = *self;
+        if !self.has_room() {
+            let place = place();
+            return Err(TooLarge::Manifests { place, count });
+        }
+        if bytes > TOTAL_MAX {
+            let place = place();
+            return Err(TooLarge::Bytes {
+                place,
+                count,
+                bytes,
+            });
+        }
+        Ok(())
+    }
+}
 
 /// Why a source could not be read or watched. The round ends: nothing is known of what is desired.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +137,9 @@ pub enum SourceError {
         /// The directory they stand in.
         path: PathBuf,
     },
+    /// More than a source may have.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The repository, or its mirror, cannot be read.
     #[error(transparent)]
     Git(#[from] git::GitError),
