@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
+use instanced::doors::source::git::Mirror;
+use instanced::words::config::GitSource;
 
 use super::lab::Lab;
 
@@ -14,6 +16,16 @@ const BINARY: &str = env!("CARGO_BIN_EXE_instanced");
 
 /// The variables that a git may have.
 const ALLOWED: &[&str] = &[
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAPATH",
+    "KRB5CCNAME",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "no_proxy",
+    "NO_PROXY",
     "GIT_ALLOW_PROTOCOL",
     "GIT_ASKPASS",
     "GIT_ATTR_NOSYSTEM",
@@ -221,6 +233,22 @@ fn a_directory_for_the_moment_that_is_missing_is_blamed_on_tmpdir() {
         said.contains("failed to fetch into a temporary directory in ")
             && said.contains("/missing")
             && said.contains("set TMPDIR to a directory that exists"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_mirror_that_cannot_be_written_is_blamed_on_the_disk() {
+    let lab = Lab::new();
+    lab.write("instances.d/alice.yaml", "{}\n");
+    lab.commit("one");
+    // As on a full disk: nothing can be made there.
+    fs::write(lab.path("file"), "").expect("a file");
+    let upstream = lab.upstream().display().to_string();
+    let mirror = Mirror::new(&lab.path("file"), &GitSource::new(upstream));
+    let said = mirror.fetch().await.expect_err("no room").to_string();
+    assert!(
+        said.starts_with("cannot write in ") && said.ends_with("or make it writable"),
         "{said}"
     );
 }

@@ -75,18 +75,23 @@ state: state
         answer(&mut self.command(arguments))
     }
 
-    /// The first line of the daemon's log that has these words. The daemon ends then.
-    fn serve_until(&self, words: &str) -> String {
+    /// Runs a daemon until its log has a line with these words. Returns that line, and what `status` says then.
+    fn serve(&self, words: &str, environment: &[(&str, &Path)]) -> (String, Answer) {
         let mut command = self.command(&["serve"]);
+        command
+            .envs(environment.iter().copied())
+            .env_remove("SUDO_UID");
         let mut child = command.stderr(Stdio::piped()).spawn().expect("our program");
         let log = BufReader::new(child.stderr.take().expect("a pipe was asked for"));
         let found = log
             .lines()
             .map_while(Result::ok)
             .find(|line| line.contains(words));
+        let status = self.run(&["status"]);
         let _ = child.kill();
         let _ = child.wait();
-        found.unwrap_or_else(|| panic!("the daemon ended without `{words}`"))
+        let found = found.unwrap_or_else(|| panic!("the daemon ended without `{words}`"));
+        (found, status)
     }
 
     /// The snapshot of the source with its commit.
@@ -143,19 +148,19 @@ fn a_commit_that_looks_like_a_repository_is_none() {
 
     assert_eq!(scene.run(&["validate"]).code, Some(0));
     scene.assert_nothing_ran("validate");
-    let status = scene.run(&["--format", "json", "status"]);
+    scene.run(&["status"]);
     scene.assert_nothing_ran("status");
-    let status: serde_json::Value =
-        serde_json::from_str(&status.stdout).unwrap_or_else(|_| panic!("{}", status.all));
-    assert_eq!(status["source"]["commit"]["id"], head, "{status:#}");
     let compared = scene.run(&["diff", "--base", &scene.head]);
     assert_eq!(compared.code, Some(0), "{}", compared.all);
     scene.assert_nothing_ran("diff");
     scene.run(&["reconcile", "--dry-run"]);
     scene.assert_nothing_ran("reconcile --dry-run");
-    let aborted = scene.serve_until("round aborted");
+    // There is no engine, so the first round ends early; of which commit it is, is known all the same.
+    let (aborted, status) = scene.serve("round aborted", &[]);
     scene.assert_nothing_ran("serve");
     assert!(aborted.contains(&head[..12]), "{aborted}");
+    let expected = format!("commit {} by Ada Lovelace", &head[..12]);
+    assert!(status.stdout.contains(&expected), "{}", status.all);
 }
 
 #[test]
@@ -230,7 +235,9 @@ fn a_key_outside_of_the_list_is_named_with_its_remedy() {
         scene.assert_nothing_ran(key);
     }
     // The same for people, with the remedy.
-    let status = scene.run(&["status"]).stdout;
+    let (line, status) = scene.serve("commit is not read", &[]);
+    assert!(line.contains("`submodule.x.update`"), "{line}");
+    let status = status.stdout;
     assert!(
         status.contains("! the source's commit is not read: `submodule.x.update`")
             && status.contains("help: remove it (git config --file "),
@@ -250,8 +257,6 @@ fn a_key_outside_of_the_list_is_named_with_its_remedy() {
         "{}",
         compared.all
     );
-    let line = scene.serve_until("commit is not read");
-    assert!(line.contains("`submodule.x.update`"), "{line}");
 
     // Configuration of one worktree counts, too.
     fs::write(&config, &usual).expect("a file");
@@ -383,14 +388,15 @@ fn another_users_checkout_is_refused_as_git_does_and_says_how_it_is_trusted() {
     let scene = Scene::new();
     let top = scene.lab.path("work");
     std::os::unix::fs::chown(&top, Some(12_345), None).expect("root may");
-    let status = |home: &Path| {
-        let mut command = scene.command(&["status"]);
-        command.env("HOME", home).env_remove("XDG_CONFIG_HOME");
-        answer(command.env_remove("SUDO_UID")).stdout
-    };
     let home = scene.lab.path("home");
     fs::create_dir(&home).expect("a directory");
-    let refused = status(&home);
+    let daemon = |words: &str| {
+        let none = scene.lab.path("none");
+        scene.serve(words, &[("HOME", &home), ("XDG_CONFIG_HOME", &none)])
+    };
+    let (line, refused) = daemon("commit is not read");
+    assert!(line.contains("safe.directory"), "{line}");
+    let refused = refused.stdout;
     assert!(
         refused.contains("it belongs to user 12345")
             && refused.contains("git config --global --add safe.directory "),
@@ -399,8 +405,12 @@ fn another_users_checkout_is_refused_as_git_does_and_says_how_it_is_trusted() {
     let real = top.canonicalize().expect("a directory");
     let trusted = format!("[safe]\n\tdirectory = {}\n", real.display());
     fs::write(home.join(".gitconfig"), trusted).expect("a file");
-    let trusted = status(&home);
-    assert!(trusted.contains("by Ada Lovelace"), "{trusted}");
+    let (_, trusted) = daemon("round aborted");
+    assert!(
+        trusted.stdout.contains("by Ada Lovelace"),
+        "{}",
+        trusted.all
+    );
 }
 
 #[test]
@@ -421,13 +431,13 @@ fn uncommitted_changes_are_nobodys() {
     committed("other ends of lines", true);
     write("infra/instances.d/alice.yaml", "env: { A: \"1\" }\n");
     committed("a change", false);
-    let status = scene.run(&["status"]).stdout;
+    let (line, status) = scene.serve("round aborted", &[]);
+    let status = status.stdout;
     let revision = format!("commit {}+uncommitted\n", &scene.head[..12]);
     assert!(
         status.contains(&revision) && !status.contains("Ada"),
         "{status}"
     );
-    let line = scene.serve_until("round aborted");
     assert!(
         line.contains(&format!("{}+uncommitted", &scene.head[..12])) && !line.contains("Ada"),
         "{line}"
@@ -472,8 +482,9 @@ fn a_hooks_environment_leads_to_no_other_repository() {
             .env("GIT_EXTERNAL_DIFF", scene.evil());
         answer(&mut command)
     };
-    let status = of_hook(&["--format", "json", "status"]);
-    assert!(status.stdout.contains(&scene.head), "{}", status.all);
+    let git_dir = other.path("work/.git");
+    let (line, _) = scene.serve("round aborted", &[("GIT_DIR", &git_dir)]);
+    assert!(line.contains(&scene.head[..12]), "{line}");
     let compared = of_hook(&["diff", "--base", "HEAD"]);
     assert_eq!(compared.code, Some(0), "{}", compared.all);
     let refused = of_hook(&["diff", "--base", "nowhere"]);

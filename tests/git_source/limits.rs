@@ -31,7 +31,7 @@ async fn many_names_for_one_long_file_are_refused() {
             1_499,
             1 << 20,
             [
-                "the 1500 files of instances.d at git:",
+                "the 1500 manifests of instances.d at git:",
                 "more than the limit of 16777216",
             ],
         ),

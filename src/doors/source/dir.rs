@@ -132,11 +132,15 @@ impl Listing {
 
     fn check_size(&self, shown_as: &str) -> Result<(), TooLarge> {
         let mut size = Size::default();
-        for (_, identity) in self.fleet.iter().chain(&self.manifests) {
-            size.add(match identity {
-                Identity::Known { length, .. } => *length,
-                Identity::Unsettled | Identity::Unknown => 0,
-            });
+        let length = |identity: &Identity| match identity {
+            Identity::Known { length, .. } => *length,
+            Identity::Unsettled | Identity::Unknown => 0,
+        };
+        for (_, identity) in &self.manifests {
+            size.add(length(identity));
+        }
+        if let Some((_, identity)) = &self.fleet {
+            size.add_fleet(length(identity));
         }
         size.check(|| shown_as.to_owned())
     }

@@ -25,6 +25,9 @@ pub const MANIFESTS_MAX: usize = 10_000;
 /// How long all files of a source may be together, in bytes. A fleet of 10,000 usual manifests has a tenth of it.
 pub const TOTAL_MAX: u64 = 16 << 20;
 
+/// How long `fleet.yaml` may be, times the manifests that it applies to, in bytes: each may take all of it.
+pub const UNFOLDED_MAX: u64 = 128 << 20;
+
 /// A source that is larger than one may be. All of it would be read into the process that answers ForwardAuth.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
@@ -40,7 +43,7 @@ pub enum TooLarge {
     },
     /// Manifests that are too long together.
     #[error(
-        "the {count} files of {place} have {bytes} bytes together, more than the limit of {TOTAL_MAX}; shorten them, or split the fleet over several sources, with a manager each"
+        "the {count} manifests of {place} and fleet.yaml have {bytes} bytes together, more than the limit of {TOTAL_MAX}; shorten them, or split the fleet over several sources, with a manager each"
     )]
     Bytes {
         /// The directory, and the revision where it has one.
@@ -50,6 +53,18 @@ pub enum TooLarge {
         /// How long.
         bytes: u64,
     },
+    /// A `fleet.yaml` that is too long for so many manifests.
+    #[error(
+        "fleet.yaml has {bytes} bytes and applies to {count} manifests of {place}, which may come to more than the limit of {UNFOLDED_MAX} bytes; shorten it, or split the fleet over several sources, with a manager each"
+    )]
+    Unfolded {
+        /// The directory, and the revision where it has one.
+        place: String,
+        /// How many manifests.
+        count: u64,
+        /// How long `fleet.yaml` is.
+        bytes: u64,
+    },
 }
 
 /// Counts the files of a source while they are listed, before any is read.
@@ -57,6 +72,7 @@ pub enum TooLarge {
 struct Size {
     count: u64,
     bytes: u64,
+    fleet: u64,
 }
 
 impl Size {
@@ -68,13 +84,25 @@ impl Size {
         }
     }
 
+    /// Counts `fleet.yaml`, the same way.
+    fn add_fleet(&mut self, length: u64) {
+        if length <= LENGTH_MAX as u64 {
+            self.bytes += length;
+            self.fleet += length;
+        }
+    }
+
     /// Whether another file fits beside those counted. More are counted all the same, to say how many there are.
     fn has_room(&self) -> bool {
         self.count <= MANIFESTS_MAX as u64
     }
 
     fn check(&self, place: impl FnOnce() -> String) -> Result<(), TooLarge> {
-        let Self { count, bytes } = *self;
+        let Self {
+            count,
+            bytes,
+            fleet,
+        } = *self;
         if !self.has_room() {
             let place = place();
             return Err(TooLarge::Manifests { place, count });
@@ -85,6 +113,14 @@ impl Size {
                 place,
                 count,
                 bytes,
+            });
+        }
+        if fleet * count > UNFOLDED_MAX {
+            let place = place();
+            return Err(TooLarge::Unfolded {
+                place,
+                count,
+                bytes: fleet,
             });
         }
         Ok(())

@@ -168,7 +168,7 @@ fn more_than_a_source_may_have_is_not_read() {
     symlink("a0.yaml", dir.join("b.yaml")).unwrap();
     assert_eq!(
         read_all(&dir).unwrap_err().to_string(),
-        "the 17 files of instances.d have 17825792 bytes together, more than the limit of 16777216; shorten them, or split the fleet over several sources, with a manager each"
+        "the 17 manifests of instances.d and fleet.yaml have 17825792 bytes together, more than the limit of 16777216; shorten them, or split the fleet over several sources, with a manager each"
     );
 }
 
@@ -181,6 +181,24 @@ fn more_manifests_than_a_source_may_have_are_counted_and_not_read() {
     let said = read_all(&dir).unwrap_err().to_string();
     assert!(
         said.contains("has 10001 manifests, more than the limit of 10000;"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_fleet_yaml_that_applies_to_too_many_is_not_read() {
+    let (top, dir) = source();
+    fs::write(top.path().join("fleet.yaml"), vec![b'#'; 1 << 20]).unwrap();
+    for number in 0..128 {
+        fs::write(dir.join(format!("a{number}.yaml")), "").unwrap();
+    }
+    assert_eq!(read_all(&dir).unwrap().manifests.len(), 128);
+    fs::write(dir.join("b.yaml"), "").unwrap();
+    let said = read_all(&dir).unwrap_err().to_string();
+    assert!(
+        said.starts_with(
+            "fleet.yaml has 1048576 bytes and applies to 129 manifests of instances.d"
+        ),
         "{said}"
     );
 }

@@ -79,8 +79,11 @@ impl Mirror {
         let dir = self.dir.display().to_string();
         let arguments = ["init", "--quiet", "--bare", "--template=", &dir];
         let made = self.git().run(&arguments)?;
-        made.map(drop)
-            .map_err(|why| GitError::of_failure("init", why, &self.dir))
+        // It only writes: of a full disk it says that it failed to write its configuration.
+        made.map(drop).map_err(|why| GitError::Disk {
+            dir: self.dir.clone(),
+            why,
+        })
     }
 
     /// Takes away what a git left behind that was killed: nobody else works here.

@@ -279,6 +279,7 @@ impl Repository {
         let mut arguments = vec![what, "-z", "-l", "--full-tree", commit, "--"];
         arguments.extend(paths.iter().map(String::as_str));
         let failed = |why: String| GitError::Failed { what, why };
+        let dir = self.directory_path();
         self.git.stream(what, &arguments, String::new(), |listing| {
             let (mut entries, mut size) = (Vec::new(), Size::default());
             loop {
@@ -298,7 +299,12 @@ impl Repository {
                 let Some(entry) = Entry::parse(&line).filter(&counts) else {
                     continue;
                 };
-                size.add(entry.length.unwrap_or(0) as u64);
+                let length = entry.length.unwrap_or(0) as u64;
+                if entry.path.starts_with(&dir) {
+                    size.add(length);
+                } else {
+                    size.add_fleet(length);
+                }
                 if size.has_room() {
                     entries.push(entry);
                 }
