@@ -19,7 +19,7 @@ pub enum Source {
     Directory {
         /// Says when it has changed.
         watch: Box<Watch>,
-        /// Reads the commit that it stands at.
+        /// Reads its commit.
         checkout: CheckoutReader,
     },
     /// A repository.

@@ -497,7 +497,7 @@ fn a_hooks_environment_leads_to_no_other_repository() {
 }
 
 #[test]
-fn hooks_are_told_what_cannot_be_done_in_them() {
+fn a_hook_that_cannot_read_the_push_says_what_to_do() {
     let scene = Scene::new();
     let lab = &scene.lab;
     let install = |hooks: &str, name: &str, script: &str| {

@@ -1,7 +1,7 @@
 //! The address of a repository, and the credentials that a person may have written into it.
 //!
 //! Git hands the address on to its helpers as an argument, which every user of the host can read. So the address goes
-//! without credentials, and a credential helper answers with what stands in git's environment.
+//! without credentials, and a credential helper answers with variables of git's environment.
 
 use crate::words::config::GitSource;
 

@@ -1,4 +1,4 @@
-//! At which commit a directory stands that is watched as one.
+//! The commit of a directory that is watched as one.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -28,7 +28,7 @@ struct Mark {
 }
 
 impl CheckoutReader {
-    /// The same snapshot of `dir` with the commit that it stands at; without one where it is in no repository. Where it
+    /// The same snapshot of `dir` with its commit; without one where it is in no repository. Where it
     /// is in one that cannot be read, `commit_issue` says why: the files are all the same.
     pub fn read(&mut self, dir: &Path, snapshot: Snapshot) -> Snapshot {
         // Where a link leads is where the files are.
@@ -68,7 +68,7 @@ impl CheckoutReader {
 
 impl Mark {
     fn of(place: &Place, revision: &str) -> Self {
-        let written = ["HEAD", "logs/HEAD", "index"].map(|name| {
+        let written = ["HEAD", "logs/HEAD", "index", "reftable/tables.list"].map(|name| {
             let found = fs::metadata(place.dir.join(name));
             found.and_then(|found| found.modified()).ok()
         });

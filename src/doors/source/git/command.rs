@@ -164,7 +164,7 @@ impl Git {
         command
     }
 
-    /// A git that talks to a server. What stands for its credentials passes in the environment.
+    /// A git that talks to a server. Its credentials pass in the environment.
     pub(super) fn talking(&self, arguments: &[&str], address: &Address) -> Command {
         let mut command = self.command(arguments);
         command.envs(TALKING).envs(passed(PASSED));

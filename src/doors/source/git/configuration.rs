@@ -165,7 +165,7 @@ pub(super) fn check(place: &Place) -> Result<(), GitError> {
 
 fn help(key: &str, file: &str) -> String {
     if key.starts_with("include.") || key.starts_with("includeif.") {
-        return "take the include out of this file; a CI service that adds it for credentials can be told not to (actions/checkout: `persist-credentials: false`)".to_owned();
+        return "take the include out of this file; a CI service that adds it for credentials has a setting against it (actions/checkout: `persist-credentials: false`)".to_owned();
     }
     let of_partial_clone = [".promisor", ".partialclonefilter", ".partialclone"];
     if of_partial_clone.iter().any(|end| key.ends_with(end)) {
