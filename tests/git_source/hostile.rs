@@ -83,10 +83,9 @@ state: state
             .env_remove("SUDO_UID");
         let mut child = command.stderr(Stdio::piped()).spawn().expect("our program");
         let log = BufReader::new(child.stderr.take().expect("a pipe was asked for"));
-        let found = log
-            .lines()
-            .map_while(Result::ok)
-            .find(|line| line.contains(words));
+        // Open until the end, for what else the daemon writes.
+        let mut lines = log.lines().map_while(Result::ok);
+        let found = lines.find(|line| line.contains(words));
         let status = self.run(&["status"]);
         let _ = child.kill();
         let _ = child.wait();
