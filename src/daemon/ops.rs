@@ -85,11 +85,11 @@ pub fn validate(site: &Site, paths: &[PathBuf], now: jiff::Timestamp) -> Result<
         if let Ok(snapshot) = &snapshot {
             let read = snapshot.fleet.iter().chain(&snapshot.manifests);
             files.extend(read.map(|file| file.path.clone()));
+            all.commit_issue.clone_from(&snapshot.commit_issue);
         }
         match snapshot.and_then(|snapshot| resolved(&snapshot)) {
             Ok(desired) => {
                 all.revision = desired.revision;
-                all.commit_issue = desired.commit_issue;
                 all.specs.extend(desired.specs);
                 all.unreadable.extend(desired.unreadable);
                 all.diagnostics.extend(desired.diagnostics);

@@ -83,7 +83,12 @@ pub struct Known<'a, N> {
 /// # Errors
 /// A report that says why nothing can be said of any instance.
 pub fn desired(snapshot: &Snapshot, site: &Site) -> Result<Desired, Box<Report>> {
-    resolve(snapshot, &site.config).map_err(|diagnostics| unusable(snapshot, diagnostics))
+    let desired = resolve(snapshot, &site.config);
+    let desired = desired.map_err(|diagnostics| unusable(snapshot, diagnostics))?;
+    Ok(Desired {
+        commit_issue: snapshot.commit_issue.clone(),
+        ..desired
+    })
 }
 
 /// A source whose `fleet.yaml` cannot be used, as a report.

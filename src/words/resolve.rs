@@ -52,7 +52,6 @@ pub fn resolve_on(
     let mut desired = Desired {
         revision: snapshot.revision.clone(),
         commit: snapshot.commit.clone(),
-        commit_issue: snapshot.commit_issue.clone(),
         diagnostics: warnings,
         ..Desired::default()
     };

@@ -144,6 +144,8 @@ fn is_committed(
 /// Whether a file has what was committed, but for the ends of lines, which git may have written another way.
 fn is_same(committed: &Content, file: &Content) -> bool {
     match (committed, file) {
+        // Not in use yet: its round is to come, and with it another look.
+        (_, Content::BeingWritten) => true,
         (Content::Text(committed), Content::Text(file)) => {
             committed == file || committed.replace("\r\n", "\n") == file.replace("\r\n", "\n")
         }
