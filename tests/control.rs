@@ -247,7 +247,7 @@ async fn events_are_told_as_they_happen_and_the_stream_ends_with_the_daemon() {
             at: "2026-11-27T12:00:00Z".parse().unwrap(),
             commit: Commit {
                 id: "5b3e".repeat(10),
-                author: "Ada <ada@example.com>".to_owned(),
+                author: Some("Ada <ada@example.com>".to_owned()),
                 committed: "2026-11-27T11:00:00Z".parse().unwrap(),
                 subject: subject.to_owned(),
                 changed_since: false,

@@ -1,20 +1,29 @@
 //! A git repository as the source: what is merged is what runs, and nothing that goes wrong with a repository removes
 //! an instance. The repositories are real, the engine is the fake one, whose promises the contract suite holds.
 
+#[path = "git_source/calls.rs"]
+mod calls;
 #[path = "git_source/daemon.rs"]
 mod daemon;
+#[path = "git_source/hostile.rs"]
+mod hostile;
 #[path = "git_source/lab.rs"]
 mod lab;
+#[path = "git_source/limits.rs"]
+mod limits;
 #[path = "git_source/signatures.rs"]
 mod signatures;
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use instanced::daemon::round::Ask;
 use instanced::decisions::plan::Reason;
 use instanced::decisions::report::{Outcome, Report};
-use instanced::doors::source::git::checkout::Teller;
+use instanced::doors::source::dir;
+use instanced::doors::source::git::checkout::CheckoutReader;
 use instanced::words::commit::Commit;
 use instanced::words::quantity::Span;
 use lab::Lab;
@@ -72,7 +81,7 @@ async fn what_is_merged_is_what_runs_with_the_commit_to_prove_it() {
         ..
     } = report.commit.expect("it is of a commit");
     assert_eq!(id, second);
-    assert_eq!(author, "Ada Lovelace <ada@example.com>");
+    assert_eq!(author.as_deref(), Some("Ada Lovelace <ada@example.com>"));
     assert_eq!(subject, "Give bob a variable");
     assert!(!changed_since);
     assert_eq!(report.revision, format!("git:{}", &second[..12]));
@@ -490,26 +499,29 @@ async fn who_commits_steers_no_terminal() {
 }
 
 #[test]
-fn a_checkout_tells_its_commit() {
+fn a_checkout_is_read_again_when_it_has_changed() {
     let lab = Lab::new();
     lab.write("instances.d/alice.yaml", "{}\n");
     let dir = lab.path("work/instances.d");
-    let mut teller = Teller::default();
-    assert_eq!(teller.tell(&dir, "dir:0"), None, "there is no commit yet");
+    let mut reader = CheckoutReader::default();
+    let mut read = |dir: &Path| {
+        let snapshot = dir::read(dir, "instances.d", &BTreeSet::new()).expect("a directory");
+        let snapshot = reader.read(dir, snapshot);
+        assert_eq!(snapshot.commit_issue, None);
+        snapshot
+            .commit
+            .map(|commit| (commit.id, commit.changed_since))
+    };
+    assert_eq!(read(&dir), None, "there is no commit yet");
     let id = lab.commit("one");
-    let told = teller.tell(&dir, "dir:0").expect("a commit");
-    assert_eq!((told.id, told.changed_since), (id.clone(), false));
-
+    assert_eq!(read(&dir), Some((id.clone(), false)));
     lab.write("instances.d/bob.yaml", "{}\n");
-    let told = teller.tell(&dir, "dir:1").expect("a commit");
-    assert_eq!((told.id, told.changed_since), (id, true));
-    assert!(format!("{}", teller.tell(&dir, "dir:1").unwrap()).contains("with changes since"));
+    assert_eq!(read(&dir), Some((id.clone(), true)));
+    assert_eq!(read(&dir), Some((id, true)));
     let id = lab.commit("two");
-    let told = teller.tell(&dir, "dir:1").expect("a commit");
-    assert_eq!((told.id, told.changed_since), (id, false));
-
+    assert_eq!(read(&dir), Some((id, false)));
     let outside = tempfile::tempdir().unwrap();
-    assert_eq!(teller.tell(outside.path(), "dir:2"), None);
+    assert_eq!(read(outside.path()), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,13 @@ const DOORS: &[(&str, &str)] = &[
     ("tracing_subscriber", "face/telemetry"),
 ];
 
+/// The files that may start a program, and which. Git is started in one place, which closes its environment.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("doors/source/git/command.rs", "\"git\""),
+    // A test, which runs itself.
+    ("daemon/tokens/kills.rs", "std::env::current_exe("),
+];
+
 /// Longer files want to be two.
 const LINES_MAX: usize = 530;
 
@@ -109,6 +116,41 @@ fn each_outside_crate_has_one_door() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn programs_are_started_where_it_is_allowed_and_git_in_one_place() {
+    let (mut wrong, mut found) = (Vec::new(), Vec::new());
+    for (name, text) in sources() {
+        if name.ends_with("tests.rs") || name.contains("tests/") {
+            continue;
+        }
+        let body = text.split("#[cfg(test)]\nmod tests").next();
+        for (line, code) in code(body.unwrap_or_default()) {
+            for (at, start) in code.match_indices("Command::new(") {
+                let program = code[at + start.len()..].split([')', ',']).next();
+                let started = (name.as_str(), program.unwrap_or_default());
+                if PROGRAMS.contains(&started) {
+                    found.push(started.1.to_owned());
+                } else {
+                    wrong.push(format!("src/{name}:{line} starts {}", started.1));
+                }
+            }
+            // A new way to start one belongs into this test.
+            let others = [
+                "posix_spawn",
+                "execve(",
+                "CommandExt",
+                "process::Command as",
+            ];
+            if let Some(other) = others.iter().find(|other| code.contains(**other)) {
+                wrong.push(format!("src/{name}:{line} uses {other}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    found.retain(|program| program == "\"git\"");
+    assert_eq!(found.len(), 1, "git is called in one place");
 }
 
 #[test]

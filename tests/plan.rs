@@ -238,6 +238,7 @@ fn desired(fleet: Option<&Value>, manifests: &BTreeMap<String, Value>) -> Desire
     let snapshot = Snapshot {
         revision: "dir:0123456789ab".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: fleet.map(|value| file("fleet.yaml".to_owned(), "fleet", value)),
         manifests: manifests
             .iter()

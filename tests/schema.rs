@@ -93,6 +93,7 @@ fn errors(text: &str) -> Vec<String> {
     let snapshot = Snapshot {
         revision: String::new(),
         commit: None,
+        commit_issue: None,
         fleet: None,
         manifests: vec![manifest],
     };

@@ -127,6 +127,7 @@ fn desired(image: &str) -> Desired {
     let snapshot = Snapshot {
         revision: "bench".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: None,
         manifests: manifests.collect(),
     };

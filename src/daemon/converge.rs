@@ -393,6 +393,7 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         Report {
             revision: view.plan.revision.clone(),
             commit: view.plan.commit.clone(),
+            commit_issue: view.desired.commit_issue.clone(),
             steps: reports,
             unchanged,
             diagnostics: view.desired.diagnostics.clone(),

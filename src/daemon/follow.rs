@@ -288,6 +288,7 @@ fn status(mirror: &Mirror, state: State) -> Result<SourceStatus, GitError> {
         source: mirror.source().to_string(),
         revision: revision.unwrap_or_default(),
         commit: state.in_use,
+        commit_issue: None,
         newest,
         fetched: state.fetched,
         fetch_failure: state.failure.map(|failure| failure.to_string()),

@@ -290,7 +290,10 @@ impl Metrics {
 
     /// All figures, with how the fleet stands to its source now.
     pub fn encode(&self, source: &SourceStatus) -> Result<String, fmt::Error> {
-        let author = source.commit.as_ref().map(|commit| commit.author.clone());
+        let author = source
+            .commit
+            .as_ref()
+            .and_then(|commit| commit.author.clone());
         self.source.clear();
         if !source.revision.is_empty() {
             let labels = SourceLabels {

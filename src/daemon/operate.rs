@@ -309,6 +309,7 @@ impl Operations for Operator {
         let report = Report {
             revision: view.desired.revision,
             commit: view.desired.commit,
+            commit_issue: view.desired.commit_issue,
             diagnostics: view.desired.diagnostics,
             notes: view
                 .observed
@@ -366,6 +367,7 @@ pub fn of_directory(site: &Site, last: &Report) -> SourceStatus {
         source: site.source_named(),
         revision: last.revision.clone(),
         commit: last.commit.clone(),
+        commit_issue: last.commit_issue.clone(),
         ..SourceStatus::default()
     }
 }

@@ -1,6 +1,7 @@
 //! What commands ask for: of the running daemon where there is one, else done here.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +29,13 @@ use super::orders::{self, Taken};
 use super::round::{self, Ask, Known, View};
 use super::routes;
 use crate::decisions::plan::Reason;
-use crate::decisions::report::{Failure, Report, StepReport};
+use crate::decisions::report::{Failure, Missing, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::decisions::source::unfinished;
 use crate::doors::control_client::{ControlClient, ControlClientError};
 use crate::doors::files;
 use crate::doors::source;
-use crate::doors::source::git::{GitError, Mirror};
+use crate::doors::source::git::{self, GitError, Mirror};
 use crate::doors::store::Store;
 use crate::words::control::{AskReconcile, DaemonHealth, RoundHealth};
 use crate::words::desired::{Desired, Snapshot};
@@ -84,6 +85,7 @@ pub fn validate(site: &Site, paths: &[PathBuf], now: jiff::Timestamp) -> Result<
         if let Ok(snapshot) = &snapshot {
             let read = snapshot.fleet.iter().chain(&snapshot.manifests);
             files.extend(read.map(|file| file.path.clone()));
+            all.commit_issue.clone_from(&snapshot.commit_issue);
         }
         match snapshot.and_then(|snapshot| resolved(&snapshot)) {
             Ok(desired) => {
@@ -99,7 +101,7 @@ pub fn validate(site: &Site, paths: &[PathBuf], now: jiff::Timestamp) -> Result<
                 };
                 let failure = report.aborted.unwrap_or(nothing);
                 return Err(Failure {
-                    help: None,
+                    help: git::help_in_a_hook(),
                     ..failure
                 });
             }
@@ -168,6 +170,7 @@ pub async fn dry_run(site: &Site, names: &[InstanceName]) -> (Option<SavedPlan>,
             let report = Report {
                 revision: view.desired.revision,
                 commit: view.desired.commit,
+                commit_issue: view.desired.commit_issue,
                 diagnostics: view.desired.diagnostics,
                 notes: view.observed.ground.into_iter().chain(note).collect(),
                 ..Report::default()
@@ -235,13 +238,7 @@ async fn fresh_snapshot(site: &Site) -> Result<Snapshot, Box<Report>> {
     let Some(git) = &site.config.source.git else {
         return round::read_source(site);
     };
-    let dir = tempfile::tempdir().map_err(|error| {
-        let message = format!("cannot make a temporary directory: {error}");
-        Box::new(Report::aborted(Failure {
-            message,
-            help: None,
-        }))
-    })?;
+    let dir = tempfile::tempdir().map_err(|error| no_room(&error))?;
     let copy = Mirror::new(dir.path(), git);
     let fetched = Box::pin(copy.fetch()).await;
     match fetched.and_then(|()| copy.read()) {
@@ -251,8 +248,27 @@ async fn fresh_snapshot(site: &Site) -> Result<Snapshot, Box<Report>> {
             let known = site.mirror().and_then(|mirror| mirror.known().ok());
             known.ok_or_else(|| round::source_failed(&refused.into()))
         }
+        Err(error @ GitError::Disk { .. }) => Err(no_room(&error)),
         Err(error) => Err(round::source_failed(&error.into())),
     }
+}
+
+/// A directory for the moment that cannot be made or filled. The disk is to blame, or the variable: neither the repository
+/// nor its configuration.
+fn no_room(error: &dyn Error) -> Box<Report> {
+    let holder = std::env::temp_dir();
+    let message = format!(
+        "failed to fetch into a temporary directory in {}: {}",
+        holder.display(),
+        chain(error)
+    );
+    let help =
+        "set TMPDIR to a directory that exists and has room for the repository, or free space";
+    let aborted = Report::aborted(Failure {
+        message,
+        help: Some(help.to_owned()),
+    });
+    Box::new(aborted.for_want_of(Missing::Source))
 }
 
 /// A dry run makes no store where there is none, and waits for none that another process holds.

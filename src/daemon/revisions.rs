@@ -4,7 +4,7 @@ use super::round;
 use super::site::Site;
 use crate::decisions::compare::{Comparison, compare as compare_desired};
 use crate::decisions::report::Failure;
-use crate::doors::source::git::{GitError, Repository};
+use crate::doors::source::git::{self, GitError, Repository};
 use crate::words::desired::{Content, Desired, Snapshot};
 use crate::words::diagnostic::Diagnostic;
 
@@ -99,6 +99,9 @@ fn desired(snapshot: &Snapshot, site: &Site, revision: &str) -> Result<Desired, 
 fn failed(error: GitError) -> Failure {
     Failure {
         message: super::chain::chain(&error),
-        help: None,
+        help: match error {
+            GitError::NoRepository { .. } | GitError::NoRevision(_) => git::help_in_a_hook(),
+            _ => None,
+        },
     }
 }

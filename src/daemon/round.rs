@@ -17,8 +17,9 @@ use crate::decisions::plan::{Action, History, Plan, Step, plan};
 use crate::decisions::report::{Failure, FailureKind, Missing, Outcome, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
 use crate::doors::engine::{EngineError, Observe};
-use crate::doors::source::git::checkout::Teller;
+use crate::doors::source::git::checkout::CheckoutReader;
 use crate::doors::source::{self, SourceError};
+use crate::words::commit::Commit;
 use crate::words::config::Reconcile;
 use crate::words::desired::{Desired, Snapshot};
 use crate::words::diagnostic::Diagnostic;
@@ -84,7 +85,12 @@ pub struct Known<'a, N> {
 /// # Errors
 /// A report that says why nothing can be said of any instance.
 pub fn desired(snapshot: &Snapshot, site: &Site) -> Result<Desired, Box<Report>> {
-    resolve(snapshot, &site.config).map_err(|diagnostics| unusable(snapshot, diagnostics))
+    let desired = resolve(snapshot, &site.config);
+    let desired = desired.map_err(|diagnostics| unusable(snapshot, diagnostics))?;
+    Ok(Desired {
+        commit_issue: snapshot.commit_issue.clone(),
+        ..desired
+    })
 }
 
 /// A source whose `fleet.yaml` cannot be used, as a report.
@@ -99,6 +105,7 @@ pub fn unusable(snapshot: &Snapshot, diagnostics: Vec<Diagnostic>) -> Box<Report
     Box::new(Report {
         revision,
         commit: snapshot.commit.clone(),
+        commit_issue: snapshot.commit_issue.clone(),
         diagnostics,
         aborted,
         aborted_by: Some(Missing::Source),
@@ -122,8 +129,7 @@ pub fn read_source(site: &Site) -> Result<Snapshot, Box<Report>> {
     let dir = site.source_dir();
     let snapshot = source::dir::read(dir, &site.source_shown(), &BTreeSet::new())
         .map_err(|error| source_failed(&error))?;
-    let commit = Teller::default().tell(dir, &snapshot.revision);
-    Ok(Snapshot { commit, ..snapshot })
+    Ok(CheckoutReader::default().read(dir, snapshot))
 }
 
 /// A source that cannot be read, as a report.
@@ -257,6 +263,7 @@ pub fn aborted(desired: &Desired, failure: Failure) -> Box<Report> {
     Box::new(Report {
         revision: desired.revision.clone(),
         commit: desired.commit.clone(),
+        commit_issue: desired.commit_issue.clone(),
         diagnostics: desired.diagnostics.clone(),
         ..Report::aborted(failure)
     })
@@ -271,10 +278,15 @@ pub fn engine_failed(desired: &Desired, error: EngineError) -> Box<Report> {
 /// Logs what kept a round from doing more. Steps that were tried are logged as they end, by [`log_step`].
 pub fn log(report: &Report) {
     let revision = report.revision.as_str();
-    let author = report.commit.as_ref().map(|commit| commit.author.as_str());
+    let commit = report.commit.as_ref().map(Commit::revision);
+    let commit = commit.as_deref();
+    let author = report
+        .commit
+        .as_ref()
+        .and_then(|commit| commit.author.as_deref());
     if let Some(Failure { message, help }) = &report.aborted {
         let help = help.as_deref();
-        tracing::error!(revision, author, help, error = message, "round aborted");
+        tracing::error!(revision, commit, author, help, error = message, "round aborted");
     }
     for StepReport { step, outcome, .. } in &report.steps {
         let (instance, reason) = (&step.instance, &step.reason);
@@ -282,7 +294,7 @@ pub fn log(report: &Report) {
         match outcome {
             Outcome::Held => {
                 let help = reason.way_out(instance);
-                tracing::warn!(%instance, %reason, revision, author, help = help.as_deref(), "instance held");
+                tracing::warn!(%instance, %reason, revision, commit, author, help = help.as_deref(), "instance held");
             }
             Outcome::Running { since } => {
                 tracing::info!(%instance, action, %since, "step in progress; other instances continue");
@@ -306,15 +318,17 @@ pub fn log_step(told: &StepReport, planned_for: &PlannedFor) {
     let (instance, reason) = (&step.instance, &step.reason);
     let (action, generation) = (action_name(&step.action), generation(&step.action));
     let revision = planned_for.revision.as_str();
-    let commit = planned_for.commit.as_ref();
-    let author = commit.map(|commit| commit.author.as_str());
+    let known = planned_for.commit.as_ref();
+    let author = known.and_then(|commit| commit.author.as_deref());
+    let commit = known.map(Commit::revision);
+    let commit = commit.as_deref();
     match outcome {
         Outcome::Done => {
-            tracing::info!(%instance, action, generation, %reason, revision, author, millis, "step done");
+            tracing::info!(%instance, action, generation, %reason, revision, commit, author, millis, "step done");
         }
         Outcome::Failed(Failure { message, help }) => {
             let (help, kind) = (help.as_deref(), failure.map(FailureKind::as_str));
-            tracing::error!(%instance, action, generation, %reason, revision, author, millis, kind, help, error = message, "step failed");
+            tracing::error!(%instance, action, generation, %reason, revision, commit, author, millis, kind, help, error = message, "step failed");
         }
         Outcome::Held | Outcome::Running { .. } | Outcome::Waiting { .. } => {}
     }

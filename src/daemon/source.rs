@@ -6,7 +6,7 @@ use super::events::Events;
 use super::follow::{Follower, Syncer};
 use super::site::Site;
 use crate::decisions::report::Report;
-use crate::doors::source::git::checkout::Teller;
+use crate::doors::source::git::checkout::CheckoutReader;
 use crate::doors::source::{SourceError, Watch};
 use crate::words::desired::Snapshot;
 
@@ -19,8 +19,8 @@ pub enum Source {
     Directory {
         /// Says when it has changed.
         watch: Box<Watch>,
-        /// Says at which commit it stands.
-        teller: Teller,
+        /// Reads its commit.
+        checkout: CheckoutReader,
     },
     /// A repository.
     Repository(Box<Follower>),
@@ -36,7 +36,7 @@ impl Source {
             Some(mirror) => Self::Repository(Box::new(Follower::new(mirror, events.clone())?)),
             None => Self::Directory {
                 watch: Box::new(Watch::new(site.source_dir())?),
-                teller: Teller::default(),
+                checkout: CheckoutReader::default(),
             },
         })
     }
@@ -78,10 +78,9 @@ impl Source {
     /// When nothing is known of what is desired.
     pub fn read(&mut self, site: &Site) -> Result<Snapshot, SourceError> {
         match self {
-            Self::Directory { watch, teller } => {
+            Self::Directory { watch, checkout } => {
                 let snapshot = watch.read(&site.source_shown())?;
-                let commit = teller.tell(site.source_dir(), &snapshot.revision);
-                Ok(Snapshot { commit, ..snapshot })
+                Ok(checkout.read(site.source_dir(), snapshot))
             }
             Self::Repository(follower) => Ok(follower.read()?),
         }

@@ -17,6 +17,9 @@ pub struct Report {
     /// The commit of that revision, where the source is in a git repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<Commit>,
+    /// Why that commit is not read, where the source is in a repository that is not to be trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_issue: Option<Diagnostic>,
     /// Every step with what became of it, sorted by instance.
     pub steps: Vec<StepReport>,
     /// How many instances were as they should be.

@@ -17,6 +17,9 @@ pub struct SourceStatus {
     pub revision: String,
     /// Its commit, where the source is in a git repository.
     pub commit: Option<Commit>,
+    /// Why that commit is not read, where the source is in a repository that is not to be trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_issue: Option<Diagnostic>,
     /// What was fetched last, where that is another commit.
     pub newest: Option<Commit>,
     /// When a repository was last asked for news, and answered.

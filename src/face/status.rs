@@ -93,15 +93,27 @@ pub fn draw_no_daemon() -> String {
 pub fn draw_source(source: &SourceStatus, now: Timestamp) -> String {
     let mut drawn = format!("{}  {}", paint(Label::Heading, "source"), source.source);
     if let Some(commit) = &source.commit {
-        let _ = write!(
-            drawn,
-            "\n        {commit} ({} ago)",
-            age(commit.committed, now)
-        );
+        let _ = write!(drawn, "\n        {commit}");
+        if !commit.changed_since {
+            let _ = write!(drawn, " ({} ago)", age(commit.committed, now));
+        }
     } else if !source.revision.is_empty() {
         let _ = write!(drawn, ", {}", source.revision);
     }
     drawn.push('\n');
+    if let Some(issue) = &source.commit_issue {
+        let mark = paint(Label::Warning, '!');
+        let file = harmless(&issue.place.path);
+        let _ = writeln!(drawn, "{mark} {}: {file}", harmless(&issue.message));
+        if let Some(help) = &issue.help {
+            let _ = writeln!(
+                drawn,
+                "  {}: {}",
+                paint(Label::Help, "help"),
+                harmless(help)
+            );
+        }
+    }
     if let Some(behind) = &source.behind {
         let how_far = match behind.commits {
             Some(commits) => format!(

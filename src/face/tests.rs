@@ -52,6 +52,7 @@ fn desired(files: &[(&str, &str)]) -> Desired {
     let snapshot = Snapshot {
         revision: "r1".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: None,
         manifests,
     };

@@ -13,8 +13,10 @@ pub const SHORT: usize = 12;
 pub struct Commit {
     /// Its whole id.
     pub id: String,
-    /// Who wrote it: `Ada Lovelace <ada@example.com>`.
-    pub author: String,
+    /// Who wrote it: `Ada Lovelace <ada@example.com>`. None where files differ from it: whose change that is, nobody
+    /// knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
     /// When it was made.
     pub committed: jiff::Timestamp,
     /// The first line of its message.
@@ -29,6 +31,26 @@ impl Commit {
     pub fn short(&self) -> &str {
         short(&self.id)
     }
+
+    /// The same commit with changes that are in no commit.
+    #[must_use]
+    pub fn with_changes(self) -> Self {
+        Self {
+            author: None,
+            changed_since: true,
+            ..self
+        }
+    }
+
+    /// What names the files that were read: `a1b2c3d4e5f6`, or `a1b2c3d4e5f6+uncommitted`.
+    pub fn revision(&self) -> String {
+        let changes = if self.changed_since {
+            "+uncommitted"
+        } else {
+            ""
+        };
+        format!("{}{changes}", self.short())
+    }
 }
 
 /// The beginning of a commit's id, as people write it.
@@ -38,10 +60,14 @@ pub fn short(id: &str) -> &str {
 
 impl fmt::Display for Commit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "commit {}", self.short())?;
+        write!(f, "commit {}", self.revision())?;
+        // Neither author nor subject are those of the changes.
         if self.changed_since {
-            f.write_str(" with changes since")?;
+            return Ok(());
         }
-        write!(f, " by {}: {}", self.author, self.subject)
+        if let Some(author) = &self.author {
+            write!(f, " by {author}")?;
+        }
+        write!(f, ": {}", self.subject)
     }
 }

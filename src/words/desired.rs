@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub revision: String,
     /// The commit that it was read at, where the source is in a git repository.
     pub commit: Option<Commit>,
+    /// Why that commit is not read, where the source is in a repository that is not to be trusted.
+    pub commit_issue: Option<Diagnostic>,
     /// `fleet.yaml`, where there is one.
     pub fleet: Option<SourceFile>,
     /// The manifests, sorted by path.
@@ -62,6 +64,8 @@ pub struct Desired {
     pub revision: String,
     /// The commit of that revision, where the source is in a git repository.
     pub commit: Option<Commit>,
+    /// Why that commit is not read.
+    pub commit_issue: Option<Diagnostic>,
     /// What shall be, by name.
     pub specs: BTreeMap<InstanceName, Arc<Spec>>,
     /// Where what a spec says comes from.

@@ -73,6 +73,7 @@ pub fn spec(lab: &impl Lab, name: &str, manifest: &str) -> Spec {
     let snapshot = Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: Some(file("fleet.yaml", "fleet", &image)),
         manifests: vec![file("i/it.yaml", name, manifest)],
     };

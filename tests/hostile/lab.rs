@@ -27,6 +27,7 @@ pub fn source(manifests: &[(&str, &str)]) -> Snapshot {
     Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: None,
         manifests: manifests.iter().map(file).collect(),
     }
@@ -63,6 +64,7 @@ pub fn hold_promises(bytes: &[u8]) {
     let snapshot = Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: Some(file("fleet.yaml", bytes)),
         manifests: vec![file("i/a.yaml", b"{}")],
     };

@@ -46,7 +46,7 @@ pub fn figures(form: Form) -> String {
         revision: "git:5b3e5b3e5b3e".to_owned(),
         commit: Some(Commit {
             id: "5b3e".repeat(10),
-            author: "Ada \"the\\first\"\n <ada@example.com>".to_owned(),
+            author: Some("Ada \"the\\first\"\n <ada@example.com>".to_owned()),
             committed: jiff::Timestamp::UNIX_EPOCH,
             subject: String::new(),
             changed_since: false,

@@ -205,6 +205,7 @@ fn resolve_one(slot: Slot, content: Content) -> Desired {
     let stem = NAMES[slot].to_owned();
     let snapshot = Snapshot {
         commit: None,
+        commit_issue: None,
         revision: String::new(),
         fleet: None,
         manifests: vec![SourceFile {

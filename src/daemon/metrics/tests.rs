@@ -93,7 +93,7 @@ fn rounds_steps_and_the_source_are_counted_and_no_instance_is_named() {
     source.revision = "git:5b3e5b3e5b3e".to_owned();
     source.commit = Some(Commit {
         id: "5b3e".repeat(10),
-        author: "Ada \"the first\" <ada@example.com>".to_owned(),
+        author: Some("Ada \"the first\" <ada@example.com>".to_owned()),
         committed: jiff::Timestamp::UNIX_EPOCH,
         subject: String::new(),
         changed_since: false,

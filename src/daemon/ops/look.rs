@@ -193,6 +193,7 @@ pub async fn source_status(site: &Site) -> Result<SourceStatus, Failure> {
     let read = round::read_source(site).map(|snapshot| Report {
         revision: snapshot.revision,
         commit: snapshot.commit,
+        commit_issue: snapshot.commit_issue,
         ..Report::default()
     });
     let read = read.unwrap_or_else(|report| *report);

@@ -253,6 +253,7 @@ mod tests {
         let snapshot = Snapshot {
             revision: "r1".to_owned(),
             commit: None,
+            commit_issue: None,
             fleet: None,
             manifests: vec![SourceFile {
                 path: "instances.d/alice.yaml".to_owned(),

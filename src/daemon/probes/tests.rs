@@ -93,6 +93,7 @@ fn desired(manifest: &str) -> Desired {
     let snapshot = Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: None,
         manifests: vec![file],
     };

@@ -442,7 +442,8 @@ impl Rounds {
             }
             now_told.insert(failure.message.clone());
         }
-        for note in &report.notes {
+        let issue = report.commit_issue.as_ref().map(ToString::to_string);
+        for note in report.notes.iter().chain(&issue) {
             if !self.told.contains(note) {
                 tracing::warn!("{note}");
             }

@@ -18,6 +18,7 @@ fn spec_with(config: &Config, manifest: &str) -> Spec {
     let snapshot = Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: None,
         manifests: vec![file],
     };

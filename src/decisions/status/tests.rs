@@ -21,6 +21,7 @@ fn desired(manifests: &[(&str, &str)]) -> Desired {
     let snapshot = Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: None,
         manifests: manifests.iter().map(file).collect(),
     };

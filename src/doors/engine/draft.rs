@@ -157,6 +157,7 @@ volumes: [ { name: profile, target: /profile }, { host: /srv/x, target: /x, read
         let snapshot = Snapshot {
             revision: "r".to_owned(),
             commit: None,
+            commit_issue: None,
             fleet: None,
             manifests: vec![file],
         };

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::{FLEET_NAMES, SourceError, beside, is_manifest};
+use super::{FLEET_NAMES, Size, SourceError, TooLarge, beside, is_manifest};
 use crate::doors::files::read_text;
 use crate::words::desired::{Content, Snapshot, SourceFile};
 use crate::words::spread::spread;
@@ -39,6 +39,7 @@ pub fn read(
             thread::sleep(PAUSE * attempt);
         }
         let before = Listing::take(dir, unsettled)?;
+        before.check_size(shown_as)?;
         let snapshot = before.read(Path::new(shown_as), unsettled);
         if Listing::take(dir, unsettled)? == before {
             return Ok(snapshot);
@@ -104,11 +105,18 @@ impl Listing {
         let failed = |error| listing_error(dir, error);
         let found = fs::metadata(dir).map_err(failed)?;
         let mut names: Vec<OsString> = Vec::new();
+        let mut size = Size::default();
         for entry in fs::read_dir(dir).map_err(failed)? {
             // Half a listing would make half the fleet look removed.
-            names.push(entry.map_err(failed)?.file_name());
+            let name = entry.map_err(failed)?.file_name();
+            if is_manifest(&name) {
+                size.add(0);
+                if size.has_room() {
+                    names.push(name);
+                }
+            }
         }
-        names.retain(|name| is_manifest(name));
+        size.check(|| dir.display().to_string())?;
         names.sort();
         let identified = spread(&names, |name| {
             let path = dir.join(name);
@@ -120,6 +128,21 @@ impl Listing {
             fleet: find_fleet(&beside(dir), unsettled)?,
             manifests,
         })
+    }
+
+    fn check_size(&self, shown_as: &str) -> Result<(), TooLarge> {
+        let mut size = Size::default();
+        let length = |identity: &Identity| match identity {
+            Identity::Known { length, .. } => *length,
+            Identity::Unsettled | Identity::Unknown => 0,
+        };
+        for (_, identity) in &self.manifests {
+            size.add(length(identity));
+        }
+        if let Some((_, identity)) = &self.fleet {
+            size.add_fleet(length(identity));
+        }
+        size.check(|| shown_as.to_owned())
     }
 
     fn read(&self, shown_as: &Path, unsettled: &BTreeSet<PathBuf>) -> Snapshot {
@@ -149,6 +172,7 @@ impl Listing {
         Snapshot {
             revision: revision(fleet.as_ref(), &manifests),
             commit: None,
+            commit_issue: None,
             fleet,
             manifests,
         }

@@ -2,21 +2,32 @@
 //! and signatures just work, and no half-checked-out directory is ever looked at.
 //!
 //! [`Repository`] reads one commit. [`Mirror`] keeps a bare copy of a repository elsewhere, and says which of its
-//! commits is to be used. [`checkout`] tells at which commit a directory stands that is watched as one.
+//! commits is to be used. [`checkout`] finds the commit of a directory that is watched as one.
+//!
+//! Nothing that a repository contains makes git run a program: `command` is the only place that starts git, `place`
+//! finds repositories in its stead, and `configuration` reads a repository's own before git does.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 pub use mirror::{Head, Mirror};
 pub use repository::Repository;
 
+use self::command::Git;
+use super::TooLarge;
 use crate::words::commit::Commit;
 
+mod address;
 pub mod checkout;
+mod command;
+mod configuration;
 mod fetch;
 mod mirror;
+mod place;
 mod repository;
+
+/// How much of what git says of a commit is read, in bytes.
+const FACTS_MAX: u64 = 16 << 10;
 
 /// Why a repository could not be read. Says all there is to say: it has no source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,10 +36,29 @@ pub enum GitError {
     #[error("cannot run git: {0}; install it, and have it on PATH")]
     Program(String),
     /// Nothing here is in a repository.
-    #[error("{} is in no git repository: {why}", path.display())]
+    #[error("{} is in no git repository: no directory above has a `.git`", path.display())]
     NoRepository {
         /// Where was looked.
         path: PathBuf,
+    },
+    /// Something in the repository could make git run a program or read elsewhere, or others could have written it.
+    #[error("{}: {why}; {help}", file.display())]
+    Refused {
+        /// The file or directory.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// The remedy.
+        help: String,
+    },
+    /// More than a source may have.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// The disk is full, or cannot be written.
+    #[error("cannot write in {}: {why}; free space on its disk, or make it writable", dir.display())]
+    Disk {
+        /// The directory.
+        dir: PathBuf,
         /// What git says.
         why: String,
     },
@@ -108,123 +138,99 @@ pub enum GitError {
     },
 }
 
-/// Where git is run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum At {
-    /// In a directory of a working tree, as the person there would.
-    Tree(PathBuf),
-    /// On a bare repository of our own, whatever the environment says of others.
-    Bare(PathBuf),
-}
-
-impl At {
-    fn git(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("git");
-        match self {
-            Self::Tree(dir) => command.arg("-C").arg(dir),
-            Self::Bare(dir) => {
-                for name in FOREIGN {
-                    command.env_remove(name);
-                }
-                command.arg("--git-dir").arg(dir)
-            }
-        };
-        command
-            .args(arguments)
-            .env("LC_ALL", "C")
-            .env("GIT_OPTIONAL_LOCKS", "0")
-            .env("GIT_LITERAL_PATHSPECS", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+impl GitError {
+    /// A failure at something that git should do in `dir`.
+    fn of_failure(what: &'static str, why: String, dir: &Path) -> Self {
+        Self::of_disk(&why, dir).unwrap_or(Self::Failed { what, why })
     }
 
-    /// Runs git to its end: what it wrote, or what it said against it.
-    fn run(&self, arguments: &[&str]) -> Result<Result<Vec<u8>, String>, GitError> {
-        let output = self.git(arguments).output().map_err(no_program)?;
-        Ok(if output.status.success() {
-            Ok(output.stdout)
-        } else {
-            Err(complaint(&output))
-        })
-    }
-
-    /// The same, where a complaint is a failure.
-    fn must(&self, what: &'static str, arguments: &[&str]) -> Result<String, GitError> {
-        match self.run(arguments)? {
-            Ok(said) => Ok(text(&said)),
-            Err(why) => Err(GitError::Failed { what, why }),
-        }
-    }
-
-    /// The id of the commit that a revision names; none when it names none.
-    fn commit_id(&self, revision: &str) -> Result<Option<String>, GitError> {
-        let wanted = format!("{revision}^{{commit}}");
-        let found = self.run(&[
-            "rev-parse",
-            "--verify",
-            "--quiet",
-            "--end-of-options",
-            &wanted,
-        ])?;
-        Ok(found.ok().map(|id| text(&id).trim_end().to_owned()))
-    }
-
-    /// What people know a commit by.
-    fn facts(&self, id: &str) -> Result<Commit, GitError> {
-        let what = "log";
-        let told = self.must(
-            what,
-            &[
-                "log",
-                "-1",
-                "--no-show-signature",
-                "--format=%H%x00%an <%ae>%x00%cI%x00%s",
-                "--end-of-options",
-                id,
-            ],
-        )?;
-        let parts: Vec<&str> = told.trim_end_matches('\n').split('\0').collect();
-        let failed = |why: &str| GitError::Failed {
-            what,
+    /// The same where the disk is to blame, by the system's words.
+    fn of_disk(why: &str, dir: &Path) -> Option<Self> {
+        const WORDS: [&str; 3] = [
+            "No space left on device",
+            "Disk quota exceeded",
+            "Read-only file system",
+        ];
+        let is_disk = WORDS.iter().any(|words| why.contains(words));
+        is_disk.then(|| Self::Disk {
+            dir: dir.to_owned(),
             why: why.to_owned(),
-        };
-        let [id, author, committed, subject] = parts[..] else {
-            return Err(failed("it says something else than it was asked for"));
-        };
-        Ok(Commit {
-            id: id.to_owned(),
-            author: printable(author),
-            committed: committed.parse().map_err(|_| failed("no date"))?,
-            subject: printable(subject),
-            changed_since: false,
         })
     }
 }
 
-/// What a hook's environment says of a repository that is not ours.
-const FOREIGN: [&str; 6] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-];
+/// What people know a commit by, at most so long, in characters.
+const SHOWN_MAX: usize = 240;
+
+/// The id of the commit that a revision names; none when it names none.
+fn commit_id(git: &Git, revision: &str) -> Result<Option<String>, GitError> {
+    let wanted = format!("{revision}^{{commit}}");
+    let found = git.run(&[
+        "rev-parse",
+        "--verify",
+        "--quiet",
+        "--end-of-options",
+        &wanted,
+    ])?;
+    Ok(found.ok().map(|id| text(&id).trim_end().to_owned()))
+}
+
+/// What people know a commit by.
+fn facts(git: &Git, id: &str) -> Result<Commit, GitError> {
+    let what = "log";
+    let arguments = [
+        what,
+        "-1",
+        "--no-show-signature",
+        "--format=%H%x00%cI%x00%an <%ae>%x00%s",
+        "--end-of-options",
+        id,
+    ];
+    let failed = |why: &str| GitError::Failed {
+        what,
+        why: why.to_owned(),
+    };
+    let answer = git.stream(what, &arguments, String::new(), |answer| {
+        let mut read = Vec::new();
+        let beginning = answer.take(FACTS_MAX).read_to_end(&mut read);
+        beginning
+            // A message of any length is read to its end, so that git ends as it should.
+            .and_then(|_| io::copy(answer, &mut io::sink()))
+            .map_err(|error| failed(&error.to_string()))?;
+        Ok(text(&read))
+    })?;
+    let mut parts = answer.trim_end_matches('\n').split('\0');
+    let (Some(id), Some(committed), Some(author)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return Err(failed("the answer is no commit"));
+    };
+    let shown = |text: &str| printable(text).chars().take(SHOWN_MAX).collect::<String>();
+    Ok(Commit {
+        id: id.to_owned(),
+        author: Some(shown(author)),
+        committed: committed.parse().map_err(|_| failed("no date"))?,
+        subject: shown(parts.next().unwrap_or_default()),
+        changed_since: false,
+    })
+}
+
+/// What can be done where a hook of git's runs this, in case one does: git says so in the environment, which no call of
+/// ours heeds.
+pub fn help_in_a_hook() -> Option<String> {
+    let is_set = |name| std::env::var_os(name).is_some();
+    let text = if is_set("GIT_QUARANTINE_PATH") {
+        "this runs in a hook before a push is accepted: git keeps the pushed objects apart until then, so no other program can read them. Validate a copy: git archive NEW_ID | tar --extract --directory COPY, then instanced validate COPY/instances.d; or compare in a post-receive hook or in CI"
+    } else if is_set("GIT_DIR") {
+        "GIT_DIR is set, as in a hook of git's, and is not used: instanced takes the `.git` above the source directory. Name a directory in a checkout with --instances; a bare repository has none"
+    } else {
+        return None;
+    };
+    Some(text.to_owned())
+}
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn no_program(error: io::Error) -> GitError {
     GitError::Program(error.to_string())
-}
-
-fn complaint(output: &Output) -> String {
-    let why = said(&output.stderr);
-    if why.is_empty() {
-        output.status.to_string()
-    } else {
-        why
-    }
 }
 
 /// What git said, in one line.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 pub use watch::Watch;
 
+use crate::words::document::LENGTH_MAX;
+
 pub mod dir;
 pub mod git;
 mod places;
@@ -17,6 +19,113 @@ pub mod watch;
 
 /// The names that the fleet's own file may have, of which it has one.
 const FLEET_NAMES: [&str; 2] = ["fleet.yaml", "fleet.yml"];
+
+/// How many manifests a source may have.
+pub const MANIFESTS_MAX: usize = 10_000;
+/// How long all files of a source may be together, in bytes. A fleet of 10,000 usual manifests has a tenth of it.
+pub const TOTAL_MAX: u64 = 16 << 20;
+
+/// How long `fleet.yaml` may be, times the manifests that it applies to, in bytes: each may take all of it.
+pub const UNFOLDED_MAX: u64 = 128 << 20;
+
+/// A source that is larger than one may be. All of it would be read into the process that answers ForwardAuth.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// Too many manifests.
+    #[error(
+        "{place} has {count} manifests, more than the limit of {MANIFESTS_MAX}; split the fleet over several sources, with a manager each"
+    )]
+    Manifests {
+        /// The directory, and the revision where it has one.
+        place: String,
+        /// How many.
+        count: u64,
+    },
+    /// Manifests that are too long together.
+    #[error(
+        "the {count} manifests of {place} and fleet.yaml have {bytes} bytes together, more than the limit of {TOTAL_MAX}; shorten them, or split the fleet over several sources, with a manager each"
+    )]
+    Bytes {
+        /// The directory, and the revision where it has one.
+        place: String,
+        /// How many.
+        count: u64,
+        /// How long.
+        bytes: u64,
+    },
+    /// A `fleet.yaml` that is too long for so many manifests.
+    #[error(
+        "fleet.yaml has {bytes} bytes and applies to {count} manifests of {place}, which may come to more than the limit of {UNFOLDED_MAX} bytes; shorten it, or split the fleet over several sources, with a manager each"
+    )]
+    Unfolded {
+        /// The directory, and the revision where it has one.
+        place: String,
+        /// How many manifests.
+        count: u64,
+        /// How long `fleet.yaml` is.
+        bytes: u64,
+    },
+}
+
+/// Counts the files of a source while they are listed, before any is read.
+#[derive(Debug, Default)]
+struct Size {
+    count: u64,
+    bytes: u64,
+    fleet: u64,
+}
+
+impl Size {
+    /// Counts one. A file that is longer than any may be is not read, so its length does not count.
+    fn add(&mut self, length: u64) {
+        self.count += 1;
+        if length <= LENGTH_MAX as u64 {
+            self.bytes += length;
+        }
+    }
+
+    /// Counts `fleet.yaml`, the same way.
+    fn add_fleet(&mut self, length: u64) {
+        if length <= LENGTH_MAX as u64 {
+            self.bytes += length;
+            self.fleet += length;
+        }
+    }
+
+    /// Whether another file fits beside those counted. More are counted all the same, to say how many there are.
+    fn has_room(&self) -> bool {
+        self.count <= MANIFESTS_MAX as u64
+    }
+
+    fn check(&self, place: impl FnOnce() -> String) -> Result<(), TooLarge> {
+        let Self {
+            count,
+            bytes,
+            fleet,
+        } = *self;
+        if !self.has_room() {
+            let place = place();
+            return Err(TooLarge::Manifests { place, count });
+        }
+        if bytes > TOTAL_MAX {
+            let place = place();
+            return Err(TooLarge::Bytes {
+                place,
+                count,
+                bytes,
+            });
+        }
+        if fleet * count > UNFOLDED_MAX {
+            let place = place();
+            return Err(TooLarge::Unfolded {
+                place,
+                count,
+                bytes: fleet,
+            });
+        }
+        Ok(())
+    }
+}
 
 /// Why a source could not be read or watched. The round ends: nothing is known of what is desired.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +173,9 @@ pub enum SourceError {
         /// The directory they stand in.
         path: PathBuf,
     },
+    /// More than a source may have.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The repository, or its mirror, cannot be read.
     #[error(transparent)]
     Git(#[from] git::GitError),

@@ -141,6 +141,7 @@ async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Resu
     if out.is_json() {
         out.json(&json!({
             "plan": plan,
+            "commit_issue": beside.commit_issue,
             "diagnostics": beside.diagnostics,
             "notes": beside.notes,
             "aborted": beside.aborted,
@@ -204,6 +205,7 @@ fn exit_of(plan: &Plan, beside: &Report, detailed: bool) -> Exit {
 fn tell_beside(report: &Report, site: &Site, out: &mut Output) {
     site::tell(&site.warnings, out);
     site::tell(&report.diagnostics, out);
+    site::tell(report.commit_issue.as_slice(), out);
     for note in &report.notes {
         out.say(format_args!("note: {note}"));
     }

@@ -35,6 +35,7 @@ pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Fa
     let Checked { desired, files } = ops::validate(site, &args.paths, jiff::Timestamp::now())?;
     let mut diagnostics = site.warnings.clone();
     diagnostics.extend(desired.diagnostics);
+    diagnostics.extend(desired.commit_issue);
     if args.strict {
         let warnings = diagnostics
             .iter_mut()

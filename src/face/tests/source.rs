@@ -15,7 +15,7 @@ use crate::words::name::InstanceName;
 fn commit(id: &str, author: &str, subject: &str, committed: &str) -> Commit {
     Commit {
         id: id.repeat(10),
-        author: author.to_owned(),
+        author: Some(author.to_owned()),
         committed: committed.parse().unwrap(),
         subject: subject.to_owned(),
         changed_since: false,
@@ -61,15 +61,13 @@ fn the_source_is_told_with_how_far_behind_it_the_fleet_is() {
 
 #[test]
 fn a_plan_and_a_report_begin_with_their_commit() {
-    let commit = Commit {
-        changed_since: true,
-        ..commit(
-            "5b3e",
-            "Ada <ada@example.com>",
-            "More",
-            "2026-11-20T07:00:00Z",
-        )
-    };
+    let commit = commit(
+        "5b3e",
+        "Ada <ada@example.com>",
+        "More",
+        "2026-11-20T07:00:00Z",
+    )
+    .with_changes();
     let plan = Plan {
         commit: Some(commit.clone()),
         ..Plan::default()
@@ -83,7 +81,7 @@ fn a_plan_and_a_report_begin_with_their_commit() {
         commit: Some(commit),
         ..Report::default()
     };
-    let begin = "commit 5b3e5b3e5b3e with changes since by Ada <ada@example.com>: More\n\nNothing";
+    let begin = "commit 5b3e5b3e5b3e+uncommitted\n\nNothing";
     for drawn in [view.draw(&plan), report::draw(&report)] {
         let drawn = strip_str(&drawn).to_string();
         assert!(drawn.starts_with(begin), "{drawn}");

@@ -111,7 +111,7 @@ fn entry(at: &str, action: &str, result: EntryResult) -> Entry {
         revision: "git:5b3e5b3e5b3e".to_owned(),
         commit: Some(Commit {
             id: "5b3e".repeat(10),
-            author: "Ada Lovelace <ada@example.com>".to_owned(),
+            author: Some("Ada Lovelace <ada@example.com>".to_owned()),
             committed: "2026-11-20T09:00:00Z".parse().unwrap(),
             subject: "The next browser".to_owned(),
             changed_since: false,

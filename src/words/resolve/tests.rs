@@ -16,6 +16,7 @@ fn source(fleet: Option<&str>, manifests: &[(&str, &str)]) -> Snapshot {
     Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: fleet.map(|text| file("fleet.yaml", text)),
         manifests: manifests
             .iter()

@@ -21,6 +21,16 @@ pub(super) fn problems(source: &Source, problems: &mut Vec<Problem>) {
         let problem = of("url", &format!("`{}` is no address", git.url));
         problems.push(problem.with_help("such as https://git.example.com/team/fleet.git"));
     }
+    let credentials = git.url.strip_prefix("ssh://").and_then(|rest| {
+        let host_ends = rest.find('/').unwrap_or(rest.len());
+        rest[..host_ends].rsplit_once('@')
+    });
+    if credentials.is_some_and(|(user, _)| user.contains(':')) {
+        // Not at the key itself: an excerpt would show the password.
+        let message = "`url` has a password, and ssh takes none from an address";
+        let problem = Problem::error(&["source", "git"], message);
+        problems.push(problem.with_help("remove it, and use a key of the daemon's user"));
+    }
     following(git, problems);
     let names = Path::new(&git.path).components();
     if git.path.is_empty()

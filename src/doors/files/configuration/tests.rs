@@ -254,3 +254,15 @@ fn whom_notices_go_to_is_looked_at_and_its_files_are_found() {
         "{told:?}"
     );
 }
+
+#[test]
+fn a_password_that_ssh_would_not_take_is_refused_and_not_shown() {
+    assert!(load("source: { git: { url: 'ssh://git@git.example.com/f.git' } }").is_ok());
+    assert!(load("source: { git: { url: 'https://ada:x@git.example.com/f.git' } }").is_ok());
+    let told = told("source: { git: { url: 'ssh://git:hunter2@git.example.com/f.git' } }");
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(
+        told[0].contains("ssh takes none") && !told[0].contains("hunter2"),
+        "{told:#?}"
+    );
+}

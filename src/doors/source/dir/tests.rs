@@ -154,3 +154,51 @@ fn a_revision_names_the_files_and_what_they_hold() {
     fs::remove_file(top.path().join("fleet.yaml")).unwrap();
     assert_eq!(revision(), here, "equal files are the same revision");
 }
+
+#[test]
+fn more_than_a_source_may_have_is_not_read() {
+    let (_top, dir) = source();
+    let first = dir.join("a0.yaml");
+    fs::write(&first, vec![b'#'; 1 << 20]).unwrap();
+    // One file on disk, with many names.
+    for number in 1..16 {
+        fs::hard_link(&first, dir.join(format!("a{number}.yaml"))).unwrap();
+    }
+    assert_eq!(read_all(&dir).unwrap().manifests.len(), 16);
+    symlink("a0.yaml", dir.join("b.yaml")).unwrap();
+    assert_eq!(
+        read_all(&dir).unwrap_err().to_string(),
+        "the 17 manifests of instances.d and fleet.yaml have 17825792 bytes together, more than the limit of 16777216; shorten them, or split the fleet over several sources, with a manager each"
+    );
+}
+
+#[test]
+fn more_manifests_than_a_source_may_have_are_counted_and_not_read() {
+    let (_top, dir) = source();
+    for number in 0..10_001 {
+        fs::write(dir.join(format!("a{number}.yaml")), "").unwrap();
+    }
+    let said = read_all(&dir).unwrap_err().to_string();
+    assert!(
+        said.contains("has 10001 manifests, more than the limit of 10000;"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_fleet_yaml_that_applies_to_too_many_is_not_read() {
+    let (top, dir) = source();
+    fs::write(top.path().join("fleet.yaml"), vec![b'#'; 1 << 20]).unwrap();
+    for number in 0..128 {
+        fs::write(dir.join(format!("a{number}.yaml")), "").unwrap();
+    }
+    assert_eq!(read_all(&dir).unwrap().manifests.len(), 128);
+    fs::write(dir.join("b.yaml"), "").unwrap();
+    let said = read_all(&dir).unwrap_err().to_string();
+    assert!(
+        said.starts_with(
+            "fleet.yaml has 1048576 bytes and applies to 129 manifests of instances.d"
+        ),
+        "{said}"
+    );
+}

@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-use super::{At, GitError, Mirror, is_there, no_program, said};
+use super::address::Address;
+use super::command::{Git, SAID_MAX};
+use super::{GitError, Mirror, commit_id, is_there, no_program, said};
 use crate::words::config::Follow;
 
 /// How long a fetch may take.
 const FETCH_MAX: Duration = Duration::from_secs(600);
 /// How long git has to end once it is told to.
 const GRACE: Duration = Duration::from_secs(2);
-/// How much of what git says is read.
-const SAID_MAX: u64 = 16 << 10;
 
 impl Mirror {
     /// Asks the repository for what is followed. To be dropped at any time: git is stopped then.
@@ -34,7 +34,7 @@ impl Mirror {
             Follow::Commit(id) => return self.fetch_commit(id).await,
         };
         match self.ask(&[&format!("+{found}:{head}")]).await? {
-            Ok(()) if self.at().commit_id(&head)?.is_some() => Ok(()),
+            Ok(()) if commit_id(&self.git(), &head)?.is_some() => Ok(()),
             Ok(()) => Err(self.no_ref(what, false)),
             Err(why) if is_no_ref(&why) => {
                 let is_empty = self.source.follow() == Follow::Default || self.is_empty().await;
@@ -46,7 +46,7 @@ impl Mirror {
 
     /// One commit never changes: it is asked for until it is here.
     async fn fetch_commit(&self, id: &str) -> Result<(), GitError> {
-        if self.at().commit_id(id)?.is_none() {
+        if commit_id(&self.git(), id)?.is_none() {
             // By its id alone, where the server takes that; else with everything that it could be part of.
             let alone = self.ask(&[id]).await?;
             if alone.is_err() {
@@ -57,7 +57,7 @@ impl Mirror {
                 asked.map_err(|why| self.failed(&why))?;
             }
         }
-        match self.at().commit_id(id)? {
+        match commit_id(&self.git(), id)? {
             Some(id) => self.set("head", &id),
             None => Err(self.no_ref(format!("commit {id}"), false)),
         }
@@ -65,7 +65,7 @@ impl Mirror {
 
     /// Makes the mirror where there is none, or none that can be used.
     fn make(&self) -> Result<(), GitError> {
-        if is_there(&self.dir) && self.at().run(&["rev-parse", "--git-dir"])?.is_ok() {
+        if is_there(&self.dir) && self.git().run(&["rev-parse", "--git-dir"])?.is_ok() {
             return Ok(());
         }
         let failed = |error: std::io::Error| GitError::Failed {
@@ -78,7 +78,12 @@ impl Mirror {
         }
         let dir = self.dir.display().to_string();
         let arguments = ["init", "--quiet", "--bare", "--template=", &dir];
-        self.at().must("init", &arguments).map(drop)
+        let made = self.git().run(&arguments)?;
+        // It only writes: of a full disk it says that it failed to write its configuration.
+        made.map(drop).map_err(|why| GitError::Disk {
+            dir: self.dir.clone(),
+            why,
+        })
     }
 
     /// Takes away what a git left behind that was killed: nobody else works here.
@@ -87,7 +92,9 @@ impl Mirror {
         let mut folders = vec![self.dir.clone(), self.dir.join("objects/info")];
         folders.extend(below(&self.dir.join("refs")));
         for folder in folders {
-            remove(&folder, is_lock);
+            remove(&folder, |name| {
+                is_lock(name) || name.starts_with(".git_vtag_tmp")
+            });
         }
         remove(&self.dir.join("objects/pack"), |name| {
             name.starts_with("tmp_") || is_lock(name)
@@ -95,6 +102,7 @@ impl Mirror {
     }
 
     async fn ask(&self, wanted: &[&str]) -> Result<Result<(), String>, GitError> {
+        let address = Address::of(&self.source);
         let mut arguments = vec![
             // What it does in the background would go on behind our back.
             "-c",
@@ -108,24 +116,25 @@ impl Mirror {
             "--no-recurse-submodules",
             "--force",
             "--end-of-options",
-            &self.source.url,
+            &address.url,
         ];
         arguments.extend(wanted);
-        self.talk(&arguments).await
+        talk(&self.git(), &arguments, &address).await
     }
 
     /// Whether the repository holds nothing at all, as far as it can be asked.
     async fn is_empty(&self) -> bool {
-        let url = &self.source.url;
+        let address = Address::of(&self.source);
         let asked = [
             "ls-remote",
             "--exit-code",
             "--quiet",
             "--end-of-options",
-            url,
+            &address.url,
         ];
         // Git's own word for "nothing matches" is an exit code of 2, without a complaint.
-        matches!(self.talk(&asked).await, Ok(Err(why)) if why.is_empty())
+        let answered = talk(&self.git(), &asked, &address).await;
+        matches!(answered, Ok(Err(why)) if why.is_empty())
     }
 
     /// Whether the repository answers. Nothing is fetched, and nothing is kept.
@@ -133,87 +142,28 @@ impl Mirror {
     /// # Errors
     /// Why it does not.
     pub async fn reach(&self) -> Result<(), GitError> {
-        // Where there is no mirror yet, git runs beside no repository at all.
-        let at = if self.dir.is_dir() {
-            self.at()
+        let git = if self.dir.is_dir() {
+            self.git()
         } else {
-            At::Tree("/".into())
+            Git::nowhere()
         };
+        let address = Address::of(&self.source);
         let asked = [
             "ls-remote",
             "--quiet",
             "--end-of-options",
-            &self.source.url,
+            &address.url,
             "HEAD",
         ];
-        let answered = self.talk_at(&at, &asked).await?;
+        let answered = talk(&git, &asked, &address).await?;
         answered.map_err(|why| self.failed(&why))
     }
 
-    /// Runs a git that talks to the repository. It asks nobody, and waits for no one forever.
-    async fn talk(&self, arguments: &[&str]) -> Result<Result<(), String>, GitError> {
-        self.talk_at(&self.at(), arguments).await
-    }
-
-    async fn talk_at(&self, at: &At, arguments: &[&str]) -> Result<Result<(), String>, GitError> {
-        let mut command = at.git(arguments);
-        command
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_HTTP_LOW_SPEED_LIMIT", "100")
-            .env("GIT_HTTP_LOW_SPEED_TIME", "60")
-            .stdout(Stdio::null());
-        if let Some(ssh) = quiet_ssh(at)? {
-            command.env("GIT_SSH_COMMAND", ssh);
-        }
-        let mut command = Command::from(command);
-        // With its helpers in a group of their own, all of them can be stopped.
-        let mut child = command.process_group(0).spawn().map_err(no_program)?;
-        let group = Group::of(&child);
-        let mut stderr = child.stderr.take().expect("a pipe was asked for");
-        let mut told = Vec::new();
-        let talking = async {
-            let read = (&mut stderr).take(SAID_MAX).read_to_end(&mut told).await;
-            // Nobody reads more, and a full pipe would stop git.
-            let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
-            read.map(drop)?;
-            child.wait().await
-        };
-        let ended = tokio::time::timeout(FETCH_MAX, talking).await;
-        let Ok(ended) = ended else {
-            group.end();
-            let _ = tokio::time::timeout(GRACE, child.wait()).await;
-            return Ok(Err(format!("no end within {} s", FETCH_MAX.as_secs())));
-        };
-        let status = ended.map_err(no_program)?;
-        group.forget();
-        Ok(if status.success() {
-            Ok(())
-        } else {
-            Err(self.without_secrets(&said(&told)))
-        })
-    }
-
-    /// Git repeats the address that it was given.
-    fn without_secrets(&self, told: &str) -> String {
-        let url = &self.source.url;
-        let shown = self.source.shown_url();
-        let mut told = told.replace(url, &shown);
-        // A password alone, as some helpers tell it.
-        if let Some(user) = url.strip_suffix(shown.split_once("://").map_or("", |(_, s)| s))
-            && let Some((_, user)) = user.split_once("://")
-            && let Some((_, password)) = user.trim_end_matches('@').split_once(':')
-            && !password.is_empty()
-        {
-            told = told.replace(password, "***");
-        }
-        told
-    }
-
     fn failed(&self, why: &str) -> GitError {
-        GitError::Fetch {
+        GitError::of_disk(why, &self.dir).unwrap_or_else(|| GitError::Fetch {
             url: self.source.shown_url(),
             why: why.to_owned(),
-        }
+        })
     }
 
     fn no_ref(&self, what: String, is_empty: bool) -> GitError {
@@ -226,16 +176,57 @@ impl Mirror {
     }
 }
 
+/// Runs a git that talks to the repository. It asks nobody, and waits for no one forever.
+async fn talk(
+    git: &Git,
+    arguments: &[&str],
+    address: &Address,
+) -> Result<Result<(), String>, GitError> {
+    let mut command = git.talking(arguments, address);
+    command.stdout(Stdio::null());
+    if let Some(ssh) = quiet_ssh()? {
+        command.env("GIT_SSH_COMMAND", ssh);
+    }
+    let mut command = Command::from(command);
+    // With its helpers in a group of their own, all of them can be stopped.
+    let mut child = command.process_group(0).spawn().map_err(no_program)?;
+    let group = Group::of(&child);
+    let mut stderr = child.stderr.take().expect("a pipe was asked for");
+    let mut complaint = Vec::new();
+    let talking = async {
+        let read = (&mut stderr)
+            .take(SAID_MAX)
+            .read_to_end(&mut complaint)
+            .await;
+        // Nobody reads more, and a full pipe would stop git.
+        let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
+        read.map(drop)?;
+        child.wait().await
+    };
+    let ended = tokio::time::timeout(FETCH_MAX, talking).await;
+    let Ok(ended) = ended else {
+        group.end();
+        let _ = tokio::time::timeout(GRACE, child.wait()).await;
+        return Ok(Err(format!("no end within {} s", FETCH_MAX.as_secs())));
+    };
+    let status = ended.map_err(no_program)?;
+    group.forget();
+    Ok(if status.success() {
+        Ok(())
+    } else {
+        Err(address.without_secrets(&said(&complaint)))
+    })
+}
+
 /// An ssh that asks no questions, unless somebody has chosen one.
-fn quiet_ssh(at: &At) -> Result<Option<&'static str>, GitError> {
+fn quiet_ssh() -> Result<Option<&'static str>, GitError> {
     let chosen = ["GIT_SSH", "GIT_SSH_COMMAND"];
     if chosen.iter().any(|name| std::env::var_os(name).is_some()) {
         return Ok(None);
     }
-    let configured = at.run(&["config", "--get", "core.sshCommand"])?;
-    Ok(configured
-        .is_err()
-        .then_some("ssh -o BatchMode=yes -o ConnectTimeout=30"))
+    let configured = Git::user_setting(&["--get", "core.sshCommand"])?;
+    let quiet = "ssh -o BatchMode=yes -o ConnectTimeout=30";
+    Ok(configured.is_none().then_some(quiet))
 }
 
 /// A git and the helpers that it started.

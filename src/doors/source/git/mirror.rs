@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{At, GitError, Repository, is_there, said};
+use super::command::Git;
+use super::{GitError, Repository, commit_id, facts, is_there};
 use crate::words::commit::{Commit, short};
 use crate::words::config::GitSource;
 use crate::words::desired::Snapshot;
@@ -51,8 +52,8 @@ impl Mirror {
         &self.source
     }
 
-    pub(super) fn at(&self) -> At {
-        At::Bare(self.dir.clone())
+    pub(super) fn git(&self) -> Git {
+        Git::bare(&self.dir)
     }
 
     pub(super) fn reference(&self, name: &str) -> String {
@@ -122,7 +123,7 @@ impl Mirror {
 
     /// Its commits, to read.
     pub fn repository(&self) -> Repository {
-        Repository::mirror(self.at(), &self.source.path, &self.refs)
+        Repository::mirror(self.git(), &self.source.path, &self.refs)
     }
 
     /// Notes that a commit is in use.
@@ -154,7 +155,7 @@ impl Mirror {
     /// # Errors
     /// When it is not here.
     pub fn facts(&self, id: &str) -> Result<Commit, GitError> {
-        self.at().facts(id)
+        facts(&self.git(), id)
     }
 
     /// How many commits of `to` are not in `from`, and whether `from` is part of its history at all.
@@ -164,11 +165,11 @@ impl Mirror {
     pub fn distance(&self, from: &str, to: &str) -> Result<(u64, bool), GitError> {
         let range = format!("{from}..{to}");
         let count = self
-            .at()
+            .git()
             .must("rev-list", &["rev-list", "--count", &range])?;
         let count = count.trim().parse().unwrap_or(0);
         let is_ancestor = self
-            .at()
+            .git()
             .run(&["merge-base", "--is-ancestor", from, to])?
             .is_ok();
         Ok((count, is_ancestor))
@@ -178,13 +179,13 @@ impl Mirror {
         if !is_there(&self.dir) {
             return Ok(None);
         }
-        self.at().commit_id(&self.reference(name))
+        commit_id(&self.git(), &self.reference(name))
     }
 
     pub(super) fn set(&self, name: &str, id: &str) -> Result<(), GitError> {
         let reference = self.reference(name);
         let arguments = ["update-ref", &reference, id];
-        self.at().must("update-ref", &arguments).map(drop)
+        self.git().must("update-ref", &arguments).map(drop)
     }
 
     /// Whether a commit is signed by one who may, where that is asked for.
@@ -216,15 +217,13 @@ impl Mirror {
             "--end-of-options",
             id,
         ];
-        let output = self
-            .at()
-            .git(&arguments)
-            .output()
-            .map_err(super::no_program)?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let why = said(&output.stderr);
-        Err(refused((!why.is_empty()).then_some(why)))
+        let verified = self.git().run(&arguments)?;
+        verified
+            .map(drop)
+            .map_err(|why| match GitError::of_disk(&why, &self.dir) {
+                Some(error) => error,
+                // Without a word where there is no signature at all.
+                None => refused((!why.starts_with("exit status")).then_some(why)),
+            })
     }
 }

@@ -1,11 +1,12 @@
 //! The manifests of one commit. No working tree is looked at, and nothing is written.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, BufRead, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use super::super::{FLEET_NAMES, beside, is_manifest};
-use super::{At, GitError, no_program, text};
+use super::super::{FLEET_NAMES, Size, beside, is_manifest};
+use super::command::Git;
+use super::place::Place;
+use super::{GitError, commit_id, facts, text};
 use crate::doors::files::{FileProblem, decode};
 use crate::words::commit;
 use crate::words::desired::{Content, Snapshot, SourceFile, Unreadable};
@@ -13,23 +14,54 @@ use crate::words::document::LENGTH_MAX;
 
 /// The mode of a file that is a symbolic link.
 const LINK: &str = "120000";
+/// How long a line of a listing may be, in bytes: no file system has longer paths.
+const LINE_MAX: u64 = 8 << 10;
+/// How long the line before an object may be, in bytes.
+const HEAD_MAX: u64 = 512;
 
 /// Something of a tree that may be a file.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     mode: String,
     kind: String,
     id: String,
     /// In bytes; of files alone.
     length: Option<usize>,
     /// From the top of the repository.
-    path: String,
+    pub(super) path: String,
+}
+
+impl Entry {
+    pub(super) fn is_link(&self) -> bool {
+        self.kind == "blob" && self.mode == LINK
+    }
+
+    pub(super) fn is_submodule(&self) -> bool {
+        self.kind == "commit"
+    }
+
+    /// One line of a listing.
+    fn parse(line: &[u8]) -> Option<Self> {
+        let line = text(line);
+        let (facts, path) = line.split_once('\t')?;
+        let mut facts = facts.split_ascii_whitespace();
+        let (mode, kind, id) = (facts.next()?, facts.next()?, facts.next()?);
+        Some(Self {
+            mode: mode.to_owned(),
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            length: facts.next()?.parse().ok(),
+            path: path.to_owned(),
+        })
+    }
 }
 
 /// Where the manifests of a source stand in its repository.
 #[derive(Debug, Clone)]
 pub struct Repository {
-    at: At,
+    git: Git,
+    /// The directory that holds the one of manifests, where there is a working tree.
+    beside: Option<PathBuf>,
     /// From the top to the directory that holds the one of manifests: empty, or ending in `/`.
     prefix: String,
     /// The name of the directory of manifests.
@@ -44,32 +76,46 @@ impl Repository {
     /// The repository that holds the source directory `dir`, which need not be there now.
     ///
     /// # Errors
-    /// When there is no git, or no repository.
+    /// When there is no git, no repository, or one that is not to be trusted.
     pub fn of(dir: &Path, shown_as: &str) -> Result<Self, GitError> {
         let path = beside(dir);
-        let at = At::Tree(path.clone());
-        let prefix = match at.run(&["rev-parse", "--show-prefix"])? {
-            Ok(prefix) => text(&prefix),
-            Err(why) => return Err(GitError::NoRepository { path, why }),
+        let repository = Self::around(dir, shown_as)?;
+        repository.ok_or(GitError::NoRepository { path })
+    }
+
+    /// The same; none where there is no repository.
+    pub(super) fn around(dir: &Path, shown_as: &str) -> Result<Option<Self>, GitError> {
+        let Ok(start) = beside(dir).canonicalize() else {
+            return Ok(None);
         };
+        let Some(place) = Place::around(&start)? else {
+            return Ok(None);
+        };
+        let below = start.strip_prefix(&place.top).unwrap_or(Path::new(""));
+        let mut prefix = below.to_string_lossy().into_owned();
+        if !prefix.is_empty() {
+            prefix.push('/');
+        }
         let name = dir.file_name().unwrap_or_default();
-        Ok(Self {
-            at,
-            prefix: prefix.trim_end_matches('\n').to_owned(),
+        Ok(Some(Self {
+            git: place.open()?,
+            beside: Some(start),
+            prefix,
             name: name.to_string_lossy().into_owned(),
             shown_as: shown_as.into(),
             refs: None,
-        })
+        }))
     }
 
     /// A mirror whose manifests stand in `path`.
-    pub(super) fn mirror(at: At, path: &str, refs: &str) -> Self {
+    pub(super) fn mirror(git: Git, path: &str, refs: &str) -> Self {
         let (prefix, name) = match path.rsplit_once('/') {
             Some((before, name)) => (format!("{before}/"), name),
             None => (String::new(), path),
         };
         Self {
-            at,
+            git,
+            beside: None,
             prefix,
             name: name.to_owned(),
             shown_as: path.into(),
@@ -82,15 +128,12 @@ impl Repository {
     /// # Errors
     /// When git fails.
     pub fn has(&self, file: &Path, commit: &str) -> Result<bool, GitError> {
-        let At::Tree(here) = &self.at else {
-            return Ok(false);
-        };
-        let same = beside(file).canonicalize().ok() == here.canonicalize().ok();
+        let same = self.beside.is_some() && beside(file).canonicalize().ok() == self.beside;
         let Some(name) = file.file_name().filter(|_| same) else {
             return Ok(false);
         };
         let path = format!("{}{}", self.prefix, name.to_string_lossy());
-        Ok(!self.list(commit, &[path])?.is_empty())
+        Ok(!self.list(commit, &[path], |_| true)?.is_empty())
     }
 
     /// The id of the commit that a revision names. In a mirror, `HEAD` is what was fetched last, and `applied` what the
@@ -104,7 +147,7 @@ impl Repository {
             (Some(refs), "applied") => Some(format!("{refs}applied")),
             _ => None,
         };
-        let found = self.at.commit_id(own.as_deref().unwrap_or(revision))?;
+        let found = commit_id(&self.git, own.as_deref().unwrap_or(revision))?;
         found.ok_or_else(|| GitError::NoRevision(revision.to_owned()))
     }
 
@@ -113,17 +156,8 @@ impl Repository {
     /// # Errors
     /// When git fails, both names of `fleet.yaml` are there, or the directory of manifests is none.
     pub fn read(&self, commit: &str) -> Result<Snapshot, GitError> {
-        let below = |name: &str| format!("{}{name}", self.prefix);
-        let dir = below(&format!("{}/", self.name));
-        let mut paths = vec![dir.clone()];
-        paths.extend(FLEET_NAMES.map(below));
-        let mut entries = self.list(commit, &paths)?;
-        entries.retain(|entry| {
-            let name = entry.path.strip_prefix(&dir);
-            let counts = name.is_none_or(|name| !name.contains('/') && is_manifest(name.as_ref()));
-            // A directory is no manifest, whatever it is called; a submodule stands where a file should.
-            counts && entry.kind != "tree"
-        });
+        let dir = self.directory_path();
+        let entries = self.entries(commit)?;
         let contents = self.contents(&entries)?;
         let (mut fleets, mut manifests) = (Vec::new(), Vec::new());
         let shown_beside = beside(&self.shown_as);
@@ -165,9 +199,41 @@ impl Repository {
         }
         Ok(Snapshot {
             revision,
-            commit: Some(self.at.facts(commit)?),
+            commit: Some(self.facts(commit)?),
+            commit_issue: None,
             fleet: fleets.pop(),
             manifests,
+        })
+    }
+
+    pub(super) fn git(&self) -> &Git {
+        &self.git
+    }
+
+    /// What the paths of manifests begin with, from the top of the repository.
+    pub(super) fn directory_path(&self) -> String {
+        self.below(&format!("{}/", self.name))
+    }
+
+    fn below(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// What people know a commit by.
+    pub(super) fn facts(&self, commit: &str) -> Result<commit::Commit, GitError> {
+        facts(&self.git, commit)
+    }
+
+    /// What a commit has in place of manifests and `fleet.yaml`.
+    pub(super) fn entries(&self, commit: &str) -> Result<Vec<Entry>, GitError> {
+        let dir = self.directory_path();
+        let mut paths = vec![dir.clone()];
+        paths.extend(FLEET_NAMES.map(|name| self.below(name)));
+        self.list(commit, &paths, |entry| {
+            let name = entry.path.strip_prefix(&dir);
+            let counts = name.is_none_or(|name| !name.contains('/') && is_manifest(name.as_ref()));
+            // A directory is no manifest, whatever it is called; a submodule stands where a file should.
+            counts && entry.kind != "tree"
         })
     }
 
@@ -181,7 +247,7 @@ impl Repository {
 
     fn directory(&self, commit: &str) -> Result<Option<Entry>, GitError> {
         let path = format!("{}{}", self.prefix, self.name);
-        Ok(self.list(commit, &[path])?.pop())
+        Ok(self.list(commit, &[path], |_| true)?.pop())
     }
 
     /// What git knows no files of looks empty, and is not.
@@ -202,81 +268,88 @@ impl Repository {
         })
     }
 
-    fn list(&self, commit: &str, paths: &[String]) -> Result<Vec<Entry>, GitError> {
-        let mut arguments = vec!["ls-tree", "-z", "-l", "--full-tree", commit, "--"];
+    /// Lists what a commit has at these paths, and keeps what counts. No more of it is held than a source may have.
+    fn list(
+        &self,
+        commit: &str,
+        paths: &[String],
+        counts: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<Entry>, GitError> {
+        let what = "ls-tree";
+        let mut arguments = vec![what, "-z", "-l", "--full-tree", commit, "--"];
         arguments.extend(paths.iter().map(String::as_str));
-        let listed = self.at.run(&arguments)?;
-        let listed = listed.map_err(|why| GitError::Failed {
-            what: "ls-tree",
-            why,
-        })?;
-        let entry = |line: &[u8]| {
-            let line = text(line);
-            let (facts, path) = line.split_once('\t')?;
-            let mut facts = facts.split_ascii_whitespace();
-            let (mode, kind, id) = (facts.next()?, facts.next()?, facts.next()?);
-            Some(Entry {
-                mode: mode.to_owned(),
-                kind: kind.to_owned(),
-                id: id.to_owned(),
-                length: facts.next()?.parse().ok(),
-                path: path.to_owned(),
-            })
-        };
-        Ok(listed.split(|byte| *byte == 0).filter_map(entry).collect())
+        let failed = |why: String| GitError::Failed { what, why };
+        let dir = self.directory_path();
+        self.git.stream(what, &arguments, String::new(), |listing| {
+            let (mut entries, mut size) = (Vec::new(), Size::default());
+            loop {
+                let mut line = Vec::new();
+                let read = listing.take(LINE_MAX).read_until(0, &mut line);
+                read.map_err(|error| failed(error.to_string()))?;
+                if line.is_empty() {
+                    break;
+                }
+                if line.pop() != Some(0) {
+                    let shown = text(&line[..line.len().min(120)]);
+                    return Err(failed(format!(
+                        "a name of more than {LINE_MAX} bytes: {}…",
+                        super::printable(&shown)
+                    )));
+                }
+                let Some(entry) = Entry::parse(&line).filter(&counts) else {
+                    continue;
+                };
+                let length = entry.length.unwrap_or(0) as u64;
+                if entry.path.starts_with(&dir) {
+                    size.add(length);
+                } else {
+                    size.add_fleet(length);
+                }
+                if size.has_room() {
+                    entries.push(entry);
+                }
+            }
+            let shown = || {
+                let path = self.shown_as.display();
+                format!("{path} at git:{}", commit::short(commit))
+            };
+            size.check(shown)?;
+            Ok(entries)
+        })
     }
 
     /// What these files hold, in their order.
-    fn contents(&self, entries: &[Entry]) -> Result<Vec<Content>, GitError> {
+    pub(super) fn contents(&self, entries: &[Entry]) -> Result<Vec<Content>, GitError> {
         let wanted: Vec<&Entry> = entries.iter().filter(|e| unusable(e).is_none()).collect();
-        let answer = self.objects(&wanted)?;
-        let mut rest = answer.as_slice();
-        let mut contents = Vec::new();
-        for entry in entries {
+        let mut blobs = self.blobs(&wanted)?.into_iter();
+        let content = |entry: &Entry| {
             if let Some(why) = unusable(entry) {
-                contents.push(Content::Unreadable(why));
-                continue;
+                return Content::Unreadable(why);
             }
-            let (blob, behind) = blob(rest).ok_or_else(|| GitError::Failed {
-                what: "cat-file",
-                why: format!("no object {}", entry.id),
-            })?;
-            contents.push(match decode(blob.to_vec()) {
+            let blob = blobs.next().expect("one for each that is usable");
+            match decode(blob) {
                 Ok(text) => Content::Text(text),
                 Err(problem) => Content::Unreadable(problem.unreadable()),
-            });
-            rest = behind;
-        }
-        Ok(contents)
+            }
+        };
+        Ok(entries.iter().map(content).collect())
     }
 
-    fn objects(&self, wanted: &[&Entry]) -> Result<Vec<u8>, GitError> {
-        let failed = |error: std::io::Error| GitError::Failed {
-            what: "cat-file",
-            why: error.to_string(),
-        };
-        let ids: String = wanted
-            .iter()
-            .flat_map(|entry| [entry.id.as_str(), "\n"])
-            .collect();
-        let mut child = self
-            .at
-            .git(&["cat-file", "--batch"])
-            .stdin(Stdio::piped())
-            // Nobody reads it here, and a full pipe would stop git.
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(no_program)?;
-        let mut stdin = child.stdin.take().expect("a pipe was asked for");
-        // Beside the reading: both pipes are shorter than a fleet.
-        let asking = std::thread::spawn(move || stdin.write_all(ids.as_bytes()));
-        let mut answer = Vec::new();
-        let mut stdout = child.stdout.take().expect("a pipe was asked for");
-        let read = stdout.read_to_end(&mut answer);
-        let ended = child.wait();
-        asking.join().ok().transpose().map_err(failed)?;
-        read.and(ended).map_err(failed)?;
-        Ok(answer)
+    /// What these objects hold, in their order.
+    pub(super) fn blobs(&self, wanted: &[&Entry]) -> Result<Vec<Vec<u8>>, GitError> {
+        let ids = wanted.iter().flat_map(|entry| [entry.id.as_str(), "\n"]);
+        let what = "cat-file";
+        let arguments = [what, "--batch"];
+        self.git.stream(what, &arguments, ids.collect(), |answer| {
+            let read = wanted.iter().map(|entry| {
+                let blob = blob(answer);
+                blob.map_err(|error| GitError::Failed {
+                    what,
+                    why: format!("no object {}: {error}", entry.id),
+                })
+            });
+            read.collect()
+        })
     }
 }
 
@@ -300,12 +373,18 @@ fn unusable(entry: &Entry) -> Option<Unreadable> {
     too_long.then(|| FileProblem::TooLong.unreadable())
 }
 
-/// The first object of an answer, and what is behind it: `<id> <kind> <length>`, a line; the object; a line's end.
-fn blob(answer: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = answer.iter().position(|byte| *byte == b'\n')?;
-    let head = std::str::from_utf8(&answer[..end]).ok()?;
-    let length: usize = head.rsplit(' ').next()?.parse().ok()?;
-    let from = end + 1;
-    let blob = answer.get(from..from + length)?;
-    Some((blob, answer.get(from + length + 1..)?))
+/// The next object of an answer: `<id> <kind> <length>`, a line; the object; a line's end.
+fn blob(answer: &mut dyn BufRead) -> io::Result<Vec<u8>> {
+    let mut head = String::new();
+    answer.take(HEAD_MAX).read_line(&mut head)?;
+    let length = head.trim_end().rsplit(' ').next();
+    let length: Option<usize> = length.and_then(|length| length.parse().ok());
+    // What is longer was never asked for.
+    let Some(length) = length.filter(|length| *length <= LENGTH_MAX) else {
+        return Err(io::Error::other(super::printable(head.trim_end())));
+    };
+    let mut blob = vec![0; length];
+    answer.read_exact(&mut blob)?;
+    answer.read_exact(&mut [0])?;
+    Ok(blob)
 }
