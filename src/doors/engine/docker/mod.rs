@@ -17,6 +17,7 @@ mod facts;
 mod logs;
 mod network;
 mod read;
+mod refusals;
 mod settings;
 mod transport;
 mod watch;
