@@ -78,20 +78,22 @@ boot() { # NUMBER MODE
   qemu=$!
 }
 
-# What a boot printed, line by line; the last one may have been cut off.
+# What a boot printed, line by line. `read` fails on a last line that was cut off.
 lines() { # FILE
-  tr -d '\r' < "$1" | awk 'NR > 1 { print held } { held = $0 }'
+  local line
+  tr -d '\r' < "$1" | while IFS= read -r line; do printf '%s\n' "$line"; done
 }
 
 # Waits until the boot printed such a line.
 printed() { # REGEXP
-  local deadline=$((SECONDS + BOOT_LIMIT_SECS))
-  until lines "$out" | grep -qE "$1"; do
-    if ! kill -0 "$qemu" 2>/dev/null; then
+  local deadline=$((SECONDS + BOOT_LIMIT_SECS)) ended=
+  until lines "$out" | grep -E "$1" >/dev/null; do
+    if [ -n "$ended" ]; then
       warn "the machine ended by itself; its console: $out.console"
       return 1
     fi
     ((SECONDS < deadline)) || { warn "no line '$1' in $out"; return 1; }
+    kill -0 "$qemu" 2>/dev/null || ended=yes # what it printed last is looked at once more
     sleep 0.2
   done
 }
