@@ -184,8 +184,8 @@ pub fn routers(manager: &ManagerName, spec: &Spec, generation: u64) -> Vec<Route
         let mut middlewares = spec.edge.middlewares.clone();
         middlewares.extend(cors.as_ref().map(|cors| cors.id.clone()));
         middlewares.extend(forward_auth.as_ref().map(|_| id.clone()));
-        // A ticket is a person's, for pages and WebSockets.
-        let whole_requests = (route.auth != Auth::Ticket).then(|| format!("{id}-whole"));
+        // Of clients with a token alone: nobody else's requests are held in memory, and pages need it not.
+        let whole_requests = (by == Some(Guarded::Bearer)).then(|| format!("{id}-whole"));
         middlewares.extend(whole_requests.clone());
         Router {
             id,
