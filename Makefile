@@ -17,10 +17,10 @@ check: ## what needs no engine and no test: format, lints, licences, shell scrip
 test: ## everything that CI runs; installs what it needs and says so first
 	@scripts/test.sh
 
-soak: ## for longer: kill -9, an engine that restarts and hangs, a full disk, sources that move
+soak: ## for longer: kill -9, power cuts, an engine that restarts and hangs, a full disk, sources that move
 	@INSTANCED_SIM_FIRST=100000 INSTANCED_SIM_CASES=400000 cargo test --locked --test simulation every_case
 	@INSTANCED_SOAK=long cargo test --locked --lib daemon::tokens::kills
-	@INSTANCED_SOAK=long scripts/test.sh soak
+	@INSTANCED_SOAK=long scripts/test.sh soak machine
 
 build: ## the release binary
 	@cargo build --release --locked

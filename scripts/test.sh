@@ -2,7 +2,7 @@
 # `make test`: everything that CI runs. Installs what it needs, after saying so; runs all groups, also after a
 # failure; leaves no process and no container behind. The last line is `total: N passed, N failed`.
 #
-#   scripts/test.sh [GROUP...]    check unit consumers traefik image e2e soak; all of them when none is named
+#   scripts/test.sh [GROUP...]    check unit consumers traefik image e2e soak machine; all of them when none is named
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,7 +12,7 @@ cd "$repo"
 # shellcheck source=scripts/steps.sh
 . "$repo/scripts/steps.sh"
 
-readonly GROUPS_KNOWN=(check unit consumers traefik image e2e soak)
+readonly GROUPS_KNOWN=(check unit consumers traefik image e2e soak machine)
 run_dir=${INSTANCED_RUN_DIR:-$repo/.run}
 logs=$run_dir/test
 export INSTANCED_RUN_DIR=$run_dir INSTANCED_E2E_PREFIX=e2e-$$
@@ -47,8 +47,9 @@ clean_up() {
 announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
-  printf '  from Debian   gcc, curl, openssl, git, openssh-client, make, systemd, man-db, shellcheck, python3-venv, nodejs, npm, docker-compose, chromium; docker.io and iptables if no engine answers\n'
+  printf '  from Debian   gcc, curl, openssl, git, openssh-client, make, systemd, man-db, shellcheck, python3-venv, nodejs, npm, docker-compose, chromium, qemu-system-x86, mmdebstrap, e2fsprogs; docker.io and iptables if no engine answers\n'
   printf '  here          .tools (clients, readers and Traefik from PyPI, readers from npm, a registry and promtool from Debian), target (the build), image instanced/browser:1\n'
+  printf '  cache         an emulated Debian 13 machine in %s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/instanced/machine"
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
 
@@ -81,6 +82,14 @@ prepare() {
     # dockerd may be elsewhere: the engine that answers need not be of this machine's packages.
     have dockerd || apt_install docker.io iptables
     have ip || apt_install iproute2
+  fi
+  if wanted machine; then
+    need_root "the emulated machine, which is unpacked from Debian's packages"
+    have make || apt_install make
+    have qemu-system-x86_64 || apt_install qemu-system-x86 seabios
+    have mmdebstrap || apt_install mmdebstrap
+    have mke2fs || apt_install e2fsprogs
+    have strip || apt_install binutils
   fi
   # To read and run the compose files as a person's client does.
   if wanted traefik e2e; then
@@ -150,6 +159,15 @@ soak() {
     runner=(--config "target.'cfg(all())'.runner=[$(printf '"%s",' sudo env "${variables[@]}")]")
   fi
   cargo test "${runner[@]}" --locked --no-fail-fast --test soak -- --test-threads=8
+}
+
+# Power cuts, with the program that the tests were built with.
+machine() {
+  local PATH=$PATH:/usr/sbin:/sbin
+  cargo test --locked --no-run --quiet --test packaging
+  as_root env "PATH=$PATH" "HOME=$HOME" "INSTANCED_RUN_DIR=$INSTANCED_RUN_DIR" \
+    "INSTANCED_SOAK=${INSTANCED_SOAK:-}" "INSTANCED_SOAK_SEED=${INSTANCED_SOAK_SEED:-}" \
+    tests/machine/test.sh "${CARGO_TARGET_DIR:-target}/debug/instanced"
 }
 
 # Sums up what the runners' closing lines say: passed, failed, skipped.

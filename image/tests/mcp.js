@@ -1,8 +1,11 @@
 // An MCP client of one run, for test.sh: node - BASE_URL HOST_HEADER [PAGE [SECONDS]]
 // Prints the status of initialize; with PAGE it opens that page in the browser and
-// prints the tool's answer, too. With SECONDS it listens as clients do, answers no ping, and has the server wait that long.
+// prints the tool's answer, too. With SECONDS it listens as clients do, answers no ping, has the server wait that long,
+// and prints whether it was pinged.
 const http = require('http');
 const [base, host, page, seconds] = process.argv.slice(2);
+
+let heard = '';
 
 function post(message, session) {
   const body = JSON.stringify({ jsonrpc: '2.0', ...message });
@@ -21,7 +24,7 @@ function post(message, session) {
 
 function listen(session) {
   const headers = { host, accept: 'text/event-stream', 'mcp-session-id': session };
-  http.get(`${base}/mcp`, { headers }, response => response.resume());
+  http.get(`${base}/mcp`, { headers }, response => response.on('data', chunk => { heard += chunk; }));
 }
 
 (async () => {
@@ -37,5 +40,6 @@ function listen(session) {
   if (!seconds) return;
   const wait = { name: 'browser_wait_for', arguments: { time: Number(seconds) } };
   console.log((await post({ id: 3, method: 'tools/call', params: wait }, session)).text);
+  console.log(heard.includes('"ping"') ? 'pinged' : 'not pinged');
   process.exit();
 })();

@@ -25,7 +25,7 @@ pub const GENERATION_MAX: u64 = 1 << 52;
 /// The form of spec that this version writes.
 pub const SPEC_VERSION_NOW: u32 = 1;
 /// The form of draft that this version makes. It rises when the same spec becomes another container.
-pub const DRAFT_VERSION_NOW: u32 = 1;
+pub const DRAFT_VERSION_NOW: u32 = 2;
 
 /// `instanced-<manager>-<instance>-g<generation>`: a container's name.
 pub fn container_name(manager: &ManagerName, instance: &InstanceName, generation: u64) -> String {

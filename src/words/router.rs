@@ -31,6 +31,8 @@ pub struct Router {
     pub forward_auth: Option<ForwardAuth>,
     /// What browsers are told of pages of other origins; before the guard, as a preflight carries no token.
     pub cors: Option<Cors>,
+    /// The name of the middleware that reads requests whole; after the guard, so that strangers fill no memory.
+    pub whole_requests: Option<String>,
     /// The port inside the container.
     pub port: u16,
 }
@@ -44,6 +46,29 @@ pub struct ForwardAuth {
     pub ca: Option<String>,
     /// Whom it is for: clients with a bearer token, or people with a ticket.
     pub by: Guarded,
+}
+
+/// Has Traefik read a request's body before it passes the request on.
+///
+/// Traefik sends the body while it waits for the answer. A server that answers as soon as it has the body, as MCP's
+/// event streams do, can be faster than Traefik notices that it has sent everything; Traefik then cuts the
+/// connection, and the client sees a stream that ended without a response (traefik/traefik#11767, golang/go#40747).
+/// Of Traefik's middlewares only `retry` reads a request whole and leaves the answer a stream. It repeats nothing
+/// here: no server answers [`Self::STATUS`], and failures of the network are left to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WholeRequests;
+
+impl WholeRequests {
+    /// The least with which `retry` reads a body.
+    pub const ATTEMPTS: u32 = 2;
+    /// The status that would be tried again.
+    pub const STATUS: &str = "599";
+    /// MCP's requests are POSTs.
+    pub const NON_IDEMPOTENT: bool = true;
+    /// A request whose connection broke may have been carried out.
+    pub const NO_RETRY_ON_NETWORK_ERROR: bool = true;
+    /// Larger bodies are passed on as they come, in bytes.
+    pub const MAX_BODY_SIZE: u32 = 2 << 20;
 }
 
 /// How an endpoint is guarded.
@@ -159,6 +184,9 @@ pub fn routers(manager: &ManagerName, spec: &Spec, generation: u64) -> Vec<Route
         let mut middlewares = spec.edge.middlewares.clone();
         middlewares.extend(cors.as_ref().map(|cors| cors.id.clone()));
         middlewares.extend(forward_auth.as_ref().map(|_| id.clone()));
+        // Of clients with a token alone: nobody else's requests are held in memory, and pages need it not.
+        let whole_requests = (by == Some(Guarded::Bearer)).then(|| format!("{id}-whole"));
+        middlewares.extend(whole_requests.clone());
         Router {
             id,
             host: route.host.clone(),
@@ -168,6 +196,7 @@ pub fn routers(manager: &ManagerName, spec: &Spec, generation: u64) -> Vec<Route
             tls: spec.edge.tls.clone(),
             forward_auth,
             cors,
+            whole_requests,
             port: route.port,
         }
     };

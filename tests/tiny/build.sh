@@ -1,12 +1,25 @@
 #!/bin/sh
 # Builds the tiny test image (tests/tiny/tiny.rs) into the engine: build.sh TAG [INSTRUCTION…]
+# With --program FILE it builds the program alone, and needs no engine.
 # An instruction is one of a Dockerfile that says something about the image: HEALTHCHECK, ENV, VOLUME, LABEL.
 # Does nothing when the engine has it already from the same source.
 set -eu
 
+here=$(cd "$(dirname "$0")" && pwd)
+
+# lld is not needed, and a static program needs no base image.
+compile() { # FILE
+    rustc --edition 2024 -O -C target-feature=+crt-static -C panic=abort -C strip=symbols -C relocation-model=static \
+        -o "$1" "$here/tiny.rs"
+}
+
+if [ "${1:-}" = --program ]; then
+    compile "${2:?usage: build.sh --program FILE}"
+    exit 0
+fi
+
 tag=${1:?usage: build.sh TAG [INSTRUCTION…]}
 shift
-here=$(cd "$(dirname "$0")" && pwd)
 digest=$({ cat "$here/tiny.rs" "$here/build.sh"; printf '%s\n' "$@"; } | sha256sum | cut -c1-16)
 label=instanced.test.tiny
 
@@ -17,9 +30,7 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# lld is not needed, and a static program needs no base image.
-rustc --edition 2024 -O -C target-feature=+crt-static -C panic=abort -C strip=symbols -C relocation-model=static \
-    -o "$work/tiny" "$here/tiny.rs"
+compile "$work/tiny"
 
 # One --change for each instruction.
 count=$#

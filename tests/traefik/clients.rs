@@ -47,6 +47,29 @@ fn a_refusal_is_what_a_client_understands() {
     }
 }
 
+/// Else a server that answers at once is faster than Traefik, which then cuts the answer off.
+#[test]
+fn a_request_reaches_an_instance_only_once_it_is_whole() {
+    let (lab, _daemon, _edge, token) = place();
+    let host = lab.host("alice");
+    let (answered, asked) = (lab.answered(Some("alice"), None), lab.upstream.asked());
+    let mut client = Client::new(lab.http);
+    client
+        .send(format!(
+            "POST /mcp HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nContent-Length: 8\r\n\r\nhalf"
+        ))
+        .unwrap();
+    lab.eventually("the first half is let in", || {
+        (lab.answered(Some("alice"), None) > answered).then_some(())
+    });
+    // Another request goes all the way meanwhile.
+    passed(&lab.get_as("alice", &token, ""), "alice", &token);
+    assert_eq!(lab.upstream.asked(), asked + 1, "half a request has come");
+    client.send("rest").unwrap();
+    let seen = passed(&client.answer().unwrap(), "alice", &token);
+    assert_eq!(seen.body, "halfrest");
+}
+
 #[test]
 fn every_method_of_the_transport_passes_with_its_body() {
     let (lab, _daemon, _edge, token) = place();

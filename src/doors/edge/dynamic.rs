@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::words::name::ManagerName;
 use crate::words::route::Tls;
-use crate::words::router::{Cors, ForwardAuth, Router, routers};
+use crate::words::router::{Cors, ForwardAuth, Router, WholeRequests, routers};
 use crate::words::spec::Spec;
 
 /// The URL of a server, as Traefik writes it too.
@@ -63,7 +63,9 @@ fn middlewares(router: &Router) -> impl Iterator<Item = (String, Value)> {
     let guard = guard.map(|asked| (router.id.clone(), guard_of(asked)));
     let cors = router.cors.as_ref();
     let cors = cors.map(|cors| (cors.id.clone(), shared(cors)));
-    guard.into_iter().chain(cors)
+    let whole = router.whole_requests.clone();
+    let whole = whole.map(|name| (name, whole_requests()));
+    guard.into_iter().chain(cors).chain(whole)
 }
 
 fn guard_of(asked: &ForwardAuth) -> Value {
@@ -91,5 +93,15 @@ fn shared(cors: &Cors) -> Value {
         "accessControlExposeHeaders": Cors::EXPOSED_HEADERS,
         "accessControlMaxAge": Cors::MAX_AGE,
         "addVaryHeader": true,
+    }})
+}
+
+fn whole_requests() -> Value {
+    json!({ "retry": {
+        "attempts": WholeRequests::ATTEMPTS,
+        "status": [WholeRequests::STATUS],
+        "retryNonIdempotentMethod": WholeRequests::NON_IDEMPOTENT,
+        "disableRetryOnNetworkError": WholeRequests::NO_RETRY_ON_NETWORK_ERROR,
+        "maxRequestBodyBytes": WholeRequests::MAX_BODY_SIZE,
     }})
 }

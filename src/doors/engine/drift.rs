@@ -74,7 +74,8 @@ fn form(labels: &BTreeMap<String, String>) -> u32 {
 fn is_comparable(form: u32, field: &str) -> bool {
     match form {
         label::DRAFT_VERSION_NOW => true,
-        0 => !field.starts_with("labels.traefik."),
+        // 2: requests are read whole. Before 1, routes were others.
+        0 | 1 => !field.starts_with("labels.traefik."),
         _ => false,
     }
 }

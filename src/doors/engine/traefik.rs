@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::words::name::ManagerName;
 use crate::words::route::{Provider, Tls};
-use crate::words::router::{Cors, ForwardAuth, Router, routers};
+use crate::words::router::{Cors, ForwardAuth, Router, WholeRequests, routers};
 use crate::words::spec::Spec;
 
 /// The labels that route to a generation of `spec`.
@@ -38,6 +38,12 @@ fn add(labels: &mut BTreeMap<String, String>, router: &Router) {
     if let Some(cors) = &router.cors {
         for (field, value) in shared(cors) {
             let key = format!("traefik.http.middlewares.{}.headers.{field}", cors.id);
+            labels.insert(key, value);
+        }
+    }
+    if let Some(name) = &router.whole_requests {
+        for (field, value) in whole_requests() {
+            let key = format!("traefik.http.middlewares.{name}.retry.{field}");
             labels.insert(key, value);
         }
     }
@@ -94,5 +100,24 @@ fn shared(cors: &Cors) -> [(&'static str, String); 6] {
         ),
         ("accessControlMaxAge", Cors::MAX_AGE.to_string()),
         ("addVaryHeader", "true".to_owned()),
+    ]
+}
+
+fn whole_requests() -> [(&'static str, String); 5] {
+    [
+        ("attempts", WholeRequests::ATTEMPTS.to_string()),
+        ("status", WholeRequests::STATUS.to_owned()),
+        (
+            "retryNonIdempotentMethod",
+            WholeRequests::NON_IDEMPOTENT.to_string(),
+        ),
+        (
+            "disableRetryOnNetworkError",
+            WholeRequests::NO_RETRY_ON_NETWORK_ERROR.to_string(),
+        ),
+        (
+            "maxRequestBodyBytes",
+            WholeRequests::MAX_BODY_SIZE.to_string(),
+        ),
     ]
 }

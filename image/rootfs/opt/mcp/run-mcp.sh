@@ -19,9 +19,11 @@ arguments=()
 if [ -f "$RUN_DIR/mcp.args" ]; then
   mapfile -d '' -t arguments < "$RUN_DIR/mcp.args"
 fi
-# It pings its clients, and closes the session of one that does not answer in time, whatever call is under way: 5 s by
-# default. While a browser starts on one busy processor, neither side may come to it that soon.
-export PLAYWRIGHT_MCP_PING_TIMEOUT_MS=${PLAYWRIGHT_MCP_PING_TIMEOUT_MS:-60000}
+# It pings a client that ever listened, and closes the session when no answer comes in time, whatever call is under
+# way. A ping to a client whose listening stream is not open at that moment is lost without an error, so a client that
+# merely lost that stream would lose its browser. 0 sends no pings; timeouts.idle closes the browsers of clients that
+# are gone.
+export PLAYWRIGHT_MCP_PING_TIMEOUT_MS=${PLAYWRIGHT_MCP_PING_TIMEOUT_MS:-0}
 # Playwright MCP lets its tools reach the files below its working directory only.
 cd /tmp/mcp
 exec node --max-old-space-size=256 /opt/mcp/node_modules/@playwright/mcp/cli.js \

@@ -1,8 +1,9 @@
 #!/usr/bin/python3 -I
 """supervisord as an instance's PID 1, with five differences from the stock one.
 
-- A program that is given up (FATAL) ends the container with exit code 70, so that
-  the engine's restart policy acts.
+- A program that fails too often within a window ends the container with exit code
+  70, so that the engine's restart policy acts. The stock rule counts only programs
+  that fail within `startsecs`; a slow machine needs longer than that to fail.
 - The wait before a further try stops growing at two seconds.
 - The programs' output goes to stdout, each line after its program's name.
 - The programs are spawned at once; the stock loop polls for a second first.
@@ -10,6 +11,7 @@
 
 Written against supervisor 4.2, the version in Debian bookworm.
 """
+import collections
 import os
 import signal
 import sys
@@ -23,6 +25,9 @@ from supervisor.supervisord import Supervisor
 
 CONFIG = "/etc/mcp/supervisord.conf"
 EXIT_GAVE_UP = 70  # EX_SOFTWARE
+FAILURES_ALLOWED = 15
+# A program that needs up to 18 seconds to fail is still given up.
+FAILURES_WINDOW_SECS = 300
 LONGEST_BACKOFF_SECS = 2
 
 
@@ -61,6 +66,21 @@ def write_out(data):
 
 def shorten_backoff(event):
     event.process.delay = min(event.process.delay, time.time() + LONGEST_BACKOFF_SECS)
+
+
+class Failures:
+    """The times at which each program failed, within the window."""
+
+    def __init__(self):
+        self.times = collections.defaultdict(collections.deque)
+
+    def too_many(self, name, now):
+        """Counts one failure; true when the program has failed too often."""
+        times = self.times[name]
+        times.append(now)
+        while times[0] <= now - FAILURES_WINDOW_SECS:
+            times.popleft()
+        return len(times) > FAILURES_ALLOWED
 
 
 class Wakeup:
@@ -110,10 +130,12 @@ class Instance(Supervisor):
     def runforever(self):
         relay = Relay()
         events.subscribe(events.ProcessLogStdoutEvent, relay.on_output)
-        for exited in (events.ProcessStateExitedEvent, events.ProcessStateBackoffEvent):
-            events.subscribe(exited, relay.on_exit)
+        # Backoff: it ended within `startsecs`. Exited: it ended later. Both are failures.
+        self.failures = Failures()
+        for failed in (events.ProcessStateExitedEvent, events.ProcessStateBackoffEvent):
+            events.subscribe(failed, relay.on_exit)
+            events.subscribe(failed, self.on_failure)
         events.subscribe(events.ProcessStateBackoffEvent, shorten_backoff)
-        events.subscribe(events.ProcessStateFatalEvent, self.give_up)
         # Reaping first lets the same turn of the loop start the dead one again.
         wakeup = Wakeup(self.reap)
         self.options.get_socket_map()[wakeup.fd] = wakeup
@@ -121,10 +143,12 @@ class Instance(Supervisor):
             group.transition()
         super().runforever()
 
-    def give_up(self, event):
+    def on_failure(self, event):
         if self.options.mood < SupervisorStates.RUNNING:
-            return  # stopping: a program between two tries becomes FATAL, too
+            return  # stopping: programs end
         name = event.process.config.name
+        if not self.failures.too_many(name, time.monotonic()):
+            return
         write_out(f"supervisord | {name} keeps failing: the instance ends\n".encode())
         self.exit_status = EXIT_GAVE_UP
         self.options.mood = SupervisorStates.SHUTDOWN

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bollard::errors::Error;
 
 use super::super::{EngineError, ErrorClass};
+use super::refusals;
 
 /// How long a reading call may take.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(30);
@@ -48,7 +49,12 @@ pub(super) fn classify(operation: impl Into<String>, error: &Error) -> EngineErr
             } else {
                 message.trim().to_owned()
             };
-            EngineError::new(operation, class_of_status(*status_code, message), detail)
+            let help = refusals::help(&detail).map(str::to_owned);
+            let class = class_of_status(*status_code, message);
+            EngineError {
+                help,
+                ..EngineError::new(operation, class, detail)
+            }
         }
         Error::RequestTimeoutError
         | Error::HyperLegacyError { .. }
@@ -75,6 +81,8 @@ fn class_of_status(status: u16, message: &str) -> ErrorClass {
         // Docker 20.10 says 500 where its documentation says 403.
         500.. if message.contains("marked read-only") => ErrorClass::Permanent,
         429 => ErrorClass::RateLimited,
+        // Not implemented: a log driver that keeps nothing to read.
+        501 => ErrorClass::Permanent,
         408 | 500.. => ErrorClass::Retry,
         _ => ErrorClass::Permanent,
     }
@@ -139,6 +147,7 @@ mod tests {
             (409, ErrorClass::Conflict),
             (429, ErrorClass::RateLimited),
             (500, ErrorClass::Retry),
+            (501, ErrorClass::Permanent),
             (503, ErrorClass::Retry),
         ];
         for (status, class) in cases {

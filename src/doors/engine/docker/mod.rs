@@ -19,6 +19,7 @@ mod logs;
 mod network;
 mod pull;
 mod read;
+mod refusals;
 mod settings;
 mod transport;
 mod watch;

@@ -286,7 +286,12 @@ fn a_form_that_is_not_ours_is_compared_with_care() {
             found.settings.hostname = "x".to_owned();
         })
     };
-    assert_eq!(routed(Some("1")), ["hostname", "labels.traefik.enable"]);
+    assert_eq!(routed(Some("2")), ["hostname", "labels.traefik.enable"]);
+    assert_eq!(
+        routed(Some("1")),
+        ["hostname"],
+        "requests were not read whole then"
+    );
     assert_eq!(
         routed(None),
         ["hostname"],
