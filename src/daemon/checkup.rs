@@ -30,6 +30,7 @@ use crate::words::manifest::Auth;
 use crate::words::resolve::auth_url;
 use crate::words::router::{routers, stems};
 use crate::words::secret::SecretSource;
+use crate::words::template;
 use asking::Asking;
 use engine::EngineSeen;
 
@@ -387,11 +388,13 @@ async fn traefik(site: &Site, desired: &Desired, engine: Option<&EngineSeen>) ->
     }
 }
 
-/// Endpoints that anybody may use whom the network lets through. noVNC asks for a password of its own.
+/// Endpoints that anybody may use whom the network lets through. The template's noVNC asks for a password.
 fn unguarded(desired: &Desired) -> Vec<String> {
     let endpoints = desired.specs.values().flat_map(|spec| {
         let open = spec.endpoints.iter();
-        let open = open.filter(|(name, it)| it.auth == Auth::None && name.as_str() != "vnc");
+        let open = open.filter(|(name, it)| {
+            it.auth == Auth::None && !template::asks_for_password(spec, name)
+        });
         open.map(|(name, _)| format!("{name} of {}", spec.name))
     });
     endpoints.collect()
