@@ -13,6 +13,7 @@ use super::settings::EngineNotes;
 use super::{Engine, EngineError, ErrorClass, Secrets, draft};
 use crate::decisions::plan::{Action, Reason, Retired, Step};
 use crate::doors::edge::{Edge, EdgeError};
+use crate::doors::host::mounts::HostMounts;
 use crate::words::config::{Isolation, Network};
 use crate::words::label;
 use crate::words::manifest::Restart;
@@ -24,6 +25,7 @@ use swap::Swap;
 
 mod fetch;
 mod images;
+mod mounts;
 mod observe;
 mod seen;
 mod swap;
@@ -43,6 +45,7 @@ pub struct Fleet<C> {
     seen: Arc<Seen>,
     pulls: Arc<Pulls>,
     edge: Edge,
+    mounts: Option<Arc<HostMounts>>,
 }
 
 impl<C: ReadContainers> Fleet<C> {
@@ -56,6 +59,7 @@ impl<C: ReadContainers> Fleet<C> {
             author: None,
             seen: Arc::default(),
             pulls: Arc::default(),
+            mounts: None,
         }
     }
 
@@ -70,6 +74,13 @@ impl<C: ReadContainers> Fleet<C> {
     #[must_use]
     pub fn with_edge(mut self, edge: Edge) -> Self {
         self.edge = edge;
+        self
+    }
+
+    /// With the check of directories of the host. Without one, no instance that mounts such a directory is made.
+    #[must_use]
+    pub fn with_mounts(mut self, mounts: HostMounts) -> Self {
+        self.mounts = Some(Arc::new(mounts));
         self
     }
 
@@ -155,12 +166,12 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
             } => {
                 self.discard(&step.instance, discard).await?;
                 let id = self.create(spec, *generation, secrets).await?;
-                self.containers.start(&id).await
+                self.start(&id, spec).await
             }
             Action::Start { target, spec } => {
                 // What it was stopped with may be old: limits of the spec, and its restart policy.
                 self.update(target, spec).await?;
-                self.containers.start(&target.id).await
+                self.start(&target.id, spec).await
             }
             Action::Stop { target } => {
                 self.leave(&step.instance, std::slice::from_ref(target))
@@ -174,7 +185,7 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
                 self.leave(&step.instance, std::slice::from_ref(target))
                     .await?;
                 self.containers.stop(&target.id, STOP_SECS).await?;
-                self.containers.start(&target.id).await
+                self.start_recorded(&target.id).await
             }
             Action::Replace {
                 retire,
@@ -332,13 +343,14 @@ impl<C: ChangeContainers> Fleet<C> {
                 .insert(label::AUTHOR.to_owned(), author.clone());
         }
         self.refuse_routes(&draft).await?;
+        let _turn = self.check_mounts(spec).await?;
         let volume = label::secrets_volume(&self.manager, &spec.name, generation);
         if !files.is_empty() {
             let labels = draft::ownership(&self.manager, spec, generation);
             self.containers.create_volume(&volume, &labels).await?;
         }
         let created = async {
-            let id = self.containers.create(&draft).await?;
+            let id = self.create_owned(&draft, spec).await?;
             if !files.is_empty()
                 && let Err(error) = self.containers.put_files(&id, DIRECTORY, &files).await
             {

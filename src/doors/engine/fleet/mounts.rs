@@ -1,0 +1,131 @@
+//! What is mounted into an instance: directories of the host are checked before each start that is ours, and an empty
+//! volume belongs to the instance's user before its first start.
+
+use tokio::sync::MutexGuard;
+
+use super::super::containers::{ChangeContainers, Draft, MountSource};
+use super::super::{EngineError, ErrorClass};
+use super::Fleet;
+use super::observe::applied;
+use crate::doors::host::mounts::RefusedPath;
+use crate::words::label;
+use crate::words::name::InstanceName;
+use crate::words::observed::Applied;
+use crate::words::spec::{Spec, VolumeSource};
+
+impl<C: ChangeContainers> Fleet<C> {
+    /// Checks the directories of the host that `spec` mounts. While the guard lives, no other instance with such a
+    /// mount is made.
+    pub(super) async fn check_mounts(
+        &self,
+        spec: &Spec,
+    ) -> Result<Option<MutexGuard<'_, ()>>, EngineError> {
+        let mut paths = spec.volumes.iter().filter_map(|volume| match &volume.source {
+            VolumeSource::Host(path) => Some(path),
+            VolumeSource::Name(_) => None,
+        });
+        let Some(first) = paths.next() else {
+            return Ok(None);
+        };
+        let Some(mounts) = &self.mounts else {
+            return Err(refused(first, "nothing here checks paths of the host", None));
+        };
+        let turn = mounts.turn().await;
+        let others = self.neighbours(&spec.name).await?;
+        match mounts.check(spec, &others).await {
+            Ok(()) => Ok(Some(turn)),
+            Err(RefusedPath { path, refused: no }) => Err(refused(&path, &no.why, Some(no.help))),
+        }
+    }
+
+    /// Starts a container of `spec`, whose mounts the engine resolves anew.
+    pub(super) async fn start(&self, id: &str, spec: &Spec) -> Result<(), EngineError> {
+        drop(self.check_mounts(spec).await?);
+        self.containers.start(id).await
+    }
+
+    /// Starts a container as what its record says.
+    pub(super) async fn start_recorded(&self, id: &str) -> Result<(), EngineError> {
+        let found = self.containers.inspect(id).await?;
+        match found.map(|container| applied(&container.labels)) {
+            Some(Applied::Spec(spec)) => self.start(id, &spec).await,
+            _ => self.containers.start(id).await,
+        }
+    }
+
+    /// What the containers of other instances were made from.
+    async fn neighbours(
+        &self,
+        own: &InstanceName,
+    ) -> Result<Vec<(InstanceName, Spec)>, EngineError> {
+        let all = self.containers.list(&self.labels()).await?;
+        let specs = all.into_iter().filter_map(|found| {
+            let name: InstanceName = found.labels.get(label::INSTANCE)?.parse().ok()?;
+            match applied(&found.labels) {
+                Applied::Spec(spec) if name != *own => Some((name, (*spec).clone())),
+                _ => None,
+            }
+        });
+        Ok(specs.collect())
+    }
+
+    /// Creates a container whose empty volumes belong to its user. On failure nothing of it is left.
+    pub(super) async fn create_owned(
+        &self,
+        draft: &Draft,
+        spec: &Spec,
+    ) -> Result<String, EngineError> {
+        let id = self.containers.create(draft).await?;
+        match self.own_volumes(&id, draft, spec).await {
+            Ok(true) => return Ok(id),
+            Ok(false) => self.containers.remove(&id).await?,
+            Err(error) => {
+                self.drop_quietly(&id).await;
+                return Err(error);
+            }
+        }
+        // The engine writes nothing below a root that can only be read, so another container does it first.
+        let writable = Draft {
+            read_only: false,
+            ..draft.clone()
+        };
+        let id = self.containers.create(&writable).await?;
+        let owned = self.own_volumes(&id, draft, spec).await;
+        self.containers.remove(&id).await?;
+        owned?;
+        self.containers.create(draft).await
+    }
+
+    /// Whether all its empty volumes belong to its user now.
+    async fn own_volumes(
+        &self,
+        id: &str,
+        draft: &Draft,
+        spec: &Spec,
+    ) -> Result<bool, EngineError> {
+        let (uid, gid) = (spec.security.uid, spec.security.gid);
+        let kept = |target: &str| spec.volumes.iter().any(|volume| volume.target == target);
+        for mount in &draft.mounts {
+            let is_volume = matches!(mount.source, MountSource::Volume(_));
+            if is_volume && !mount.read_only && kept(&mount.target) {
+                let owned = self
+                    .containers
+                    .own_volume(id, &mount.target, (uid, gid))
+                    .await?;
+                if !owned {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn refused(path: &str, why: &str, help: Option<String>) -> EngineError {
+    let operation = format!("mount {path} of the host");
+    let error = EngineError::new(operation, ErrorClass::Permanent, why);
+    match help {
+        Some(help) => error.with_help(help),
+        None => error,
+    }
+}
