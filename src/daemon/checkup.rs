@@ -315,7 +315,11 @@ async fn room(path: PathBuf) -> Seen<Room> {
 
 /// What instances lose at each replacement, as their images keep it in volumes without a name.
 async fn unkept(site: &Site, desired: &Desired) -> Vec<(InstanceName, Vec<String>)> {
-    let images: BTreeSet<&str> = desired.specs.values().map(|spec| spec.image.as_str()).collect();
+    let images: BTreeSet<&str> = desired
+        .specs
+        .values()
+        .map(|spec| spec.image.as_str())
+        .collect();
     let looks = images.into_iter().map(async |image| {
         let declared = engine::declared_volumes(site, image).await;
         (image, declared)
@@ -414,9 +418,8 @@ async fn traefik(site: &Site, desired: &Desired, engine: Option<&EngineSeen>) ->
 fn unguarded(desired: &Desired) -> Vec<String> {
     let endpoints = desired.specs.values().flat_map(|spec| {
         let open = spec.endpoints.iter();
-        let open = open.filter(|(name, it)| {
-            it.auth == Auth::None && !template::asks_for_password(spec, name)
-        });
+        let open = open
+            .filter(|(name, it)| it.auth == Auth::None && !template::asks_for_password(spec, name));
         open.map(|(name, _)| format!("{name} of {}", spec.name))
     });
     endpoints.collect()

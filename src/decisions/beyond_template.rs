@@ -87,7 +87,10 @@ mod tests {
     }
 
     fn names(text: &str) -> Vec<String> {
-        fields(&spec(text)).into_iter().map(|(name, _)| name).collect()
+        fields(&spec(text))
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
     }
 
     #[test]

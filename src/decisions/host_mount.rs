@@ -224,7 +224,10 @@ mod tests {
         let mut way = way("/srv/share/a");
         way[3].kind = Kind::Other;
         let why = why(&way, &UserPolicy::default(), &[]).expect("refused");
-        assert!(why.contains("neither a directory nor a regular file"), "{why}");
+        assert!(
+            why.contains("neither a directory nor a regular file"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -235,7 +238,10 @@ mod tests {
             (|part| part.mode = 0o757, "everybody"),
             (|part| part.mode = 0o1777, "everybody"),
             (|part| (part.gid, part.mode) = (1000, 0o775), "group 1000"),
-            (|part| (part.has_acl, part.mode) = (true, 0o775), "access list"),
+            (
+                |part| (part.has_acl, part.mode) = (true, 0o775),
+                "access list",
+            ),
         ];
         for (change, who) in refused {
             for at in 0..3 {
@@ -250,7 +256,10 @@ mod tests {
         assert_eq!(why(&way, &UserPolicy::default(), &[]), None, "root's group");
         way[1].uid = 34;
         let narrow = UserPolicy {
-            uids: vec![crate::words::config::IdRange { first: 1000, last: 1999 }],
+            uids: vec![crate::words::config::IdRange {
+                first: 1000,
+                last: 1999,
+            }],
             ..UserPolicy::default()
         };
         assert_eq!(why(&way, &narrow, &[]), None, "no instance is user 34");
@@ -265,17 +274,28 @@ mod tests {
         for other in [by_name, by_object] {
             let why = why(&way, &users, std::slice::from_ref(&other)).expect("refused");
             assert!(why.ends_with("to which bob writes"), "{why}");
-            let reads = Neighbour { writes: false, ..other };
+            let reads = Neighbour {
+                writes: false,
+                ..other
+            };
             assert_eq!(self::why(&way, &users, &[reads]), None);
         }
         let same = neighbour("/srv/share/a", true, &[(1, 2), (1, 3)]);
-        assert_eq!(why(&way, &users, &[same]), None, "a directory that both mount");
+        assert_eq!(
+            why(&way, &users, &[same]),
+            None,
+            "a directory that both mount"
+        );
     }
 
     #[test]
     fn nobody_gets_to_write_above_what_another_mounts() {
         let way = way("/srv/share");
-        let inner = neighbour("/srv/share/b/c", false, &[(1, 0), (1, 1), (1, 2), (2, 2), (2, 3)]);
+        let inner = neighbour(
+            "/srv/share/b/c",
+            false,
+            &[(1, 0), (1, 1), (1, 2), (2, 2), (2, 3)],
+        );
         let users = UserPolicy::default();
         let path = "/srv/share";
         let why = refusal(path, true, &way, &users, std::slice::from_ref(&inner));

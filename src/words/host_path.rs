@@ -211,16 +211,18 @@ mod tests {
         assert_eq!(parse("srv"), Err(PathError::Relative("srv".to_owned())));
         assert_eq!(parse("/srv\n/x"), Err(PathError::Control));
         assert_eq!(parse("/srv\0"), Err(PathError::Control));
-        assert_eq!(
-            parse(&"/x".repeat(3_000)),
-            Err(PathError::TooLong(6_000))
-        );
+        assert_eq!(parse(&"/x".repeat(3_000)), Err(PathError::TooLong(6_000)));
     }
 
     #[test]
     fn the_parent_of_what_is_allowed_is_not_allowed() {
         let rule = rule(&["/srv/share/*"]);
-        for text in ["/srv/share/.", "/srv/share/", "/srv/share/a/..", "//srv/share//"] {
+        for text in [
+            "/srv/share/.",
+            "/srv/share/",
+            "/srv/share/a/..",
+            "//srv/share//",
+        ] {
             let path = parse(text).expect("a path");
             assert_eq!(rule.refusal(&path), Some(Refusal::NotAllowed), "{text}");
         }
@@ -236,15 +238,39 @@ mod tests {
     fn no_policy_opens_the_engine_the_kernel_or_the_daemon() {
         let rule = rule(&["*"]).reserving(Some("/data/state/"), "the daemon's own files");
         for path in [
-            "/", "/run", "/var", "/var/run", "/var/lib", "/var/run/docker.sock", "/run/docker.sock",
-            "/srv/docker.sock", "/srv/podman.sock/x", "/run/user/1000/podman/podman.sock",
-            "/var/lib/docker", "/var/lib/docker/volumes/x/_data", "/var/run/containerd", "/proc/1/root",
-            "/sys/fs/cgroup", "/dev", "/data", "/data/state", "/data/state/control.sock",
+            "/",
+            "/run",
+            "/var",
+            "/var/run",
+            "/var/lib",
+            "/var/run/docker.sock",
+            "/run/docker.sock",
+            "/srv/docker.sock",
+            "/srv/podman.sock/x",
+            "/run/user/1000/podman/podman.sock",
+            "/var/lib/docker",
+            "/var/lib/docker/volumes/x/_data",
+            "/var/run/containerd",
+            "/proc/1/root",
+            "/sys/fs/cgroup",
+            "/dev",
+            "/data",
+            "/data/state",
+            "/data/state/control.sock",
         ] {
             let refusal = rule.refusal(path);
-            assert!(matches!(refusal, Some(Refusal::Reserved { .. })), "{path}: {refusal:?}");
+            assert!(
+                matches!(refusal, Some(Refusal::Reserved { .. })),
+                "{path}: {refusal:?}"
+            );
         }
-        for path in ["/srv/x", "/runner", "/var/lib/dockers", "/data/state-of-x", "/run/postgresql"] {
+        for path in [
+            "/srv/x",
+            "/runner",
+            "/var/lib/dockers",
+            "/data/state-of-x",
+            "/run/postgresql",
+        ] {
             assert_eq!(rule.refusal(path), None, "{path}");
         }
     }

@@ -29,13 +29,14 @@ pub const SPEC_VERSION_NOW: u32 = 1;
 /// The form of draft that this version makes. It rises when the same spec becomes another container.
 pub const DRAFT_VERSION_NOW: u32 = 1;
 
-/// Whether a manifest must not set a label. Traefik reads `Traefik.Enable` as `traefik.enable`.
+/// Whether a manifest must not set a label. A container with a label `Traefik.Enable` gets no routes from Traefik at all
+/// ("invalid label root").
 pub fn is_reserved(key: &str) -> bool {
     let key = key.to_lowercase();
     RESERVED.iter().any(|reserved| key.starts_with(reserved))
 }
 
-/// Whether Traefik reads a label, in whatever case it is written.
+/// Whether Traefik looks at a label, in whatever case it is written.
 pub fn is_of_traefik(key: &str) -> bool {
     key.to_lowercase().starts_with(TRAEFIK)
 }

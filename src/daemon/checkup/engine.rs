@@ -96,7 +96,10 @@ impl EngineSeen {
             None => None,
         };
         let processes = if reader.is_local() {
-            let looks = serving.iter().take(PROCESSES).map(|one| kernel(&reader, one));
+            let looks = serving
+                .iter()
+                .take(PROCESSES)
+                .map(|one| kernel(&reader, one));
             within(PROCESS_LIMIT, join_all(looks)).await
         } else {
             None

@@ -10,19 +10,58 @@ const NAMED: usize = 3;
 
 /// The kernel's capabilities, by number (`linux/capability.h`).
 const CAPABILITIES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
-    "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
-    "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT",
-    "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD",
-    "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG",
-    "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
 ];
 
 /// What confines the processes of instances. What the kernel did not show is not claimed.
 pub fn confinement(seen: &[ProcessSeen]) -> Vec<Finding> {
     let area = Area::Engine;
     let missing = |what: &str, help: &str, lacks: &dyn Fn(&ProcessSeen) -> bool| {
-        let names = named(seen.iter().filter(|one| lacks(one)).map(|one| &one.instance))?;
+        let names = named(
+            seen.iter()
+                .filter(|one| lacks(one))
+                .map(|one| &one.instance),
+        )?;
         Some(area.warning(format!("{names} without {what}, says the kernel"), help))
     };
     let profile = |one: &ProcessSeen| one.profile.as_deref().map(str::trim).map(str::to_owned);
@@ -51,9 +90,9 @@ pub fn confinement(seen: &[ProcessSeen]) -> Vec<Finding> {
     .into_iter()
     .flatten()
     .collect();
-    let unseen = seen.iter().filter(|one| {
-        one.profile.is_none() && one.seccomp.is_none() && one.capabilities.is_none()
-    });
+    let unseen = seen
+        .iter()
+        .filter(|one| one.profile.is_none() && one.seccomp.is_none() && one.capabilities.is_none());
     if let Some(names) = named(unseen.map(|one| &one.instance)) {
         all.push(area.note(
             format!("what confines {names} could not be read from the kernel"),
@@ -147,11 +186,27 @@ mod tests {
     fn what_is_missing_is_named_with_the_instance_and_the_remedy() {
         type Change = fn(&mut ProcessSeen);
         let cases: [(Change, &str, &str); 5] = [
-            (|one| one.profile = Some("unconfined\n".into()), "AppArmor", "package apparmor"),
-            (|one| one.profile = Some(String::new()), "AppArmor", "package apparmor"),
+            (
+                |one| one.profile = Some("unconfined\n".into()),
+                "AppArmor",
+                "package apparmor",
+            ),
+            (
+                |one| one.profile = Some(String::new()),
+                "AppArmor",
+                "package apparmor",
+            ),
             (|one| one.seccomp = Some(0), "seccomp", "daemon.json"),
-            (|one| one.no_new_privs = Some(false), "no-new-privileges", "recreate"),
-            (|one| one.capabilities = Some(1 << 21), "capabilities", "recreate"),
+            (
+                |one| one.no_new_privs = Some(false),
+                "no-new-privileges",
+                "recreate",
+            ),
+            (
+                |one| one.capabilities = Some(1 << 21),
+                "capabilities",
+                "recreate",
+            ),
         ];
         for (change, what, help) in cases {
             let mut one = confined("bob");
@@ -161,7 +216,12 @@ mod tests {
             assert_eq!(found[0].grade, Grade::Warning);
             assert!(found[0].found.starts_with("bob without"), "{found:?}");
             assert!(found[0].found.contains(what), "{found:?}");
-            assert!(found[0].help.as_ref().is_some_and(|text| text.contains(help)));
+            assert!(
+                found[0]
+                    .help
+                    .as_ref()
+                    .is_some_and(|text| text.contains(help))
+            );
         }
     }
 
@@ -176,18 +236,27 @@ mod tests {
         };
         let found = confinement(&[unseen]);
         assert!(found.iter().all(|one| one.grade != Grade::Ok), "{found:?}");
-        let without_lsm = ProcessSeen { profile: None, ..confined("a") };
+        let without_lsm = ProcessSeen {
+            profile: None,
+            ..confined("a")
+        };
         let found = confinement(&[without_lsm]);
         assert_eq!(found[0].grade, Grade::Note, "{found:?}");
     }
 
     #[test]
     fn many_are_counted() {
-        let all: Vec<_> = ["a", "b", "c", "d", "e"].map(|name| ProcessSeen {
-            seccomp: Some(0),
-            ..confined(name)
-        }).into();
-        assert!(confinement(&all)[0].found.starts_with("a, b, c and 2 more without"));
+        let all: Vec<_> = ["a", "b", "c", "d", "e"]
+            .map(|name| ProcessSeen {
+                seccomp: Some(0),
+                ..confined(name)
+            })
+            .into();
+        assert!(
+            confinement(&all)[0]
+                .found
+                .starts_with("a, b, c and 2 more without")
+        );
     }
 
     #[test]

@@ -182,10 +182,11 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
             }
             Action::Update { target, spec } => self.update(target, spec).await,
             Action::Restart { target } => {
+                self.check_recorded(&target.id).await?;
                 self.leave(&step.instance, std::slice::from_ref(target))
                     .await?;
                 self.containers.stop(&target.id, STOP_SECS).await?;
-                self.start_recorded(&target.id).await
+                self.containers.start(&target.id).await
             }
             Action::Replace {
                 retire,

@@ -74,7 +74,11 @@ impl HostMounts {
     ///
     /// # Errors
     /// The first path that is refused.
-    pub async fn check(&self, spec: &Spec, others: &[(InstanceName, Spec)]) -> Result<(), RefusedPath> {
+    pub async fn check(
+        &self,
+        spec: &Spec,
+        others: &[(InstanceName, Spec)],
+    ) -> Result<(), RefusedPath> {
         let wanted = mounts(spec);
         let Some((first, _)) = wanted.first() else {
             return Ok(());
@@ -86,9 +90,13 @@ impl HostMounts {
                 help: help.to_owned(),
             },
         };
-        self.shares_files()
-            .await
-            .map_err(|why| refused(first, why, "run the daemon on the engine's host itself, or use named volumes"))?;
+        self.shares_files().await.map_err(|why| {
+            refused(
+                first,
+                why,
+                "run the daemon on the engine's host itself, or use named volumes",
+            )
+        })?;
         let (rule, users) = (self.rule.clone(), self.users.clone());
         let beside = others.iter().flat_map(|(name, spec)| {
             let mounts = mounts(spec).into_iter();
@@ -120,9 +128,16 @@ impl HostMounts {
         };
         let is_contained = || {
             MARKS.iter().any(|mark| Path::new(mark).exists())
-                || MARK_VARIABLES.iter().any(|name| std::env::var_os(name).is_some())
+                || MARK_VARIABLES
+                    .iter()
+                    .any(|name| std::env::var_os(name).is_some())
         };
-        namespace(peer, &|pid| mount_namespace(&pid.to_string()), mount_namespace("self"), &is_contained)
+        namespace(
+            peer,
+            &|pid| mount_namespace(&pid.to_string()),
+            mount_namespace("self"),
+            &is_contained,
+        )
     }
 }
 
@@ -153,10 +168,13 @@ fn mount_namespace(process: &str) -> Option<PathBuf> {
 
 /// The directories of the host that a spec mounts, and whether it can write to them.
 fn mounts(spec: &Spec) -> Vec<(String, bool)> {
-    let of_host = spec.volumes.iter().filter_map(|volume| match &volume.source {
-        VolumeSource::Host(path) => Some((path.clone(), !volume.read_only)),
-        VolumeSource::Name(_) => None,
-    });
+    let of_host = spec
+        .volumes
+        .iter()
+        .filter_map(|volume| match &volume.source {
+            VolumeSource::Host(path) => Some((path.clone(), !volume.read_only)),
+            VolumeSource::Name(_) => None,
+        });
     of_host.collect()
 }
 
@@ -167,13 +185,15 @@ fn judge(
     rule: &HostRule,
     users: &UserPolicy,
 ) -> Result<(), RefusedPath> {
-    let neighbours = beside.into_iter().map(|(instance, path, writes)| Neighbour {
-        // What cannot be seen any more is compared by its path alone.
-        ids: way(root, &path).map_or_else(|_| vec![(0, 0)], |way| ids(&way)),
-        instance,
-        path,
-        writes,
-    });
+    let neighbours = beside
+        .into_iter()
+        .map(|(instance, path, writes)| Neighbour {
+            // What cannot be seen any more is compared by its path alone.
+            ids: way(root, &path).map_or_else(|_| vec![(0, 0)], |way| ids(&way)),
+            instance,
+            path,
+            writes,
+        });
     let neighbours: Vec<_> = neighbours.collect();
     for (path, writes) in wanted {
         let refused = |why: String, help: &str| RefusedPath {
@@ -184,7 +204,8 @@ fn judge(
             },
         };
         if rule.refusal(path).is_some() {
-            let help = "the host's operator allows paths under policy.host_paths.allow in instanced.yaml";
+            let help =
+                "the host's operator allows paths under policy.host_paths.allow in instanced.yaml";
             return Err(refused(format!("policy does not allow {path}"), help));
         }
         let way = way(root, path).map_err(|(at, error)| match error.kind() {

@@ -128,7 +128,19 @@ mod tests {
 
     #[test]
     fn an_id_has_one_form() {
-        for text in ["", "00", "+0", "-0", " 0", "01000", "0x0", "1e3", "root", "4294967295", "٣"] {
+        for text in [
+            "",
+            "00",
+            "+0",
+            "-0",
+            " 0",
+            "01000",
+            "0x0",
+            "1e3",
+            "root",
+            "4294967295",
+            "٣",
+        ] {
             assert_eq!(id(text), None, "{text:?}");
         }
         assert_eq!((id("0"), id("1000")), (Some(0), Some(1000)));
@@ -141,7 +153,10 @@ mod tests {
             assert_eq!(range.to_string(), text);
         }
         for text in ["2-1", "1-", "-1", "a", "0-4294967295"] {
-            assert!(IdRange::try_from(EnvValue(text.to_owned())).is_err(), "{text}");
+            assert!(
+                IdRange::try_from(EnvValue(text.to_owned())).is_err(),
+                "{text}"
+            );
         }
     }
 }

@@ -117,10 +117,16 @@ fn user(security: &Security, policy: &UserPolicy, problems: &mut Vec<Problem>) {
         let root = if id == 0 { ", which is root," } else { "" };
         let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
         let message = format!("{what} {id}{root} is not allowed here");
-        problems.push(Problem::error(&["security", "user"], message).with_help(format!(
-            "allowed: {}; the host's operator sets policy.users.{key} in instanced.yaml",
-            if ranges.is_empty() { "none".to_owned() } else { ranges.join(", ") }
-        )));
+        problems.push(
+            Problem::error(&["security", "user"], message).with_help(format!(
+                "allowed: {}; the host's operator sets policy.users.{key} in instanced.yaml",
+                if ranges.is_empty() {
+                    "none".to_owned()
+                } else {
+                    ranges.join(", ")
+                }
+            )),
+        );
     };
     let (uid, gid) = (security.uid, security.gid);
     check("user", uid, "uids", &policy.uids, policy.has_uid(uid));

@@ -217,7 +217,45 @@ fn each_mistake_has_its_place_and_its_way_out() {
         ),
         (
             "security: { user: root }",
-            "`root` is no numeric user (write \"1000\" or \"1000:1000\")",
+            "`root` is no numeric user (write \"1000\" or \"1000:1000\"; `docker run --rm --entrypoint id IMAGE NAME` shows the numbers",
+        ),
+        (
+            "security: { user: \"0:1000\" }",
+            "i/a.yaml:1:19: security.user: user 0, which is root, is not allowed here (allowed: 1-4294967294; the host's operator sets policy.users.uids",
+        ),
+        (
+            "security: { user: \"1000:0\" }",
+            "security.user: group 0, which is root, is not allowed here (allowed: 1-4294967294; the host's operator sets policy.users.gids",
+        ),
+        ("security: { user: \"00\" }", "`00` is no numeric user"),
+        ("security: { user: \"+0\" }", "`+0` is no numeric user"),
+        (
+            "volumes: [{ host: /srv/../var/run/docker.sock, target: /x }]",
+            "volumes[0].host: `/var/run/docker.sock` leads to an engine's socket",
+        ),
+        (
+            "volumes: [{ host: /run/., target: /x }]",
+            "volumes[0].host: `/run` leads to the engine's own files (/run/docker)",
+        ),
+        (
+            "volumes: [{ host: \"/srv/\\n\", target: /x }]",
+            "volumes[0].host: the path holds a control character",
+        ),
+        (
+            "volumes: [{ name: a, target: //run/./secrets/x }]",
+            "no place where it could be mounted",
+        ),
+        (
+            "volumes: [{ name: a, target: /run }]",
+            "neither above nor below /run/secrets",
+        ),
+        (
+            "security: { tmpfs: { /run/secrets/: 1MiB } }",
+            "no place where it could be mounted",
+        ),
+        (
+            "labels: { Traefik.Enable: \"true\" }",
+            "`Traefik.Enable` is reserved",
         ),
         (
             "volumes: [{ target: /x }]",
@@ -424,7 +462,8 @@ fn policy_decides_over_tags_and_unguarded_endpoints() {
     let text = "image: acme/x\nendpoints: { mcp: { auth: none } }\n";
     let desired = resolved(None, &[("a.yaml", text)]);
     assert!(desired.specs.contains_key("a"), "warnings hold nothing");
-    assert_eq!(desired.diagnostics.len(), 2);
+    // The tag, the endpoint, and the screen of an image that nobody here knows.
+    assert_eq!(desired.diagnostics.len(), 3);
     assert!(!desired.has_errors());
 
     let mut config = Config::default();
@@ -433,7 +472,77 @@ fn policy_decides_over_tags_and_unguarded_endpoints() {
     config.policy.images.require_digest = true;
     config.policy.images.allow = vec!["ghcr.io/*".to_owned()];
     let told = said_with(&config, text);
-    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(told.len(), 4, "{told:#?}");
+}
+
+#[test]
+fn an_endpoint_is_exempt_for_what_serves_it_and_not_for_its_name() {
+    let mut config = Config::default();
+    config.policy.auth_none = Verdict::Deny;
+    assert_eq!(
+        said_with(&config, "{}"),
+        [] as [String; 0],
+        "the template's own"
+    );
+    for text in [
+        "template: mcp-http\nimage: acme/x:1\nendpoints: { mcp: null, vnc: { port: 8080, path: /mcp, auth: none } }",
+        "endpoints: { vnc: { port: 8080 } }",
+        "endpoints: { vnc: { path: /mcp } }",
+        "image: acme/x:1",
+        "command: [sh]",
+        "entrypoint: [sh]",
+        "vnc: null",
+        "env: { VNC_PASSWORD_FILE: /etc/hostname }",
+        "endpoints: { x: { port: 6080, path: /vnc.html, auth: none } }",
+    ] {
+        let told = said_with(&config, text);
+        assert_eq!(told.len(), 1, "{text}: {told:#?}");
+        assert!(told[0].contains(".auth: everyone whom"), "{told:#?}");
+    }
+}
+
+#[test]
+fn what_is_mounted_has_one_form_and_is_within_nothing_that_the_instance_writes_to() {
+    let mut config = Config::default();
+    config.policy.host_paths.allow = vec!["/srv/share/*".to_owned()];
+    for path in [
+        "/srv/share/.",
+        "/srv/share/",
+        "/srv/share/a/..",
+        "//srv/share//",
+    ] {
+        let told = said_with(
+            &config,
+            &format!("volumes: [{{ host: {path}, target: /x }}]"),
+        );
+        assert_eq!(told.len(), 1, "{path}");
+        assert!(
+            told[0].contains("`/srv/share` is not allowed here"),
+            "{told:#?}"
+        );
+    }
+    let nested = |read_only| {
+        let outer = format!("{{ host: /srv/share/a, target: /x, read_only: {read_only} }}");
+        let text = format!("volumes: [{outer}, {{ host: /srv/share/a/b/, target: /y/ }}]");
+        said_with(&config, &text)
+    };
+    assert_eq!(nested(true), [] as [String; 0]);
+    let told = nested(false);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(
+        told[0]
+            .contains("`/srv/share/a/b` is within `/srv/share/a`, to which this instance writes"),
+        "{told:#?}"
+    );
+}
+
+#[test]
+fn a_record_that_an_older_version_wrote_compares_equal() {
+    let spec = one("volumes: [{ name: a, target: /x }]");
+    let text = serde_json::to_string(&spec).expect("text");
+    let older = text.replace("\"/x\"", "\"//x/\"");
+    assert_ne!(text, older);
+    assert_eq!(serde_json::from_str::<Spec>(&older).expect("a spec"), spec);
 }
 
 #[test]

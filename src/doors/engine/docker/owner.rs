@@ -28,7 +28,9 @@ pub(super) async fn own(
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(path)
         .build();
-    let mut chunks = docker.client().download_from_container(container, Some(options));
+    let mut chunks = docker
+        .client()
+        .download_from_container(container, Some(options));
     let download = async {
         let mut bytes = Vec::new();
         while bytes.len() < TELLING

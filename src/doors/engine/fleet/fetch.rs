@@ -87,8 +87,7 @@ impl<C: ChangeContainers> Fleet<C> {
         };
         let configs = self.configs(id.into_iter().collect()).await?;
         let mut labels = configs.values().flat_map(|config| config.labels.keys());
-        let routes =
-            |key: &&String| label::is_of_traefik(key) && !draft.labels.contains_key(*key);
+        let routes = |key: &&String| label::is_of_traefik(key) && !draft.labels.contains_key(*key);
         let Some(label) = labels.find(routes) else {
             return Ok(());
         };

@@ -20,15 +20,22 @@ impl<C: ChangeContainers> Fleet<C> {
         &self,
         spec: &Spec,
     ) -> Result<Option<MutexGuard<'_, ()>>, EngineError> {
-        let mut paths = spec.volumes.iter().filter_map(|volume| match &volume.source {
-            VolumeSource::Host(path) => Some(path),
-            VolumeSource::Name(_) => None,
-        });
+        let mut paths = spec
+            .volumes
+            .iter()
+            .filter_map(|volume| match &volume.source {
+                VolumeSource::Host(path) => Some(path),
+                VolumeSource::Name(_) => None,
+            });
         let Some(first) = paths.next() else {
             return Ok(None);
         };
         let Some(mounts) = &self.mounts else {
-            return Err(refused(first, "nothing here checks paths of the host", None));
+            return Err(refused(
+                first,
+                "nothing here checks paths of the host",
+                None,
+            ));
         };
         let turn = mounts.turn().await;
         let others = self.neighbours(&spec.name).await?;
@@ -44,13 +51,16 @@ impl<C: ChangeContainers> Fleet<C> {
         self.containers.start(id).await
     }
 
-    /// Starts a container as what its record says.
-    pub(super) async fn start_recorded(&self, id: &str) -> Result<(), EngineError> {
-        let found = self.containers.inspect(id).await?;
-        match found.map(|container| applied(&container.labels)) {
-            Some(Applied::Spec(spec)) => self.start(id, &spec).await,
-            _ => self.containers.start(id).await,
+    /// The same check for a container that is about to be restarted, by its record.
+    pub(super) async fn check_recorded(&self, id: &str) -> Result<(), EngineError> {
+        if self.mounts.is_none() {
+            return Ok(());
         }
+        let found = self.containers.inspect(id).await?;
+        if let Some(Applied::Spec(spec)) = found.map(|container| applied(&container.labels)) {
+            drop(self.check_mounts(&spec).await?);
+        }
+        Ok(())
     }
 
     /// What the containers of other instances were made from.
@@ -97,12 +107,7 @@ impl<C: ChangeContainers> Fleet<C> {
     }
 
     /// Whether all its empty volumes belong to its user now.
-    async fn own_volumes(
-        &self,
-        id: &str,
-        draft: &Draft,
-        spec: &Spec,
-    ) -> Result<bool, EngineError> {
+    async fn own_volumes(&self, id: &str, draft: &Draft, spec: &Spec) -> Result<bool, EngineError> {
         let (uid, gid) = (spec.security.uid, spec.security.gid);
         let kept = |target: &str| spec.volumes.iter().any(|volume| volume.target == target);
         for mount in &draft.mounts {

@@ -101,9 +101,10 @@ fn check_nested(volumes: &[Volume], told: &mut Vec<Problem>) {
         if let Some(outer) = outer {
             let at = ["volumes", &index.to_string(), "host"];
             let message = format!("`{path}` is within `{outer}`, to which this instance writes");
-            told.push(Problem::error(&at, message).with_help(
-                "mount one of the two, or write `read_only: true` at the outer one",
-            ));
+            told.push(
+                Problem::error(&at, message)
+                    .with_help("mount one of the two, or write `read_only: true` at the outer one"),
+            );
         }
     }
 }
