@@ -98,8 +98,7 @@ mod tests {
         assert_eq!(names("{}"), ["endpoints"], "their hosts");
     }
 
-    /// One manifest for each of its keys. The match has no arm for the rest: a new field of a manifest does not
-    /// compile until it is thought of here.
+    /// One manifest for each of its keys. A new key does not compile until it is named here.
     #[test]
     fn whatever_a_manifest_says_is_beyond_its_template() {
         use crate::words::manifest::Manifest;

@@ -197,9 +197,11 @@ fn may_mount(path: &str, globs: &[String]) -> bool {
         None => path == glob,
     });
     let leads_to_engine = match parts.as_slice() {
-        ["var" | "run" | "proc" | "dev" | "sys"] | ["var", "lib" | "run"] => true,
-        ["proc" | "dev" | "sys", ..] | ["var", "lib", "docker", ..] => true,
-        ["run", "docker", ..] | ["var", "run", "docker", ..] => true,
+        ["proc" | "dev" | "sys", ..]
+        | ["var" | "run"]
+        | ["run", "docker", ..]
+        | ["var", "lib" | "run"]
+        | ["var", "lib" | "run", "docker", ..] => true,
         parts => parts.iter().any(|part| part.ends_with(".sock")),
     };
     is_plain && is_named && !leads_to_engine && !path.contains('\n')
@@ -207,9 +209,8 @@ fn may_mount(path: &str, globs: &[String]) -> bool {
 
 fn has(ranges: &[IdRange], id: &str) -> bool {
     let id: u64 = id.parse().expect("a number");
-    ranges
-        .iter()
-        .any(|range| u64::from(range.first) <= id && id <= u64::from(range.last))
+    let mut ranges = ranges.iter();
+    ranges.any(|range| (u64::from(range.first)..=u64::from(range.last)).contains(&id))
 }
 
 /// What is outside of the policy in what the engine is asked for.
@@ -334,6 +335,7 @@ fn what_the_engine_is_asked_for_lies_inside_the_policy() {
 #[test]
 fn the_rules_see_what_is_outside_of_the_policy() {
     use crate::words::spec::{Volume, VolumeSource};
+    type Fault = fn(&mut Spec);
     let mut config = Config::default();
     config.policy.host_paths.allow = vec!["/srv/share/*".to_owned()];
     config.policy.auth_none = Verdict::Deny;
@@ -356,7 +358,6 @@ fn the_rules_see_what_is_outside_of_the_policy() {
         spec.volumes.push(mount(path));
         assert_eq!(outside(&spec, &config), [format!("mounts {path}")]);
     }
-    type Fault = fn(&mut Spec);
     let faults: [Fault; 5] = [
         |spec| spec.security.uid = 0,
         |spec| spec.security.gid = 0,
