@@ -312,7 +312,7 @@ async fn a_fresh_volume_belongs_to_the_instance_s_user() {
                  security: {{ user: \"1234:99\", read_only: {read_only} }}\n"
             );
             let fleet = fleet(lab);
-            create(&fleet, &spec(lab, name, &manifest)).await;
+            create::<DockerLab>(&fleet, &spec(lab, name, &manifest)).await;
             let container = format!("instanced-{}-{name}-g1", lab.manager());
             let facts = lab.file_facts(&container, "/srv/data").await;
             assert!(facts.contains("1234") && facts.contains("99"), "{facts}");
@@ -376,7 +376,7 @@ async fn a_link_that_an_instance_made_is_followed_by_nobody() {
             format!("template: mcp-http\nsecurity: {{ user: \"1234\" }}\nvolumes: [{{ host: {path}, target: /x }}]\n")
         };
         let alice = spec(lab, "alice", &mount(&format!("{root}/a")));
-        create(&fleet, &alice).await;
+        create::<DockerLab>(&fleet, &alice).await;
         // What alice could have made there.
         symlink("/etc", format!("{root}/a/link")).expect("a link");
         let bob = spec(lab, "bob", &mount(&format!("{root}/a/link")));
