@@ -351,7 +351,7 @@ impl<C: ChangeContainers> Fleet<C> {
             self.containers.create_volume(&volume, &labels).await?;
         }
         let created = async {
-            let id = self.create_owned(&draft, spec).await?;
+            let id = self.containers.create(&draft).await?;
             if !files.is_empty()
                 && let Err(error) = self.containers.put_files(&id, DIRECTORY, &files).await
             {

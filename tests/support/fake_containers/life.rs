@@ -117,11 +117,8 @@ impl FakeContainers {
 
     /// A volume of somebody's, or one that a crash of long ago left.
     pub fn leave_volume(&self, name: &str, labels: BTreeMap<String, String>) {
-        let volume = Volume {
-            labels,
-            files: BTreeMap::new(),
-            owner: None,
-        };
+        let files = BTreeMap::new();
+        let volume = Volume { labels, files };
         self.world()
             .volumes
             .entry(name.to_owned())

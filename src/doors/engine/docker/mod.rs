@@ -16,7 +16,6 @@ mod events;
 mod facts;
 mod logs;
 mod network;
-mod owner;
 mod read;
 mod settings;
 mod transport;
