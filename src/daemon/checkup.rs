@@ -1,9 +1,10 @@
 //! A checkup of a host: everything is looked at beside everything else, each within a limit, and nothing is changed. What
 //! it means is decided in [`crate::decisions::checkup`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -18,7 +19,7 @@ use crate::decisions::checkup::facts::{
     AuthFacts, ClockFacts, Configured, DaemonFacts, DomainFacts, Manifests, PortFacts, Room, Seen,
     SourceFacts, StoreFacts, TraefikFacts,
 };
-use crate::decisions::checkup::{Area, Finding, edge, host as verdict, instances};
+use crate::decisions::checkup::{Area, Finding, confinement, edge, host as verdict, instances};
 use crate::decisions::report::{Failure, Report};
 use crate::decisions::status::{InstanceStatus, status};
 use crate::doors::control_client::ControlClient;
@@ -27,9 +28,12 @@ use crate::words::config::{Isolation, ProviderConfig};
 use crate::words::control::SOCKET;
 use crate::words::desired::Desired;
 use crate::words::manifest::Auth;
+use crate::words::name::InstanceName;
 use crate::words::resolve::auth_url;
 use crate::words::router::{routers, stems};
 use crate::words::secret::SecretSource;
+use crate::words::spec::Spec;
+use crate::words::template;
 use asking::Asking;
 use engine::EngineSeen;
 
@@ -60,7 +64,7 @@ pub async fn checkup(site: &Site, configured: &Configured) -> Vec<Finding> {
         None => (Area::Source.silent(LIMIT.as_secs()), nothing()),
     };
     let daemon_runs = !matches!(daemon, Ok(None));
-    let (standing, store, permissions, disk, images, ports, auth, traefik) = tokio::join!(
+    let (standing, store, permissions, disk, images, ports, auth, traefik, unkept) = tokio::join!(
         within(LIMIT, standing(site, &desired, daemon_runs)),
         within(LIMIT, store_facts(site, daemon_runs)),
         within(LIMIT, permissions(site, &desired, engine.as_ref())),
@@ -69,12 +73,14 @@ pub async fn checkup(site: &Site, configured: &Configured) -> Vec<Finding> {
         within(LIMIT, ports(site)),
         within(LIMIT, auth(site, engine.as_ref(), daemon_runs)),
         within(LIMIT, traefik(site, &desired, engine.as_ref())),
+        within(LIMIT, unkept(site, &desired)),
     );
     let silent = |area: Area| vec![area.silent(LIMIT.as_secs())];
     let mut all = vec![verdict::configuration(configured), source];
     match &engine {
         Some(seen) => {
             all.extend(verdict::engine(&seen.facts, images.flatten()));
+            all.extend(confinement::confinement(&seen.processes));
             all.push(verdict::network(&site.config.network, &seen.networks));
         }
         None => all.extend([Area::Engine, Area::Network].map(|area| area.silent(LIMIT.as_secs()))),
@@ -84,6 +90,7 @@ pub async fn checkup(site: &Site, configured: &Configured) -> Vec<Finding> {
         || silent(Area::Instances),
         |seen| instances::instances(&seen, daemon_runs),
     ));
+    all.extend(confinement::losses(&unkept.unwrap_or_default()));
     all.extend(store.map_or_else(|| silent(Area::Store), |facts| vec![verdict::store(&facts)]));
     all.extend(permissions.unwrap_or_else(|| silent(Area::Permissions)));
     all.extend(disk.map_or_else(
@@ -307,6 +314,26 @@ async fn room(path: PathBuf) -> Seen<Room> {
     looked.await.unwrap_or_else(|| Err(broken_off()))
 }
 
+/// What instances lose at each replacement, as their images keep it in volumes without a name.
+async fn unkept(site: &Site, desired: &Desired) -> Vec<(InstanceName, Vec<String>)> {
+    let images: BTreeSet<&str> = desired
+        .specs
+        .values()
+        .map(|spec| spec.image.as_str())
+        .collect();
+    let looks = images.into_iter().map(async |image| {
+        let declared = engine::declared_volumes(site, image).await;
+        (image, declared)
+    });
+    let declared: BTreeMap<&str, Vec<String>> = join_all(looks).await.into_iter().collect();
+    let of = |(name, spec): (&InstanceName, &Arc<Spec>)| {
+        let declared = declared.get(spec.image.as_str())?.clone();
+        let unkept = confinement::unkept(spec, declared);
+        (!unkept.is_empty()).then(|| (name.clone(), unkept))
+    };
+    desired.specs.iter().filter_map(of).collect()
+}
+
 /// The room where images are, where that is on this host.
 async fn images(engine: Option<&EngineSeen>) -> Option<Room> {
     let root = engine?.facts.as_ref().ok()?.root.clone()?;
@@ -388,11 +415,12 @@ async fn traefik(site: &Site, desired: &Desired, engine: Option<&EngineSeen>) ->
     }
 }
 
-/// Endpoints that anybody may use whom the network lets through. noVNC asks for a password of its own.
+/// Endpoints that anybody may use whom the network lets through. The template's noVNC asks for a password.
 fn unguarded(desired: &Desired) -> Vec<String> {
     let endpoints = desired.specs.values().flat_map(|spec| {
         let open = spec.endpoints.iter();
-        let open = open.filter(|(name, it)| it.auth == Auth::None && name.as_str() != "vnc");
+        let open = open
+            .filter(|(name, it)| it.auth == Auth::None && !template::asks_for_password(spec, name));
         open.map(|(name, _)| format!("{name} of {}", spec.name))
     });
     endpoints.collect()

@@ -9,6 +9,7 @@ use crate::doors::engine::EngineError;
 use crate::doors::engine::docker::{Docker, DockerReader};
 use crate::doors::engine::fleet::Fleet;
 use crate::doors::files;
+use crate::doors::host::mounts::HostMounts;
 use crate::doors::sole::{Sole, SoleError};
 use crate::doors::source::git::Mirror;
 use crate::words::config::Config;
@@ -114,13 +115,17 @@ impl Site {
     pub fn engine(&self, author: &str) -> Result<Acting, ActError> {
         let docker = Docker::connect(self.config.engine.docker.host.as_deref())?;
         let sole = Sole::take(self.config.manager.as_str(), docker.reader().address())?;
+        let mounts = HostMounts::new(&self.config, &self.state, docker.reader().address());
         let fleet = Fleet::new(
             docker,
             self.config.manager.clone(),
             self.config.network.clone(),
         );
         Ok(Acting {
-            fleet: fleet.with_author(author.to_owned()).with_edge(self.edge()),
+            fleet: fleet
+                .with_author(author.to_owned())
+                .with_edge(self.edge())
+                .with_mounts(mounts),
             sole,
         })
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::report::Failure;
 
+pub mod confinement;
 pub mod edge;
 pub mod facts;
 pub mod host;

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod beyond_template;
 pub mod change;
 pub mod check;
 pub mod checkup;
@@ -9,6 +10,7 @@ pub mod compare;
 pub mod event;
 pub mod guard;
 pub mod hold;
+pub mod host_mount;
 pub mod log;
 pub mod notice;
 pub mod pace;

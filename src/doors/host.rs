@@ -14,7 +14,9 @@ use rustix::fs::{Access, access, statvfs};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime;
 
-use crate::decisions::checkup::facts::{PathFacts, Room};
+use crate::decisions::checkup::facts::{PathFacts, ProcessSeen, Room};
+
+pub mod mounts;
 
 /// What systemd-timesyncd writes once a server has answered it.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
@@ -62,6 +64,27 @@ pub fn user() -> u32 {
 pub fn is_synchronised() -> Option<bool> {
     let told = Path::new(TIMESYNC).is_dir();
     told.then(|| Path::new(SYNCHRONISED).exists())
+}
+
+/// Adds to `seen` what the kernel shows of a process of this host.
+pub fn confinement(pid: u32, seen: ProcessSeen) -> ProcessSeen {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        let mut lines = status.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+    };
+    let mask = |name: &str| field(name).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let capabilities = ["CapEff", "CapPrm", "CapBnd"].map(mask);
+    ProcessSeen {
+        // A kernel without such a module refuses to show it.
+        profile: fs::read_to_string(format!("/proc/{pid}/attr/current")).ok(),
+        seccomp: field("Seccomp").and_then(|mode| mode.parse().ok()),
+        no_new_privs: field("NoNewPrivs").map(|flag| flag == "1"),
+        capabilities: capabilities
+            .into_iter()
+            .try_fold(0, |all, mask| mask.map(|mask| all | mask)),
+        ..seen
+    }
 }
 
 /// Whether an address is one of this host's.
@@ -125,6 +148,21 @@ mod tests {
             (Some(0o640), user(), true)
         );
         assert!(size(dir.path()) >= 100_000);
+    }
+
+    #[test]
+    fn the_kernel_shows_what_confines_a_process() {
+        let seen = ProcessSeen {
+            instance: "a".parse().unwrap(),
+            cap_add: Vec::new(),
+            profile: None,
+            seccomp: None,
+            no_new_privs: None,
+            capabilities: None,
+        };
+        let own = confinement(std::process::id(), seen.clone());
+        assert!(own.seccomp.is_some() && own.no_new_privs.is_some() && own.capabilities.is_some());
+        assert_eq!(confinement(u32::MAX, seen.clone()), seen, "no such process");
     }
 
     #[test]

@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use super::style::{Label, paint};
+use crate::decisions::beyond_template;
 use crate::decisions::change::Change;
 use crate::words::origin::Origin;
 use crate::words::spec::Spec;
 
-/// What a reader of a new instance wants to see, in this order; the rest is the template's and the host's.
+/// What a reader of a new instance wants to see in any case, in this order. What differs from its template is shown, too.
 const TELLING: [&str; 14] = [
     "template",
     "owner",
@@ -77,10 +78,13 @@ pub fn shown(spec: &Spec, whole: bool) -> Map<String, Value> {
     if let Some(cpus) = fields.get_mut("resources").and_then(|r| r.get_mut("cpus")) {
         unquote(cpus);
     }
-    fields.retain(|_, value| !is_empty(value));
-    if !whole {
-        fields.retain(|field, _| TELLING.contains(&field.as_str()));
-    }
+    let mut beyond = beyond_template::fields(spec);
+    fields.retain(|field, value| {
+        let is_telling = whole || TELLING.contains(&field.as_str());
+        beyond.remove(field).is_some() || is_telling && !is_empty(value)
+    });
+    // What the template has, and this instance has not.
+    fields.extend(beyond);
     fields
 }
 

@@ -15,10 +15,12 @@ use super::quantity::{Bytes, Cpus, Share, Span};
 pub use control::{Access, AdminToken, Control};
 pub use notices::{Notify, Receiver};
 pub use source::{Follow, GitSource, Signers, Source, Webhook};
+pub use users::{IdRange, UserPolicy};
 
 mod control;
 mod notices;
 mod source;
+pub mod users;
 
 /// The daemon's configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -367,8 +369,10 @@ impl Default for Prune {
 pub struct Policy {
     /// Images.
     pub images: ImagePolicy,
-    /// Directories of the host that may be mounted, as globs.
+    /// Directories of the host that may be mounted, as globs. Engine sockets and the daemon's own files never are.
     pub host_paths: Allowed,
+    /// The users and groups that an instance may be.
+    pub users: UserPolicy,
     /// Files (globs) and variables (`env:GLOB`) that may be secrets.
     pub secrets: Allowed,
     /// An MCP endpoint without a guard.
@@ -386,6 +390,7 @@ impl Default for Policy {
         Self {
             images: ImagePolicy::default(),
             host_paths: Allowed::default(),
+            users: UserPolicy::default(),
             secrets: Allowed {
                 allow: vec!["/run/secrets/*".into()],
             },

@@ -16,8 +16,10 @@ pub const SPEC: &str = "instanced.spec";
 pub const DRAFT_VERSION: &str = "instanced.draft-version";
 /// Which daemon made it: the id of its state directory.
 pub const AUTHOR: &str = "instanced.author";
-/// What starts the labels that a manifest must not set.
-pub const RESERVED: [&str; 2] = ["instanced.", "traefik."];
+/// What starts the labels that a manifest must not set, in lower case.
+const RESERVED: [&str; 2] = ["instanced.", TRAEFIK];
+/// What starts the labels that Traefik reads, in lower case.
+const TRAEFIK: &str = "traefik.";
 
 /// The highest generation that is believed: more than anybody's daemon ever makes, and its successors are
 /// numbers everywhere, in JSON and as a priority of Traefik's.
@@ -26,6 +28,18 @@ pub const GENERATION_MAX: u64 = 1 << 52;
 pub const SPEC_VERSION_NOW: u32 = 1;
 /// The form of draft that this version makes. It rises when the same spec becomes another container.
 pub const DRAFT_VERSION_NOW: u32 = 2;
+
+/// Whether a manifest must not set a label. A container with a label `Traefik.Enable` gets no routes from Traefik at all
+/// ("invalid label root").
+pub fn is_reserved(key: &str) -> bool {
+    let key = key.to_lowercase();
+    RESERVED.iter().any(|reserved| key.starts_with(reserved))
+}
+
+/// Whether Traefik looks at a label, in whatever case it is written.
+pub fn is_of_traefik(key: &str) -> bool {
+    key.to_lowercase().starts_with(TRAEFIK)
+}
 
 /// `instanced-<manager>-<instance>-g<generation>`: a container's name.
 pub fn container_name(manager: &ManagerName, instance: &InstanceName, generation: u64) -> String {

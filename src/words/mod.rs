@@ -9,6 +9,7 @@ pub mod desired;
 pub mod diagnostic;
 pub mod document;
 pub mod history;
+pub mod host_path;
 pub mod label;
 pub mod lines;
 pub mod manifest;

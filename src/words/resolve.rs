@@ -58,7 +58,7 @@ pub fn resolve_on(
     let ground = Ground {
         fleet,
         config,
-        allowed: policy::Allowed::by(&config.policy),
+        allowed: policy::Allowed::by(config),
         today,
     };
     let resolved = spread(&snapshot.manifests, |file| {

@@ -146,7 +146,8 @@ pub struct HealthProbe {
 pub struct Volume {
     /// What is mounted.
     pub source: VolumeSource,
-    /// Where.
+    /// Where, as a clean path.
+    #[serde(deserialize_with = "super::host_path::recorded")]
     pub target: String,
     /// Whether it can only be read.
     #[serde(default)]
@@ -159,8 +160,8 @@ pub struct Volume {
 pub enum VolumeSource {
     /// A volume of the instance's own.
     Name(String),
-    /// A directory of the host.
-    Host(String),
+    /// A directory of the host, as a clean path.
+    Host(#[serde(deserialize_with = "super::host_path::recorded")] String),
 }
 
 /// What an instance may do.

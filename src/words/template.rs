@@ -4,6 +4,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::document::Document;
+use super::name::EndpointName;
+use super::secret;
+use super::spec::Spec;
+
 /// A template that comes with the binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template {
@@ -83,6 +88,32 @@ impl Template {
     pub fn reference(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
+}
+
+/// The endpoint of a template's screen.
+const SCREEN: &str = "vnc";
+/// What begins the variables that tell the browser's image where its passwords are.
+const SCREEN_ENV: &str = "VNC_";
+
+/// Whether an endpoint asks for a password itself: it is the screen of a built-in template, with that template's
+/// image and program. What another image serves there is not known, whatever the endpoint is called.
+pub fn asks_for_password(spec: &Spec, endpoint: &EndpointName) -> bool {
+    let (Some(template), Some(route)) = (find(&spec.template), spec.endpoints.get(endpoint)) else {
+        return false;
+    };
+    let document = Document::parse(template.name, template.text)
+        .expect("a built-in template is sound: the tests read each");
+    let own = document.value();
+    let screen = &own["endpoints"][SCREEN];
+    let is_password = |name: &secret::SecretName| name.as_str() == secret::VNC_PASSWORD;
+    endpoint.as_str() == SCREEN
+        && spec.secrets.keys().any(is_password)
+        && own["image"] == spec.image.as_str()
+        && screen["port"] == route.port
+        && screen["path"] == route.path.as_str()
+        && spec.entrypoint.is_none()
+        && spec.command.is_none()
+        && !spec.env.keys().any(|key| key.starts_with(SCREEN_ENV))
 }
 
 fn split(reference: &str) -> Option<(&str, u32)> {

@@ -1,19 +1,31 @@
 //! What only a real engine can show.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use instanced::doors::engine::ErrorClass;
+use instanced::decisions::checkup::facts::ProcessSeen;
+use instanced::decisions::plan::{Action, Retired};
 use instanced::doors::engine::containers::{
     ChangeContainers as _, DraftMount, MountSource, ReadContainers as _,
 };
 use instanced::doors::engine::docker::{Docker, DockerReader};
+use instanced::doors::engine::fleet::Fleet;
+use instanced::doors::engine::{Engine as _, ErrorClass, Secrets};
+use instanced::doors::host::confinement;
+use instanced::doors::host::mounts::HostMounts;
+use instanced::words::config::{Config, IdRange};
 use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Phase};
 use instanced::words::quantity::Cpus;
+use instanced::words::spec::Spec;
 
 use crate::events::touched;
+use crate::fleet_lab::{create, fleet, observe, secrets, spec, step};
 use crate::lab::Lab as _;
-use crate::real::{DockerLab, TINY_CHECKED, in_lab, must};
+use crate::real::{DockerLab, TINY_CHECKED, docker, in_lab, must};
 
 #[tokio::test]
 async fn limits_and_hardening_are_as_drafted() {
@@ -288,4 +300,137 @@ async fn an_engine_that_is_not_there_is_away() {
     let error = reader.list(&[]).await.expect_err("refused");
     assert_eq!(error.class, ErrorClass::Away, "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
+}
+
+/// A directory that only root leads to: `/tmp` is everybody's, so what lies in it is mounted by nobody.
+fn share() -> tempfile::TempDir {
+    let here = env!("CARGO_TARGET_TMPDIR");
+    tempfile::tempdir_in(here).expect("a directory")
+}
+
+fn checked(lab: &DockerLab) -> Fleet<Docker> {
+    let mut config = Config::default();
+    config.policy.host_paths.allow = vec!["*".to_owned()];
+    // Whoever runs the tests is no instance.
+    let ids = || {
+        vec![IdRange {
+            first: 1234,
+            last: 1234,
+        }]
+    };
+    (config.policy.users.uids, config.policy.users.gids) = (ids(), ids());
+    let state = Path::new("/nonexistent/state");
+    let engine = lab.engine().reader().address().to_owned();
+    fleet(lab).with_mounts(HostMounts::new(&config, state, &engine))
+}
+
+async fn refused(fleet: &Fleet<Docker>, spec: &Spec) -> String {
+    let action = Action::Create {
+        generation: 1,
+        spec: Arc::new(spec.clone()),
+        discard: Vec::new(),
+    };
+    let done = fleet.perform(&step(spec, action), &secrets(spec)).await;
+    let error = done.expect_err("refused");
+    assert_eq!(error.class, ErrorClass::Permanent, "{error}");
+    assert!(error.help.is_some(), "{error}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_link_that_an_instance_made_is_followed_by_nobody() {
+    in_lab(async |lab: &DockerLab| {
+        let (share, fleet) = (share(), checked(lab));
+        let root = share.path().canonicalize().expect("a path");
+        let root = root.to_str().expect("text");
+        std::fs::set_permissions(root, Permissions::from_mode(0o755)).expect("a mode");
+        std::fs::create_dir(format!("{root}/a")).expect("a directory");
+        let mount = |path: &str| {
+            format!("template: mcp-http\nsecurity: {{ user: \"1234\" }}\nvolumes: [{{ host: {path}, target: /x }}]\n")
+        };
+        let alice = spec(lab, "alice", &mount(&format!("{root}/a")));
+        create::<DockerLab>(&fleet, &alice).await;
+        // What alice could have made there.
+        symlink("/etc", format!("{root}/a/link")).expect("a link");
+        let bob = spec(lab, "bob", &mount(&format!("{root}/a/link")));
+        let why = refused(&fleet, &bob).await;
+        assert!(why.contains("/a/link is a symbolic link"), "{why}");
+        std::fs::create_dir(format!("{root}/a/b")).expect("a directory");
+        let carol = spec(lab, "carol", &mount(&format!("{root}/a/b")));
+        let why = refused(&fleet, &carol).await;
+        assert!(why.contains("to which alice writes"), "{why}");
+        let dave = spec(lab, "dave", &mount(root));
+        let why = refused(&fleet, &dave).await;
+        assert!(why.contains("alice mounts"), "{why}");
+        // Alice's own path leads elsewhere when she is started again.
+        let started = only_of(&fleet, "alice").await;
+        std::fs::rename(format!("{root}/a"), format!("{root}/old")).expect("moved");
+        symlink("/etc", format!("{root}/a")).expect("a link");
+        let target = Retired {
+            id: started,
+            name: "alice-g1".to_owned(),
+            number: 1,
+        };
+        let restart = Action::Restart { target };
+        let error = fleet.perform(&step(&alice, restart), &Secrets::new()).await;
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("is a symbolic link"), "{error}");
+    })
+    .await;
+}
+
+async fn only_of(fleet: &Fleet<Docker>, name: &str) -> String {
+    let observed = observe(fleet).await;
+    observed.instances[name][0].id.clone()
+}
+
+#[tokio::test]
+async fn the_engine_s_own_files_are_mounted_by_nobody() {
+    in_lab(async |lab: &DockerLab| {
+        let root = String::from_utf8(
+            docker(&["info", "--format", "{{ .DockerRootDir }}"])
+                .await
+                .stdout,
+        );
+        let root = root.expect("text").trim().to_owned();
+        for path in [format!("{root}/volumes"), root] {
+            let mut draft = lab.draft("a");
+            draft.mounts.push(DraftMount {
+                source: MountSource::Host(path),
+                target: "/x".to_owned(),
+                read_only: true,
+            });
+            let error = lab.engine().create(&draft).await.expect_err("refused");
+            assert!(error.detail.contains("the engine's own files"), "{error}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_kernel_says_what_confines_an_instance() {
+    in_lab(async |lab: &DockerLab| {
+        let mut draft = lab.draft("a");
+        draft.cap_add.push("NET_BIND_SERVICE".to_owned());
+        let id = lab.run(&draft).await;
+        let pid = lab
+            .engine()
+            .reader()
+            .process_of(&id)
+            .await
+            .expect("inspected");
+        let seen = ProcessSeen {
+            instance: "a".parse().expect("a name"),
+            cap_add: draft.cap_add.clone(),
+            profile: None,
+            seccomp: None,
+            no_new_privs: None,
+            capabilities: None,
+        };
+        let seen = confinement(pid.expect("it runs"), seen);
+        // CAP_NET_BIND_SERVICE is number 10.
+        let found = (seen.seccomp, seen.no_new_privs, seen.capabilities);
+        assert_eq!(found, (Some(2), Some(true), Some(1 << 10)));
+    })
+    .await;
 }

@@ -2,20 +2,26 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::{aside, within};
 use crate::daemon::site::Site;
-use crate::decisions::checkup::facts::{EngineFacts, NetworkSeen, Seen};
+use crate::decisions::checkup::facts::{EngineFacts, NetworkSeen, ProcessSeen, Seen};
 use crate::decisions::report::Failure;
 use crate::doors::engine::containers::{NetworkFacts, ReadContainers as _, Summary};
 use crate::doors::engine::docker::{DockerReader, Proxy};
+use crate::doors::host;
 use crate::words::label;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Health, Phase};
+use crate::words::spec::Spec;
 
 /// How long one call may take; together they come in time for whoever looks.
 const CALL_LIMIT: Duration = Duration::from_secs(4);
 /// The same for the one call that comes after others.
 const PROCESS_LIMIT: Duration = Duration::from_secs(2);
+/// So many instances are looked at in the kernel.
+const PROCESSES: usize = 200;
 
 /// What it shows.
 pub(super) struct EngineSeen {
@@ -29,6 +35,8 @@ pub(super) struct EngineSeen {
     pub(super) proxies: Vec<Proxy>,
     /// An instance that runs.
     pub(super) instance: Option<Proxy>,
+    /// What the kernel shows of instances that run.
+    pub(super) processes: Vec<ProcessSeen>,
     /// Whether it shares this host's kernel.
     pub(super) is_local: bool,
     /// By how many milliseconds its clock is ahead.
@@ -87,6 +95,15 @@ impl EngineSeen {
                 .flatten(),
             None => None,
         };
+        let processes = if reader.is_local() {
+            let looks = serving
+                .iter()
+                .take(PROCESSES)
+                .map(|one| kernel(&reader, one));
+            within(PROCESS_LIMIT, join_all(looks)).await
+        } else {
+            None
+        };
         let named = serving.into_iter().filter_map(|found| {
             let name = found.labels.get(label::INSTANCE)?.parse().ok()?;
             let generation = found.labels.get(label::GENERATION)?.parse().ok()?;
@@ -98,6 +115,7 @@ impl EngineSeen {
             serving: named.collect(),
             proxies: proxies.and_then(Result::ok).unwrap_or_default(),
             instance,
+            processes: processes.into_iter().flatten().flatten().collect(),
             is_local: reader.is_local(),
             ahead_millis,
         }
@@ -113,6 +131,7 @@ impl EngineSeen {
             serving: Vec::new(),
             proxies: Vec::new(),
             instance: None,
+            processes: Vec::new(),
             is_local: false,
             ahead_millis: None,
         }
@@ -127,6 +146,34 @@ async fn process(reader: &DockerReader, found: &Summary) -> Option<Proxy> {
         pid,
         ..Proxy::default()
     })
+}
+
+/// What the kernel shows of a container of ours.
+async fn kernel(reader: &DockerReader, found: &Summary) -> Option<ProcessSeen> {
+    let instance = found.labels.get(label::INSTANCE)?.parse().ok()?;
+    let spec = found.labels.get(label::SPEC)?;
+    let spec: Spec = serde_json::from_str(spec).ok()?;
+    let pid = reader.process_of(&found.id).await.ok().flatten()?;
+    let seen = ProcessSeen {
+        instance,
+        cap_add: spec.security.cap_add,
+        profile: None,
+        seccomp: None,
+        no_new_privs: None,
+        capabilities: None,
+    };
+    Some(host::confinement(pid, seen))
+}
+
+/// The paths that an image declares as volumes.
+pub(super) async fn declared_volumes(site: &Site, image: &str) -> Vec<String> {
+    let host = site.config.engine.docker.host.clone();
+    let connected = aside(move || DockerReader::connect(host.as_deref())).await;
+    let Some(Ok(reader)) = connected else {
+        return Vec::new();
+    };
+    let found = reader.image(image).await.ok().flatten();
+    found.map_or_else(Vec::new, |found| found.config.volumes.into_iter().collect())
 }
 
 fn seen(network: NetworkFacts, host: Option<&String>) -> NetworkSeen {

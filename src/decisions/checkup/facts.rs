@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::decisions::report::Failure;
 use crate::words::control::RoundHealth;
 use crate::words::diagnostic::Diagnostic;
+use crate::words::name::InstanceName;
 
 /// Something looked for, or why it could not be seen.
 pub type Seen<T> = Result<T, Failure>;
@@ -70,6 +71,23 @@ pub struct EngineFacts {
     pub time: Option<jiff::Timestamp>,
     /// Whether everybody may write to its socket.
     pub open_socket: bool,
+}
+
+/// The first process of an instance, as the kernel shows it. What is `None` was not shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSeen {
+    /// The instance.
+    pub instance: InstanceName,
+    /// Capabilities that its manifest adds, without `CAP_`.
+    pub cap_add: Vec<String>,
+    /// What a security module confines it by: `docker-default (enforce)`, `unconfined`.
+    pub profile: Option<String>,
+    /// Its seccomp mode: 0 is none, 2 a filter.
+    pub seccomp: Option<u8>,
+    /// Whether it can gain no privileges.
+    pub no_new_privs: Option<bool>,
+    /// The capabilities that it has or may get, a bit each.
+    pub capabilities: Option<u64>,
 }
 
 /// A network of the name that is configured.

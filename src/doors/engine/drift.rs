@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::containers::{Container, Draft, MountSource};
 use super::settings::{ImageConfig, Mounted, MountedSource, Settings, Tmpfs};
+use crate::words::host_path::clean;
 use crate::words::label;
 use crate::words::observed::Drift;
 use crate::words::quantity::Bytes;
@@ -286,19 +287,6 @@ fn compare_networks(told: &mut Differences, draft: &Draft, ids: &BTreeSet<String
     for name in is.networks.keys().filter(|name| !ours(name)) {
         told.push(field(name), None, joined());
     }
-}
-
-/// A path as engines write it: without empty parts, `.` and `..`.
-pub(super) fn clean(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]

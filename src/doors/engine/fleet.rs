@@ -13,6 +13,7 @@ use super::settings::EngineNotes;
 use super::{Engine, EngineError, ErrorClass, Secrets, draft};
 use crate::decisions::plan::{Action, Reason, Retired, Step};
 use crate::doors::edge::{Edge, EdgeError};
+use crate::doors::host::mounts::HostMounts;
 use crate::words::config::{Isolation, Network};
 use crate::words::label;
 use crate::words::manifest::Restart;
@@ -25,6 +26,7 @@ use swap::Swap;
 
 mod fetch;
 mod images;
+mod mounts;
 mod observe;
 mod seen;
 mod swap;
@@ -45,6 +47,7 @@ pub struct Fleet<C> {
     pulls: Arc<Pulls>,
     making: Arc<Making>,
     edge: Edge,
+    mounts: Option<Arc<HostMounts>>,
 }
 
 /// Volumes of secrets whose generation is being made now: no crash left them.
@@ -81,6 +84,7 @@ impl<C: ReadContainers> Fleet<C> {
             seen: Arc::default(),
             pulls: Arc::default(),
             making: Arc::default(),
+            mounts: None,
         }
     }
 
@@ -95,6 +99,13 @@ impl<C: ReadContainers> Fleet<C> {
     #[must_use]
     pub fn with_edge(mut self, edge: Edge) -> Self {
         self.edge = edge;
+        self
+    }
+
+    /// With the check of directories of the host. Without one, no instance that mounts such a directory is made.
+    #[must_use]
+    pub fn with_mounts(mut self, mounts: HostMounts) -> Self {
+        self.mounts = Some(Arc::new(mounts));
         self
     }
 
@@ -201,12 +212,12 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
             } => {
                 self.discard(&step.instance, discard).await?;
                 let id = self.create(spec, *generation, secrets).await?;
-                self.containers.start(&id).await
+                self.start(&id, spec).await
             }
             Action::Start { target, spec } => {
                 // What it was stopped with may be old: limits of the spec, and its restart policy.
                 self.update(target, spec).await?;
-                self.containers.start(&target.id).await
+                self.start(&target.id, spec).await
             }
             Action::Stop { target } => {
                 self.leave(&step.instance, std::slice::from_ref(target))
@@ -217,6 +228,7 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
             }
             Action::Update { target, spec } => self.update(target, spec).await,
             Action::Restart { target } => {
+                self.check_recorded(&target.id).await?;
                 self.leave(&step.instance, std::slice::from_ref(target))
                     .await?;
                 self.containers.stop(&target.id, STOP_SECS).await?;
@@ -377,6 +389,7 @@ impl<C: ChangeContainers> Fleet<C> {
                 .insert(label::AUTHOR.to_owned(), author.clone());
         }
         self.refuse_routes(&draft).await?;
+        let _turn = self.check_mounts(spec).await?;
         let volume = label::secrets_volume(&self.manager, &spec.name, generation);
         self.making.with(|all| all.insert(volume.clone()));
         let _made = Made {

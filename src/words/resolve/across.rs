@@ -109,7 +109,7 @@ fn host_paths(specs: &Specs, told: &mut Told) {
             if let VolumeSource::Host(path) = &volume.source
                 && !volume.read_only
             {
-                writers.entry(plain(path)).or_default().push((name, index));
+                writers.entry(path.clone()).or_default().push((name, index));
             }
         }
     }
@@ -148,14 +148,6 @@ fn host_paths(specs: &Specs, told: &mut Told) {
             told.push(((*name).clone(), problem));
         }
     }
-}
-
-/// A path without what does not change where it leads.
-fn plain(path: &str) -> String {
-    let parts = path
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".");
-    format!("/{}", parts.collect::<Vec<_>>().join("/"))
 }
 
 /// A token opens one instance. One hash in two manifests is mostly a copied line.

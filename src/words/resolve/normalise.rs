@@ -1,25 +1,26 @@
 //! A layered manifest as a spec: every field with its value, every value in its one form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Layered;
 use crate::words::config::{Config, ProviderConfig, Scheme, TlsConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::label;
 use crate::words::manifest::{
-    Auth, EnvValue, HealthPart, Manifest, ResourcesPart, ScreenPart, SecretFrom, SecurityPart,
-    StatusRange, VolumePart,
+    Auth, EnvValue, HealthPart, Manifest, ResourcesPart, ScreenPart, SecretFrom, StatusRange,
 };
 use crate::words::name::{self, EndpointName, InstanceName};
 use crate::words::quantity::{Bytes, Cpus, Span};
 use crate::words::route::{CHECK_PATH, Edge, Endpoint, Provider, Tls};
 use crate::words::secret::{self, SecretName, SecretSource, SecretSpec};
-use crate::words::spec::{HealthProbe, Resources, Screen, Security, Spec, Volume, VolumeSource};
+use crate::words::spec::{HealthProbe, Resources, Screen, Spec};
+
+use grants::{security, volumes};
+
+mod grants;
 
 /// Less memory than the engine takes.
 const MEMORY_MIN: Bytes = Bytes::mib(6);
-/// A uid or gid where a manifest gives none.
-const USER_DEFAULT: u32 = 1000;
 
 /// The spec, absent when a problem leaves nothing to make one of, and every problem.
 pub(super) fn normalise(
@@ -330,121 +331,9 @@ fn health(
     }
 }
 
-fn volumes(parts: &[VolumePart], told: &mut Vec<Problem>) -> Vec<Volume> {
-    let mut volumes: Vec<Volume> = Vec::new();
-    let mut targets = BTreeSet::new();
-    for (index, part) in parts.iter().enumerate() {
-        let at = index.to_string();
-        let path = ["volumes", &at];
-        let plain = |name: &str| name.parse::<SecretName>().is_ok() && name.len() <= 64;
-        let source = match (&part.name, &part.host) {
-            (Some(name), None) if label::is_like_secrets(name) => {
-                let message =
-                    format!("the engine would take `{name}` for the secrets of another instance");
-                told.push(
-                    Problem::error(&["volumes", &at, "name"], message)
-                        .with_help("choose a name that does not end like `g1-secrets`"),
-                );
-                continue;
-            }
-            (Some(name), None) if plain(name) => VolumeSource::Name(name.clone()),
-            (Some(name), None) => {
-                let message = format!("`{name}` is no volume's name");
-                told.push(
-                    Problem::error(&["volumes", &at, "name"], message)
-                        .with_help("letters, digits, `_`, `-` and `.`, 64 at most"),
-                );
-                continue;
-            }
-            (None, Some(host)) if host.starts_with('/') => VolumeSource::Host(host.clone()),
-            (None, Some(host)) => {
-                let message = format!("`{host}` is no absolute path");
-                told.push(Problem::error(&["volumes", &at, "host"], message));
-                continue;
-            }
-            _ => {
-                told.push(
-                    Problem::error(&path, "neither or both of `name` and `host`")
-                        .with_help("`name` is a volume of the instance's own, `host` a directory"),
-                );
-                continue;
-            }
-        };
-        let target = part.target.clone().unwrap_or_default();
-        if !target.starts_with('/') || target.starts_with(secret::DIRECTORY) {
-            told.push(
-                Problem::error(
-                    &["volumes", &at, "target"],
-                    "no place where it could be mounted",
-                )
-                .with_help("write an absolute path, not below /run/secrets"),
-            );
-        } else if !targets.insert(target.clone()) {
-            let message = format!("a second volume at {target}");
-            told.push(Problem::error(&["volumes", &at, "target"], message));
-        }
-        volumes.push(Volume {
-            source,
-            target,
-            read_only: part.read_only.unwrap_or(false),
-        });
-    }
-    volumes
-}
-
-fn security(part: Option<&SecurityPart>, told: &mut Vec<Problem>) -> Security {
-    let part = part.cloned().unwrap_or_default();
-    let (uid, gid) = match &part.user {
-        None => (USER_DEFAULT, USER_DEFAULT),
-        Some(EnvValue(text)) => {
-            let (uid, gid) = text.split_once(':').unwrap_or((text, text));
-            if let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) {
-                (uid, gid)
-            } else {
-                told.push(
-                    Problem::error(
-                        &["security", "user"],
-                        format!("`{text}` is no numeric user"),
-                    )
-                    .with_help("write \"1000\" or \"1000:1000\""),
-                );
-                (USER_DEFAULT, USER_DEFAULT)
-            }
-        }
-    };
-    for path in part.tmpfs.keys().filter(|path| !path.starts_with('/')) {
-        told.push(Problem::error(
-            &["security", "tmpfs", path],
-            "no absolute path",
-        ));
-    }
-    let mut cap_add: Vec<String> = part
-        .cap_add
-        .unwrap_or_default()
-        .iter()
-        .map(|name| name.to_ascii_uppercase())
-        .map(|name| {
-            name.strip_prefix("CAP_")
-                .map_or(name.clone(), str::to_owned)
-        })
-        .collect();
-    cap_add.sort();
-    cap_add.dedup();
-    Security {
-        uid,
-        gid,
-        cap_add,
-        read_only: part.read_only.unwrap_or(false),
-        tmpfs: part.tmpfs,
-    }
-}
-
 fn labels(manifest: &Manifest, told: &mut Vec<Problem>) -> BTreeMap<String, String> {
     for key in manifest.labels.keys() {
-        if label::RESERVED
-            .iter()
-            .any(|reserved| key.starts_with(reserved))
-        {
+        if label::is_reserved(key) {
             told.push(
                 Problem::error(&["labels", key], format!("`{key}` is reserved"))
                     .with_help("labels under traefik. and instanced. are the daemon's own"),

@@ -2,23 +2,26 @@
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::words::config::{Config, Policy, ResourcePolicy, Verdict};
+use crate::words::config::{Config, IdRange, Policy, ResourcePolicy, UserPolicy, Verdict};
 use crate::words::diagnostic::Problem;
+use crate::words::host_path::{HostRule, Refusal};
 use crate::words::manifest::{Auth, Manifest};
 use crate::words::secret::{self, SecretSource};
-use crate::words::spec::{Resources, Spec, VolumeSource};
+use crate::words::spec::{Resources, Security, Spec, VolumeSource};
+use crate::words::template;
 
 /// What the policy allows, its globs compiled: that takes longer than a manifest.
 pub(super) struct Allowed {
     images: GlobSet,
-    host_paths: GlobSet,
+    host_paths: HostRule,
     secrets: GlobSet,
     cap_add: GlobSet,
 }
 
 impl Allowed {
     /// What a policy allows. A glob that is none allows nothing; reading the configuration told it.
-    pub(super) fn by(policy: &Policy) -> Self {
+    pub(super) fn by(config: &Config) -> Self {
+        let policy = &config.policy;
         let compiled = |globs: &[String]| {
             let mut set = GlobSetBuilder::new();
             globs
@@ -31,7 +34,7 @@ impl Allowed {
         };
         Self {
             images: compiled(&policy.images.allow),
-            host_paths: compiled(&policy.host_paths.allow),
+            host_paths: HostRule::of(config),
             secrets: compiled(&policy.secrets.allow),
             cap_add: compiled(&policy.cap_add.allow),
         }
@@ -50,17 +53,11 @@ pub(super) fn problems(
     image(&spec.image, policy, allowed, &mut problems);
     resources(&spec.resources, &policy.resources, &mut problems);
     for (index, volume) in spec.volumes.iter().enumerate() {
-        if let VolumeSource::Host(path) = &volume.source
-            && !matches(&allowed.host_paths, path)
-        {
-            let at = index.to_string();
-            problems.push(denied(
-                &["volumes", &at, "host"],
-                path,
-                "policy.host_paths.allow",
-            ));
+        if let VolumeSource::Host(path) = &volume.source {
+            problems.extend(host_path(path, index, &allowed.host_paths));
         }
     }
+    user(&spec.security, &policy.users, &mut problems);
     for (name, secret) in &spec.secrets {
         let (subject, key) = match &secret.from {
             SecretSource::File(path) => (path.clone(), "from_file"),
@@ -86,9 +83,9 @@ pub(super) fn problems(
             ));
         }
     }
-    // noVNC asks for a password of its own; everything else without a guard is open to everyone.
+    // The template's noVNC asks for a password; everything else without a guard is open to everyone.
     for (name, endpoint) in &spec.endpoints {
-        if endpoint.auth == Auth::None && name.as_str() != "vnc" {
+        if endpoint.auth == Auth::None && !template::asks_for_password(spec, name) {
             let path = ["endpoints", name.as_str(), "auth"];
             let problem =
                 Problem::error(&path, "everyone whom the network lets through may use it")
@@ -97,6 +94,43 @@ pub(super) fn problems(
         }
     }
     problems
+}
+
+/// What it says of a directory of the host.
+fn host_path(path: &str, index: usize, rule: &HostRule) -> Option<Problem> {
+    let at = ["volumes", &index.to_string(), "host"];
+    match rule.refusal(path)? {
+        Refusal::NotAllowed => Some(denied(&at, path, "policy.host_paths.allow")),
+        Refusal::Reserved { path: taken, holds } => Some(
+            Problem::error(&at, format!("`{path}` leads to {holds} ({taken})"))
+                .with_help("no policy allows it; mount a directory that has no part in it"),
+        ),
+    }
+}
+
+/// What it says of the user that an instance is.
+fn user(security: &Security, policy: &UserPolicy, problems: &mut Vec<Problem>) {
+    let mut check = |what: &str, id: u32, key: &str, ranges: &[IdRange], is_allowed: bool| {
+        if is_allowed {
+            return;
+        }
+        let root = if id == 0 { ", which is root," } else { "" };
+        let ranges: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+        let message = format!("{what} {id}{root} is not allowed here");
+        problems.push(
+            Problem::error(&["security", "user"], message).with_help(format!(
+                "allowed: {}; the host's operator sets policy.users.{key} in instanced.yaml",
+                if ranges.is_empty() {
+                    "none".to_owned()
+                } else {
+                    ranges.join(", ")
+                }
+            )),
+        );
+    };
+    let (uid, gid) = (security.uid, security.gid);
+    check("user", uid, "uids", &policy.uids, policy.has_uid(uid));
+    check("group", gid, "gids", &policy.gids, policy.has_gid(gid));
 }
 
 /// What it says of an image.

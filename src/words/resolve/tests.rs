@@ -2,6 +2,8 @@ use super::*;
 use crate::words::config::Verdict;
 use std::sync::Arc;
 
+mod policy;
+
 fn file(path: &str, text: &str) -> SourceFile {
     let name = path.rsplit('/').next().unwrap();
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
@@ -218,7 +220,45 @@ fn each_mistake_has_its_place_and_its_way_out() {
         ),
         (
             "security: { user: root }",
-            "`root` is no numeric user (write \"1000\" or \"1000:1000\")",
+            "`root` is no numeric user (write \"1000\" or \"1000:1000\"; `docker run --rm --entrypoint id IMAGE NAME` shows the numbers",
+        ),
+        (
+            "security: { user: \"0:1000\" }",
+            "i/a.yaml:1:19: security.user: user 0, which is root, is not allowed here (allowed: 1-4294967294; the host's operator sets policy.users.uids",
+        ),
+        (
+            "security: { user: \"1000:0\" }",
+            "security.user: group 0, which is root, is not allowed here (allowed: 1-4294967294; the host's operator sets policy.users.gids",
+        ),
+        ("security: { user: \"00\" }", "`00` is no numeric user"),
+        ("security: { user: \"+0\" }", "`+0` is no numeric user"),
+        (
+            "volumes: [{ host: /srv/../var/run/docker.sock, target: /x }]",
+            "volumes[0].host: `/var/run/docker.sock` leads to an engine's socket",
+        ),
+        (
+            "volumes: [{ host: /run/., target: /x }]",
+            "volumes[0].host: `/run` leads to the engine's own files (/run/docker)",
+        ),
+        (
+            "volumes: [{ host: \"/srv/\\n\", target: /x }]",
+            "volumes[0].host: the path holds a control character",
+        ),
+        (
+            "volumes: [{ name: a, target: //run/./secrets/x }]",
+            "no place where it could be mounted",
+        ),
+        (
+            "volumes: [{ name: a, target: /run }]",
+            "neither above nor below /run/secrets",
+        ),
+        (
+            "security: { tmpfs: { /run/secrets/: 1MiB } }",
+            "no place where it could be mounted",
+        ),
+        (
+            "labels: { Traefik.Enable: \"true\" }",
+            "`Traefik.Enable` is reserved",
         ),
         (
             "volumes: [{ target: /x }]",
@@ -425,7 +465,8 @@ fn policy_decides_over_tags_and_unguarded_endpoints() {
     let text = "image: acme/x\nendpoints: { mcp: { auth: none } }\n";
     let desired = resolved(None, &[("a.yaml", text)]);
     assert!(desired.specs.contains_key("a"), "warnings hold nothing");
-    assert_eq!(desired.diagnostics.len(), 2);
+    // The tag, the endpoint, and the screen of an image that nobody here knows.
+    assert_eq!(desired.diagnostics.len(), 3);
     assert!(!desired.has_errors());
 
     let mut config = Config::default();
@@ -434,7 +475,7 @@ fn policy_decides_over_tags_and_unguarded_endpoints() {
     config.policy.images.require_digest = true;
     config.policy.images.allow = vec!["ghcr.io/*".to_owned()];
     let told = said_with(&config, text);
-    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(told.len(), 4, "{told:#?}");
 }
 
 #[test]

@@ -10,11 +10,12 @@ use bollard::query_parameters::{
 };
 
 use super::super::containers::{
-    ChangeContainers, Draft, DraftFile, OnProgress, ReadContainers as _,
+    ChangeContainers, Draft, DraftFile, MountSource, OnProgress, ReadContainers as _,
 };
 use super::super::{EngineError, ErrorClass};
 use super::error::{CHANGE_LIMIT, READ_LIMIT, call, gone, short, unless};
-use super::{Docker, archive, draft, facts, network, pull};
+use super::{Defaults, Docker, archive, draft, facts, network, pull};
+use crate::words::host_path::is_related;
 use crate::words::manifest::Restart;
 use crate::words::observed::{Limits, Phase};
 
@@ -75,7 +76,9 @@ impl ChangeContainers for Docker {
     async fn create(&self, draft: &Draft) -> Result<String, EngineError> {
         let operation = || format!("create container {}", draft.name);
         let network_id = network::id(self, &draft.network).await?;
-        let body = draft::body(draft, &network_id, self.log_driver().await?);
+        let defaults = self.defaults().await?;
+        refuse_root(draft, &defaults.root)?;
+        let body = draft::body(draft, &network_id, &defaults.log_driver);
         let options = CreateContainerOptionsBuilder::default()
             .name(&draft.name)
             .build();
@@ -190,18 +193,33 @@ impl Docker {
         .await
     }
 
-    /// The engine's default for logs. Asked once: it changes only with a restart of the engine.
-    async fn log_driver(&self) -> Result<&str, EngineError> {
+    /// What the engine is set to. Asked once: it changes only with a restart of the engine.
+    async fn defaults(&self) -> Result<&Defaults, EngineError> {
         let ask = || async {
-            let operation = || "ask for the engine's log driver".to_owned();
+            let operation = || "ask what the engine is set to".to_owned();
             let info = call(operation, READ_LIMIT, self.client().info()).await?;
-            Ok(info.logging_driver.unwrap_or_default())
+            Ok(Defaults {
+                log_driver: info.logging_driver.unwrap_or_default(),
+                root: info.docker_root_dir.unwrap_or_default(),
+            })
         };
-        self.log_driver
-            .get_or_try_init(ask)
-            .await
-            .map(String::as_str)
+        self.defaults.get_or_try_init(ask).await
     }
+}
+
+/// Whoever writes in the engine's own files is root of the host.
+fn refuse_root(draft: &Draft, root: &str) -> Result<(), EngineError> {
+    let of_engine = draft.mounts.iter().find_map(|mount| match &mount.source {
+        MountSource::Host(path) if !root.is_empty() && is_related(path, root) => Some(path),
+        MountSource::Host(_) | MountSource::Volume(_) => None,
+    });
+    let Some(path) = of_engine else {
+        return Ok(());
+    };
+    let operation = format!("mount {path} of the host");
+    let detail = format!("it leads to the engine's own files ({root})");
+    Err(EngineError::new(operation, ErrorClass::Permanent, detail)
+        .with_help("no policy allows it; mount a directory that has no part in it"))
 }
 
 /// Without a tag, the engine would pull every tag there is.

@@ -116,3 +116,6 @@ fn log(driver: &str) -> Option<HostConfigLogConfig> {
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod property;

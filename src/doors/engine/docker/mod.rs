@@ -54,7 +54,15 @@ pub struct DockerReader {
 #[derive(Clone)]
 pub struct Docker {
     reader: DockerReader,
-    log_driver: Arc<OnceCell<String>>,
+    defaults: Arc<OnceCell<Defaults>>,
+}
+
+/// What an engine is set to, and keeps until it restarts.
+struct Defaults {
+    /// How it keeps logs where nothing else is said.
+    log_driver: String,
+    /// Where it keeps images, containers and volumes.
+    root: String,
 }
 
 impl DockerReader {
@@ -90,7 +98,7 @@ impl From<DockerReader> for Docker {
     fn from(reader: DockerReader) -> Self {
         Self {
             reader,
-            log_driver: Arc::default(),
+            defaults: Arc::default(),
         }
     }
 }

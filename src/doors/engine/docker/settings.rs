@@ -13,9 +13,9 @@ use bollard::models::{
 use serde_json::Value;
 
 use super::super::containers::ImageFacts;
-use super::super::drift::clean;
 use super::super::settings::{HealthCheck, ImageConfig, Mounted, MountedSource, Settings, Tmpfs};
 use super::draft::LOG_OPTIONS;
+use crate::words::host_path::clean;
 use crate::words::observed::Drift;
 use crate::words::quantity::Span;
 

@@ -10,12 +10,11 @@ use tokio::sync::Mutex as Gate;
 use super::super::containers::{ChangeContainers, Draft};
 use super::super::{EngineError, ErrorClass};
 use super::Fleet;
+use crate::words::label;
 use crate::words::manifest::Pull;
 use crate::words::spec::Spec;
 use crate::words::watch::PullProgress;
 
-/// What starts Traefik's labels.
-const TRAEFIK: &str = "traefik.";
 /// Whether Traefik makes routes of a container's labels.
 const ENABLE: &str = "traefik.enable";
 /// Registries that are asked at the same time.
@@ -114,7 +113,7 @@ impl<C: ChangeContainers> Fleet<C> {
         };
         let configs = self.configs(id.into_iter().collect()).await?;
         let mut labels = configs.values().flat_map(|config| config.labels.keys());
-        let routes = |key: &&String| key.starts_with(TRAEFIK) && !draft.labels.contains_key(*key);
+        let routes = |key: &&String| label::is_of_traefik(key) && !draft.labels.contains_key(*key);
         let Some(label) = labels.find(routes) else {
             return Ok(());
         };

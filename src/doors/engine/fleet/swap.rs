@@ -64,7 +64,7 @@ impl<C: ChangeContainers> Fleet<C> {
                 ok_if_gone(self.containers.set_restart(&old.id, Restart::No).await)?;
                 self.containers.stop(&old.id, STOP_SECS).await?;
             }
-            self.containers.start(&id).await
+            self.start(&id, swap.spec).await
         };
         match started.await {
             Ok(()) => self.discard(swap.instance, swap.retire).await,
@@ -145,7 +145,7 @@ impl<C: ChangeContainers> Fleet<C> {
         if !checked {
             can_be_asked(swap.spec, id)?;
         }
-        self.containers.start(id).await?;
+        self.start(id, swap.spec).await?;
         let address = if checked {
             self.until_checked(id).await?
         } else {

@@ -1,0 +1,89 @@
+//! Directories of the host that instances mount are checked before each create and each start that is ours.
+
+use tokio::sync::MutexGuard;
+
+use super::super::containers::ChangeContainers;
+use super::super::{EngineError, ErrorClass};
+use super::Fleet;
+use super::observe::applied;
+use crate::doors::host::mounts::RefusedPath;
+use crate::words::label;
+use crate::words::name::InstanceName;
+use crate::words::observed::Applied;
+use crate::words::spec::{Spec, VolumeSource};
+
+impl<C: ChangeContainers> Fleet<C> {
+    /// Checks the directories of the host that `spec` mounts. While the guard lives, no other instance with such a
+    /// mount is made.
+    pub(super) async fn check_mounts(
+        &self,
+        spec: &Spec,
+    ) -> Result<Option<MutexGuard<'_, ()>>, EngineError> {
+        let mut paths = spec
+            .volumes
+            .iter()
+            .filter_map(|volume| match &volume.source {
+                VolumeSource::Host(path) => Some(path),
+                VolumeSource::Name(_) => None,
+            });
+        let Some(first) = paths.next() else {
+            return Ok(None);
+        };
+        let Some(mounts) = &self.mounts else {
+            return Err(refused(
+                first,
+                "nothing here checks paths of the host",
+                None,
+            ));
+        };
+        let turn = mounts.turn().await;
+        let others = self.neighbours(&spec.name).await?;
+        match mounts.check(spec, &others).await {
+            Ok(()) => Ok(Some(turn)),
+            Err(RefusedPath { path, refused: no }) => Err(refused(&path, &no.why, Some(no.help))),
+        }
+    }
+
+    /// Starts a container of `spec`, whose mounts the engine resolves anew.
+    pub(super) async fn start(&self, id: &str, spec: &Spec) -> Result<(), EngineError> {
+        drop(self.check_mounts(spec).await?);
+        self.containers.start(id).await
+    }
+
+    /// The same check for a container that is about to be restarted, by its record.
+    pub(super) async fn check_recorded(&self, id: &str) -> Result<(), EngineError> {
+        if self.mounts.is_none() {
+            return Ok(());
+        }
+        let found = self.containers.inspect(id).await?;
+        if let Some(Applied::Spec(spec)) = found.map(|container| applied(&container.labels)) {
+            drop(self.check_mounts(&spec).await?);
+        }
+        Ok(())
+    }
+
+    /// What the containers of other instances were made from.
+    async fn neighbours(
+        &self,
+        own: &InstanceName,
+    ) -> Result<Vec<(InstanceName, Spec)>, EngineError> {
+        let all = self.containers.list(&self.labels()).await?;
+        let specs = all.into_iter().filter_map(|found| {
+            let name: InstanceName = found.labels.get(label::INSTANCE)?.parse().ok()?;
+            match applied(&found.labels) {
+                Applied::Spec(spec) if name != *own => Some((name, (*spec).clone())),
+                _ => None,
+            }
+        });
+        Ok(specs.collect())
+    }
+}
+
+fn refused(path: &str, why: &str, help: Option<String>) -> EngineError {
+    let operation = format!("mount {path} of the host");
+    let error = EngineError::new(operation, ErrorClass::Permanent, why);
+    match help {
+        Some(help) => error.with_help(help),
+        None => error,
+    }
+}

@@ -1,0 +1,73 @@
+//! What a manifest reaches, policy allows.
+
+use super::*;
+
+#[test]
+fn an_endpoint_is_exempt_for_what_serves_it_and_not_for_its_name() {
+    let mut config = Config::default();
+    config.policy.auth_none = Verdict::Deny;
+    assert_eq!(
+        said_with(&config, "{}"),
+        [] as [String; 0],
+        "the template's own"
+    );
+    for text in [
+        "template: mcp-http\nimage: acme/x:1\nendpoints: { mcp: null, vnc: { port: 8080, path: /mcp, auth: none } }",
+        "endpoints: { vnc: { port: 8080 } }",
+        "endpoints: { vnc: { path: /mcp } }",
+        "image: acme/x:1",
+        "command: [sh]",
+        "entrypoint: [sh]",
+        "vnc: null",
+        "env: { VNC_PASSWORD_FILE: /etc/hostname }",
+        "endpoints: { x: { port: 6080, path: /vnc.html, auth: none } }",
+    ] {
+        let told = said_with(&config, text);
+        assert_eq!(told.len(), 1, "{text}: {told:#?}");
+        assert!(told[0].contains(".auth: everyone whom"), "{told:#?}");
+    }
+}
+
+#[test]
+fn what_is_mounted_has_one_form_and_is_within_nothing_that_the_instance_writes_to() {
+    let mut config = Config::default();
+    config.policy.host_paths.allow = vec!["/srv/share/*".to_owned()];
+    for path in [
+        "/srv/share/.",
+        "/srv/share/",
+        "/srv/share/a/..",
+        "//srv/share//",
+    ] {
+        let told = said_with(
+            &config,
+            &format!("volumes: [{{ host: {path}, target: /x }}]"),
+        );
+        assert_eq!(told.len(), 1, "{path}");
+        assert!(
+            told[0].contains("`/srv/share` is not allowed here"),
+            "{told:#?}"
+        );
+    }
+    let nested = |read_only| {
+        let outer = format!("{{ host: /srv/share/a, target: /x, read_only: {read_only} }}");
+        let text = format!("volumes: [{outer}, {{ host: /srv/share/a/b/, target: /y/ }}]");
+        said_with(&config, &text)
+    };
+    assert_eq!(nested(true), [] as [String; 0]);
+    let told = nested(false);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(
+        told[0]
+            .contains("`/srv/share/a/b` is within `/srv/share/a`, to which this instance writes"),
+        "{told:#?}"
+    );
+}
+
+#[test]
+fn a_record_that_an_older_version_wrote_compares_equal() {
+    let spec = one("volumes: [{ name: a, target: /x }]");
+    let text = serde_json::to_string(&spec).expect("text");
+    let older = text.replace("\"/x\"", "\"//x/\"");
+    assert_ne!(text, older);
+    assert_eq!(serde_json::from_str::<Spec>(&older).expect("a spec"), spec);
+}
