@@ -1,12 +1,11 @@
 //! How instances stand, as people read it: all in a table, or one in full.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 
 use super::style::{Label, paint};
 use super::table;
-use super::words::{age, bytes, count, harmless, moment, second, share};
+use super::text::Lines;
+use super::words::{age, bytes, count, moment, second, share};
 use crate::decisions::remedy::{NextRemedy, Remedy};
 use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{EndpointStatus, InstanceDetail, InstancePhase, InstanceStatus};
@@ -18,10 +17,11 @@ use crate::words::watch::{HealthResult, RESULTS_KEPT, Usage};
 const OUTPUT_LINES: usize = 8;
 
 /// All of them, and below the table why some are not as they should be. `wide` also tells owners and URLs.
-pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
+pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> Lines {
     if all.is_empty() {
-        return "There are no instances. Write a manifest, `instances.d/NAME.yaml`, to have one.\n"
-            .to_owned();
+        let none =
+            "There are no instances. Write a manifest, `instances.d/NAME.yaml`, to have one.";
+        return Lines::from(none.to_owned());
     }
     let mut heads = vec![
         "NAME", "STATE", "HEALTH", "GEN", "AGE", "CPU", "MEMORY", "REVISION", "IMAGE",
@@ -33,7 +33,7 @@ pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
     let mut drawn = table::draw(&heads, &rows, 1, |row| label(all[row].phase));
     let mut told: Vec<_> = all.iter().filter(|one| !one.reason.is_empty()).collect();
     if !told.is_empty() {
-        drawn.push('\n');
+        drawn.blank();
     }
     // An engine that does not answer is one thing, not one for each instance.
     let unknown: Vec<_> = all
@@ -41,45 +41,51 @@ pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
         .filter(|one| one.phase == InstancePhase::Unknown)
         .collect();
     if let [first, _, ..] = unknown[..] {
-        let _ = writeln!(
-            drawn,
+        drawn.line(format_args!(
             "{} {}: {}",
             mark(first.phase),
             count(unknown.len(), "instance"),
             first.reason
-        );
+        ));
         told.retain(|one| one.phase != InstancePhase::Unknown || one.reason != first.reason);
     }
     for one in told {
         let name = paint(Label::Subject, &one.name);
         let next = one.next.map(|next| format!("; {}", remedy(&next)));
         let next = next.unwrap_or_default();
-        let _ = writeln!(drawn, "{} {name}: {}{next}", mark(one.phase), one.reason);
+        drawn.line(format_args!(
+            "{} {name}: {}{next}",
+            mark(one.phase),
+            one.reason
+        ));
     }
     drawn
 }
 
 /// That nobody keeps the fleet: what is said of it is as of now, and stays so.
-pub fn draw_no_daemon() -> String {
-    format!(
-        "{} no daemon runs for this state directory: nothing converges, and nobody is let in\n  start it: instanced serve\n",
-        paint(Label::Warning, '!')
-    )
+pub fn draw_no_daemon() -> Lines {
+    let mut drawn = Lines::new();
+    let mark = paint(Label::Warning, '!');
+    drawn.line(format_args!(
+        "{mark} no daemon runs for this state directory: nothing converges, and nobody is let in"
+    ));
+    drawn.line("  start it: instanced serve");
+    drawn
 }
 
 /// What the fleet is kept as, and how far behind its source that is.
-pub fn draw_source(source: &SourceStatus, now: Timestamp) -> String {
-    let mut drawn = format!("{}  {}", paint(Label::Heading, "source"), source.source);
+pub fn draw_source(source: &SourceStatus, now: Timestamp) -> Lines {
+    let mut drawn = Lines::new();
+    let head = format!("{}  {}", paint(Label::Heading, "source"), source.source);
     if let Some(commit) = &source.commit {
-        let _ = write!(
-            drawn,
-            "\n        {commit} ({} ago)",
-            age(commit.committed, now)
-        );
-    } else if !source.revision.is_empty() {
-        let _ = write!(drawn, ", {}", source.revision);
+        drawn.line(head);
+        let ago = age(commit.committed, now);
+        drawn.line(format_args!("        {commit} ({ago} ago)"));
+    } else if source.revision.is_empty() {
+        drawn.line(head);
+    } else {
+        drawn.line(format_args!("{head}, {}", source.revision));
     }
-    drawn.push('\n');
     if let Some(behind) = &source.behind {
         let how_far = match behind.commits {
             Some(commits) => format!(
@@ -93,18 +99,16 @@ pub fn draw_source(source: &SourceStatus, now: Timestamp) -> String {
         } else {
             ""
         };
-        let _ = writeln!(
-            drawn,
+        drawn.line(format_args!(
             "{} {how_far}{rewritten}: {}",
             paint(Label::Warning, '!'),
             behind.why
-        );
+        ));
         if let Some(newest) = &source.newest {
-            let _ = writeln!(
-                drawn,
+            drawn.line(format_args!(
                 "  newest: {newest} ({} ago)",
                 age(newest.committed, now)
-            );
+            ));
         }
     }
     if let Some(why) = &source.fetch_failure {
@@ -112,13 +116,16 @@ pub fn draw_source(source: &SourceStatus, now: Timestamp) -> String {
             Some(at) => format!("no news for {}", age(at, now)),
             None => "no news".to_owned(),
         };
-        let _ = writeln!(drawn, "{} {since}: {why}", paint(Label::Warning, '!'));
+        drawn.line(format_args!(
+            "{} {since}: {why}",
+            paint(Label::Warning, '!')
+        ));
     }
     drawn
 }
 
 /// One in full.
-pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> String {
+pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> Lines {
     let one = &detail.status;
     let phase = word(one.phase);
     let state = match label(one.phase) {
@@ -171,7 +178,8 @@ pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> String {
     ];
     let mut drawn = table::pairs(&pairs);
     if !one.endpoints.is_empty() {
-        let _ = writeln!(drawn, "\n{}", paint(Label::Heading, "endpoints"));
+        drawn.blank();
+        drawn.line(paint(Label::Heading, "endpoints"));
         let width = one
             .endpoints
             .iter()
@@ -179,35 +187,35 @@ pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> String {
             .max()
             .unwrap_or(0);
         for endpoint in &one.endpoints {
-            let _ = writeln!(
-                drawn,
+            drawn.line(format_args!(
                 "  {:width$}  {}  {}",
                 endpoint.name,
                 endpoint.url,
                 guard(endpoint)
-            );
+            ));
         }
     }
-    drawn += &health_log(&detail.health_log, now);
+    drawn += health_log(&detail.health_log, now);
     if !detail.history.is_empty() {
-        let _ = writeln!(drawn, "\n{}", paint(Label::Heading, "last done to it"));
-        for line in super::history::draw(&detail.history).lines() {
-            let _ = writeln!(drawn, "  {line}");
-        }
+        drawn.blank();
+        drawn.line(paint(Label::Heading, "last done to it"));
+        drawn.indented("  ", &super::history::draw(&detail.history));
     }
     drawn
 }
 
 /// The last thing that its health check said, and before it what it said otherwise.
-fn health_log(log: &[HealthResult], now: Timestamp) -> String {
+fn health_log(log: &[HealthResult], now: Timestamp) -> Lines {
     let Some(last) = log.last() else {
-        return String::new();
+        return Lines::new();
     };
     let same = log.iter().rev().take_while(|r| r.passed == last.passed);
     let (same, verdict) = (same.count(), if last.passed { "passed" } else { "failed" });
-    let mut drawn = format!(
-        "\n{}\n  {verdict} {} ago, {}{} in a row\n",
-        paint(Label::Heading, "health check"),
+    let mut drawn = Lines::new();
+    drawn.blank();
+    drawn.line(paint(Label::Heading, "health check"));
+    drawn.line(format_args!(
+        "  {verdict} {} ago, {}{} in a row",
         age(last.at, now),
         // What was before them nobody has kept.
         if same >= RESULTS_KEPT {
@@ -216,9 +224,9 @@ fn health_log(log: &[HealthResult], now: Timestamp) -> String {
             ""
         },
         count(same, "time")
-    );
+    ));
     for line in last.output.lines().take(OUTPUT_LINES) {
-        let _ = writeln!(drawn, "  {}", paint(Label::Faint, harmless(line)));
+        drawn.line(format_args!("  {}", paint(Label::Faint, line)));
     }
     drawn
 }

@@ -11,7 +11,7 @@ use super::*;
 fn server(name: &str, url: &str) -> Server {
     Server {
         name: name.to_owned(),
-        url: url.to_owned(),
+        url: url.into(),
         guarded: true,
     }
 }
@@ -440,8 +440,10 @@ proptest! {
         let before = piece.written();
         let says = strict(&before);
         let is_fit = says.as_object().is_some_and(|top| {
-            top.get(wanted.key).is_none_or(Value::is_object)
-                && (!asks || top.get("inputs").is_none_or(Value::is_array))
+            let fits = |key, is: fn(&Value) -> bool| {
+                top.get(key).is_none_or(|found| is(found) || found.is_null())
+            };
+            fits(wanted.key, Value::is_object) && (!asks || fits("inputs", Value::is_array))
         });
         let after = client.put(&before, &wanted);
         prop_assert_eq!(after.is_ok(), is_fit, "{:?}", after);
@@ -460,9 +462,11 @@ proptest! {
 
         let taken = client.take(&after, &wanted).unwrap();
         let mut left = strict(&taken);
-        // What had to be made for ours stays, empty.
+        let mut says = says;
+        // What had to be made for ours stays, empty; in place of `null`, too.
         for key in [wanted.key, "inputs"] {
-            if says.get(key).is_none() && (key != "inputs" || asks) {
+            if says.get(key).is_none_or(Value::is_null) && (key != "inputs" || asks) {
+                says.as_object_mut().unwrap().remove(key);
                 let made = left.as_object_mut().unwrap().remove(key);
                 prop_assert!(made == Some(json!({})) || made == Some(json!([])), "{:?}", made);
             }
@@ -518,4 +522,67 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_client_is_given_no_file_that_it_ignores() {
+    let put = |client: Client, text: &str| {
+        let wanted = wanted(client, &alice(), Secret::Given("mcp_x")).unwrap();
+        client.put(text, &wanted)
+    };
+    let (comment, comma) = ("{\n  // mine\n  \"a\": 1\n}\n", "{\n  \"a\": 1,\n}\n");
+    for client in [Client::ClaudeDesktop, Client::ClaudeCode, Client::Windsurf] {
+        for text in [comment, comma] {
+            let refused = put(client, text).unwrap_err();
+            assert_eq!(refused.line, 2, "{client:?}: {refused:?}");
+            let named = format!("{} ignores such a file", client.called());
+            assert!(refused.why.contains(&named), "{refused:?}");
+        }
+    }
+    assert!(put(Client::GeminiCli, comment).is_ok());
+    assert!(put(Client::GeminiCli, comma).is_err());
+    for client in [Client::Vscode, Client::Cursor, Client::Zed] {
+        assert!(
+            put(client, comment).is_ok() && put(client, comma).is_ok(),
+            "{client:?}"
+        );
+    }
+    // An object takes the place of nothing.
+    for client in Client::value_variants()
+        .iter()
+        .filter(|one| **one != Client::Codex)
+    {
+        let wanted = wanted(*client, &alice(), Secret::Given("mcp_x")).unwrap();
+        let key = wanted.key;
+        let text = client
+            .put(&format!("{{\"{key}\": null, \"b\": 2}}"), &wanted)
+            .unwrap();
+        let says: Value = serde_json::from_str(&text).unwrap();
+        assert!(
+            says[key]["alice"].is_object() && says["b"] == 2,
+            "{client:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn no_client_expands_anything_in_a_url() {
+    let hostile =
+        "https://mcp-a.example.com/mcp?k=${AWS_SECRET}$(id)`id`$HOME%PATH%'\"\n\u{202e}|<>^";
+    let servers = [server("alice", hostile)];
+    for client in Client::value_variants() {
+        let wanted = wanted(*client, &servers, Secret::Given("mcp_x")).unwrap();
+        let text = client.put("", &wanted).unwrap();
+        let text = text.replace("${AUTH_HEADER}", "");
+        for sign in ["$", "`", "(", "\u{202e}", "|", "<", "^", "'"] {
+            assert!(!text.contains(sign), "{client:?}: {sign} in {text}");
+        }
+    }
+    // A command line in Claude Desktop's file may go through a shell.
+    let split = [server(
+        "alice",
+        "https://mcp-a.example.com/mcp?a=1&calc.exe",
+    )];
+    assert!(wanted(Client::ClaudeDesktop, &split, Secret::Referred).is_err());
+    assert!(wanted(Client::Cursor, &split, Secret::Referred).is_ok());
 }
