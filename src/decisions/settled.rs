@@ -144,7 +144,7 @@ pub fn continued(before: Report, mut next: Report) -> Report {
 mod tests {
     use super::*;
 
-    fn status(name: &str, phase: &str, more: serde_json::Value) -> InstanceStatus {
+    fn status(name: &str, phase: &str, more: &serde_json::Value) -> InstanceStatus {
         let mut value = serde_json::json!({
             "name": name, "phase": phase, "reason": "", "endpoints": [], "health": null,
             "generation": 1, "image": null, "owner": null, "started": "2026-01-01T00:00:00Z",
@@ -181,7 +181,7 @@ mod tests {
             ("failed", &none, 1, Outlook::Settled),
             ("orphaned", &none, 1, Outlook::Settled),
         ] {
-            let one = status("a", phase, more.clone());
+            let one = status("a", phase, more);
             assert_eq!(outlook(&one, after(seconds)), expected, "{phase} {seconds}");
         }
     }
@@ -190,9 +190,9 @@ mod tests {
     fn only_those_asked_for_count() {
         let ill = serde_json::json!({ "reason": "its health check fails" });
         let all = [
-            status("a", "unhealthy", ill),
-            status("b", "starting", serde_json::json!({})),
-            status("c", "running", serde_json::json!({})),
+            status("a", "unhealthy", &ill),
+            status("b", "starting", &serde_json::json!({})),
+            status("c", "running", &serde_json::json!({})),
         ];
         let told = |names: &[&str]| {
             let names: Vec<InstanceName> = names.iter().map(|name| name.parse().unwrap()).collect();

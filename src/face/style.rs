@@ -63,7 +63,7 @@ const VOICES: [AnsiColor; 6] = [
 /// The tokens: the end of a style, the labels, the voices.
 const END: u32 = 0xfdd0;
 const FIRST_LABEL: u32 = END + 1;
-const FIRST_VOICE: u32 = FIRST_LABEL + LABELS.len() as u32;
+const FIRST_VOICE: u32 = FIRST_LABEL + 0xf;
 
 fn token(number: u32) -> char {
     char::from_u32(number).unwrap_or_default()
@@ -71,7 +71,7 @@ fn token(number: u32) -> char {
 
 /// Whether a character is a token of a style.
 pub(super) fn is_token(c: char) -> bool {
-    (END..FIRST_VOICE + VOICES.len() as u32).contains(&u32::from(c))
+    ('\u{fdd0}'..='\u{fdef}').contains(&c)
 }
 
 /// Whether a token ends a style.

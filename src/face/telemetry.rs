@@ -147,6 +147,7 @@ impl<W: Write> Write for NeutralEvent<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::face::tests::hostile::{HOSTILE, Written, assert_neutral};
 
     fn level(verbose: u8, quiet: bool, is_daemon: bool) -> LevelFilter {
         Verbosity {
@@ -177,5 +178,31 @@ mod tests {
         assert!(targets.would_enable("instanced::daemon", &tracing::Level::TRACE));
         assert!(!targets.would_enable("bollard::docker", &tracing::Level::INFO));
         assert!(targets.would_enable("sled", &tracing::Level::WARN));
+    }
+
+    #[test]
+    fn the_log_as_lines_and_as_json() {
+        let as_json = Written::default();
+        let writer = as_json.clone();
+        let log = json(move || writer.clone());
+        let as_lines = Written::default();
+        let writer = as_lines.clone();
+        let lines = lines(move || writer.clone(), false);
+        let subscriber = tracing_subscriber::registry().with(log).with(lines);
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!("round", manifest = HOSTILE);
+            let _entered = span.enter();
+            tracing::warn!(path = HOSTILE, error = %HOSTILE, debug = ?HOSTILE, "{HOSTILE}");
+        });
+        let (json, text) = (as_json.text(), as_lines.text());
+        assert_neutral(&json, "the log as JSON");
+        assert_neutral(&text, "the log as lines");
+        assert_eq!(
+            (json.lines().count(), text.lines().count()),
+            (1, 1),
+            "{json}{text}"
+        );
+        let said: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(said["path"], HOSTILE);
     }
 }

@@ -28,9 +28,10 @@ use crate::words::spec::Spec;
 use crate::words::token::{ListedToken, TOKEN_RANDOM_BYTES, Token, TokenKind, TokenRecord};
 use crate::words::watch::Usage;
 
-mod hostile;
+pub(super) mod hostile;
 mod source;
 mod standing;
+mod unhealthy;
 
 const BROKEN: &str = "\
 resources:
@@ -360,36 +361,11 @@ fn a_round_that_went_well_in_part() {
         unchanged: 5,
         ..Report::default()
     };
-    let mut done = Reconciled {
+    let done = Reconciled {
         report,
         ..Reconciled::default()
     };
     assert_snapshot!(report::draw(&done).plain());
-    let ill = |name: &str, starting, last_line: Option<&str>| Unhealthy {
-        instance: name.parse().expect("a name"),
-        starting,
-        reason: "it ends by itself".to_owned(),
-        last_line: last_line.map(str::to_owned),
-    };
-    done.unhealthy = vec![
-        ill("alice", false, Some("no such\x1b file")),
-        ill("bob", true, None),
-    ];
-    done.report.steps.truncate(1);
-    assert_snapshot!(
-        "a_round_that_left_unhealthy_ones",
-        report::draw(&done).plain()
-    );
-    // Twice in a row: nothing is done, and nothing is well.
-    done.report.steps.clear();
-    assert_eq!(
-        report::summary(&done)
-            .matches("1 unhealthy, 1 starting")
-            .count(),
-        1
-    );
-    assert!(!report::summary(&done).contains("No changes"));
-    assert!(!report::summary(&done).contains("Done"));
 }
 
 fn instance(

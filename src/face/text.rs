@@ -85,8 +85,11 @@ pub fn neutral_json(json: &str) -> Cow<'_, str> {
 
 /// A line of which no CI system takes anything for a command: `::name::` at its beginning is GitHub's.
 fn without_commands(line: &str) -> Cow<'_, str> {
-    let plain = anstream::adapter::strip_str(line).to_string();
-    if plain.trim_start().starts_with("::") {
+    let begins = |line: &str| {
+        let plain = anstream::adapter::strip_str(line).to_string();
+        plain.trim_start().starts_with("::")
+    };
+    if line.contains("::") && begins(line) {
         let line = line.replacen("::", "\\u{3a}:", 1);
         return Cow::Owned(without_marks(&line).into_owned());
     }
@@ -105,7 +108,7 @@ pub(super) fn neutral_styled(line: &str) -> Cow<'_, str> {
         });
         match code {
             Some((code, rest)) => {
-                text += &format!("\x1b[{code}m");
+                text.extend(["\x1b[", code, "m"]);
                 text += &neutral(rest);
             }
             None if number > 0 => text += &neutral(&format!("\x1b[{part}")),
@@ -117,15 +120,20 @@ pub(super) fn neutral_styled(line: &str) -> Cow<'_, str> {
 
 /// One line as it is written, without its end: neutral, with the codes of our styles.
 pub(super) fn rendered(value: impl Display) -> String {
+    let plain = value.to_string();
+    // Most lines have neither a style nor anything that controls.
+    if !plain.contains(is_control) {
+        return without_commands(&plain).into_owned();
+    }
     let mut text = String::new();
     let mut is_open = false;
-    for c in value.to_string().chars() {
-        match style::code(c) {
-            Some(code) if is_token(c) => {
-                is_open = !style::is_end(c);
-                text += &code;
-            }
-            _ => text = escaped(text, c),
+    for c in plain.chars() {
+        let code = if is_token(c) { style::code(c) } else { None };
+        if let Some(code) = code {
+            is_open = !style::is_end(c);
+            text += &code;
+        } else {
+            text = escaped(text, c);
         }
     }
     if is_open {

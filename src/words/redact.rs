@@ -83,7 +83,7 @@ impl Redactor {
         };
         add(hex(b"0123456789abcdef"));
         add(hex(b"0123456789ABCDEF"));
-        for last in [b"+/", b"-_"] {
+        for last in [*b"+/", *b"-_"] {
             for offset in 0..3 {
                 let (inner, whole) = base64(value, offset, last);
                 add(inner);
@@ -168,7 +168,7 @@ fn without(line: &str, mut found: Vec<Range<usize>>) -> String {
 
 /// The value as base64 behind `offset` other bytes: the characters that depend on the value alone, and all of them.
 /// `last` are the last two digits of the alphabet.
-fn base64(value: &[u8], offset: usize, last: &[u8; 2]) -> (String, String) {
+fn base64(value: &[u8], offset: usize, last: [u8; 2]) -> (String, String) {
     let digit = |six: u8| match six {
         0..26 => b'A' + six,
         26..52 => b'a' + (six - 26),
@@ -322,7 +322,8 @@ mod tests {
         let secret = "p\u{e4}ss \"w\\rd\"/+?&=>>>~~";
         let json = serde_json::to_string(secret).unwrap();
         let twice = serde_json::to_string(&json).unwrap();
-        let percent: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let percent: Vec<String> = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let percent = percent.concat();
         let unicode = json.replace('\u{e4}', "\\u00e4");
         for (line, expected) in [
             (json.as_str(), "\"[redacted]\""),
@@ -336,7 +337,8 @@ mod tests {
         ] {
             assert_eq!(redacted(secret, line), expected, "{line}");
         }
-        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex: Vec<String> = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex.concat();
         assert_eq!(redacted(secret, &hex), REDACTED);
         assert_eq!(redacted(secret, &hex.to_uppercase()), REDACTED);
     }

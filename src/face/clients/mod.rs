@@ -184,16 +184,15 @@ impl Client {
     /// The text of its file with what is wanted in it, and everything else as it was. The same text where nothing
     /// is to be changed.
     pub fn put(self, text: &str, wanted: &Wanted) -> Result<String, Refused> {
-        match self {
-            Self::Codex => toml::put(text, wanted),
-            _ => {
-                jsonc::check(text, self.dialect()).map_err(|refused| Refused {
-                    why: format!("{}, and {} ignores such a file", refused.why, self.called()),
-                    ..refused
-                })?;
-                jsonc::put(text, wanted)
-            }
+        let dialect = self.dialect();
+        if dialect == Dialect::Toml {
+            return toml::put(text, wanted);
         }
+        jsonc::check(text, dialect).map_err(|refused| Refused {
+            why: format!("{}, and {} ignores such a file", refused.why, self.called()),
+            ..refused
+        })?;
+        jsonc::put(text, wanted)
     }
 
     /// The text of its file without what is wanted.

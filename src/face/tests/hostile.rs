@@ -3,8 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
-use tracing_subscriber::layer::SubscriberExt as _;
+use serde_json::json;
 
 use super::*;
 use crate::decisions::checkup::Area;
@@ -13,7 +12,7 @@ use crate::decisions::source::{Behind, SourceStatus};
 use crate::decisions::status::{EndpointStatus, InstanceDetail};
 use crate::face::output::{Color, Format, Output};
 use crate::face::text::{Lines, is_control, neutral_json};
-use crate::face::{checkup, comparison, diff, history, status, telemetry};
+use crate::face::{checkup, comparison, diff, history, status};
 use crate::words::act::Cause;
 use crate::words::commit::Commit;
 use crate::words::diagnostic::{Place, Severity};
@@ -22,12 +21,12 @@ use crate::words::watch::HealthResult;
 
 /// Ends of lines, commands of a terminal in both forms, a command of CI systems at a line's beginning and within a line,
 /// text that runs backwards, HTML and Markdown.
-const HOSTILE: &str = "x\n::error::pwn\r\n  ::add-mask::pwn\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{7f}\
+pub const HOSTILE: &str = "x\n::error::pwn\r\n  ::add-mask::pwn\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{7f}\
     \u{202e}\u{2066}\u{200f}\u{2028}\u{feff}##[add-mask]pwn##vso[x]pwn</summary><img src=pwn>`` | @pwn\n";
 
 /// That nothing in it controls its reader.
 #[track_caller]
-fn assert_neutral(text: &str, what: &str) {
+pub fn assert_neutral(text: &str, what: &str) {
     let found = text.chars().find(|c| is_control(*c) && *c != '\n');
     assert_eq!(found, None, "{what}: {text:?}");
     for line in text.lines() {
@@ -326,7 +325,7 @@ fn tokens_and_links() {
 }
 
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+pub struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -338,7 +337,7 @@ impl Write for Written {
 }
 
 impl Written {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
@@ -358,30 +357,4 @@ fn whatever_the_writer_is_given() {
         out.json_line(&json!({ HOSTILE: HOSTILE }));
         assert_neutral(&written.text(), "the writer");
     }
-}
-
-#[test]
-fn the_log_as_lines_and_as_json() {
-    let json = Written::default();
-    let writer = json.clone();
-    let log = telemetry::json(move || writer.clone());
-    let text = Written::default();
-    let writer = text.clone();
-    let lines = telemetry::lines(move || writer.clone(), false);
-    let subscriber = tracing_subscriber::registry().with(log).with(lines);
-    tracing::subscriber::with_default(subscriber, || {
-        let span = tracing::info_span!("round", manifest = HOSTILE);
-        let _entered = span.enter();
-        tracing::warn!(path = HOSTILE, error = %hostile(), debug = ?hostile(), "{HOSTILE}");
-    });
-    let (json, text) = (json.text(), text.text());
-    assert_neutral(&json, "the log as JSON");
-    assert_neutral(&text, "the log as lines");
-    assert_eq!(
-        (json.lines().count(), text.lines().count()),
-        (1, 1),
-        "{json}{text}"
-    );
-    let said: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(said["path"], HOSTILE);
 }
