@@ -175,9 +175,9 @@ fn instances_that_end_at_once_are_told_and_never_called_done() {
         }
         for _ in 0..2 {
             let said = lab.instanced(&["reconcile", "--timeout", "60s"]);
+            let all = said.all();
             said.expect_code(1)
                 .expect_words(&["unhealthy", "its last line"]);
-            let all = said.all();
             assert!(
                 !all.contains("Done:") && !all.contains("No changes"),
                 "{all}"
