@@ -300,3 +300,145 @@ fn what_is_gone_can_be_taken_out() {
     assert!(said.status.success(), "{said:?}");
     assert!(!desk.read(".cursor/mcp.json").contains("gone"));
 }
+
+#[test]
+fn a_file_that_its_client_ignores_is_mended_or_refused() {
+    let desk = Desk::new();
+    let dir = desk.home(".config/Claude");
+    fs::create_dir_all(&dir).unwrap();
+    let file = ".config/Claude/claude_desktop_config.json";
+    fs::write(desk.lab.path("token"), "mcp_secret\n").unwrap();
+    let write = [
+        "--client",
+        "claude-desktop",
+        "--write",
+        "--token-file",
+        "token",
+    ];
+    for broken in ["{\n  // mine\n  \"a\": 1\n}\n", "{\n  \"a\": 1,\n}\n"] {
+        fs::write(desk.home(file), broken).unwrap();
+        let told = desk.refused(&write);
+        assert!(
+            told.contains(":2:") && told.contains("Claude Desktop ignores"),
+            "{told}"
+        );
+        assert_eq!(desk.read(file), broken);
+    }
+    fs::write(desk.home(file), "\u{feff}{ \"mcpServers\": null }\n").unwrap();
+    let (_, told) = desk.done(&write);
+    assert!(told.contains("byte order mark"), "{told}");
+    let says: Value = serde_json::from_str(&desk.read(file)).unwrap();
+    assert_eq!(says["mcpServers"]["alice"]["command"], "npx");
+    desk.done(&write);
+}
+
+/// Runs it with its output to a device that is always full.
+fn to_a_full_disk(lab: &Lab, arguments: &[&str]) -> Output {
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    lab.command(arguments).stdout(full).output().unwrap()
+}
+
+#[test]
+fn a_token_that_could_not_be_written_out_is_none() {
+    let with_daemon = Desk::new();
+    let without = Lab::new();
+    for lab in [&with_daemon.lab, &without] {
+        for format in ["human", "json"] {
+            let issue = [
+                "--format", format, "token", "issue", "alice", "--label", "laptop",
+            ];
+            let said = to_a_full_disk(lab, &issue);
+            assert_eq!(said.status.code(), Some(1), "{said:?}");
+            let told = texts(&said).1;
+            assert!(
+                told.contains("cannot write the output") && told.contains("revoked"),
+                "{told}"
+            );
+            assert_eq!(lab.json(&["token", "list"]), json!([]));
+        }
+        // Its label is free.
+        let token = lab.token("laptop");
+        let id = token.split('_').nth(1).unwrap().to_owned();
+        let said = to_a_full_disk(lab, &["token", "rotate", &id]);
+        assert_eq!(said.status.code(), Some(1), "{said:?}");
+        let list = lab.json(&["token", "list"]);
+        let ids: Vec<_> = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| &one["id"])
+            .collect();
+        assert_eq!(ids, [&json!(id)]);
+    }
+}
+
+#[test]
+fn the_name_of_a_file_begins_no_line_of_any_output() {
+    let lab = Lab::new();
+    lab.write(
+        "instances.d/x\n::error file=y::pwn\u{1b}[2J\u{202e}.yaml",
+        "{}\n",
+    );
+    for format in ["human", "json", "sarif", "junit", "github"] {
+        let said = lab.run(&["--format", format, "validate"]);
+        assert_eq!(said.status.code(), Some(1), "{said:?}");
+        let (out, err) = texts(&said);
+        for line in out.lines().chain(err.lines()) {
+            let ours = format == "github" && line.starts_with("::error file=instances.d/x%0A");
+            assert!(
+                ours || !line.trim_start().starts_with("::"),
+                "{format}: {line}"
+            );
+            assert!(
+                !line.contains(['\u{1b}', '\u{202e}', '\r']),
+                "{format}: {line:?}"
+            );
+        }
+        assert!(
+            out.contains("pwn") || err.contains("pwn"),
+            "{format}: {out}{err}"
+        );
+    }
+    for command in [
+        &["reconcile", "--dry-run"][..],
+        &["status"],
+        &["reconcile"],
+        &["doctor"],
+    ] {
+        let (out, err) = texts(&lab.run(command));
+        for line in out.lines().chain(err.lines()) {
+            assert!(!line.trim_start().starts_with("::"), "{command:?}: {line}");
+            assert!(
+                !line.contains(['\u{1b}', '\u{202e}', '\r']),
+                "{command:?}: {line:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_configuration_that_is_found_is_named_and_ours() {
+    let lab = Lab::new();
+    let found = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_instanced"));
+        command.args(arguments).current_dir(lab.path("."));
+        let said = command.env_remove("INSTANCED_CONFIG").output().unwrap();
+        (said.status.code(), texts(&said).1)
+    };
+    let (code, told) = found(&["validate"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("configuration: instanced.yaml"), "{told}");
+    let (_, told) = found(&["reconcile", "--dry-run"]);
+    assert!(told.contains("configuration: instanced.yaml"), "{told}");
+    fs::set_permissions(lab.path("instanced.yaml"), Permissions::from_mode(0o666)).unwrap();
+    let (code, told) = found(&["validate"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("every user can write to it") && told.contains("--config"),
+        "{told}"
+    );
+    assert!(lab.run(&["validate"]).status.success());
+}

@@ -363,7 +363,7 @@ fn drawn(case: &Case) -> String {
         manifest_of: &manifest_of,
         whole: false,
     };
-    let text = anstream::adapter::strip_str(&view.draw(&plan)).to_string();
+    let text = view.draw(&plan).plain();
     let lines: Vec<_> = text.trim().lines().map(str::trim_end).collect();
     lines.join("\n") + "\n"
 }

@@ -91,6 +91,10 @@ impl<E: Watch> Watch for Attended<E> {
         self.engine.counters(generations).await
     }
 
+    async fn secrets(&self, generation: &str) -> Result<Vec<SecretValue>, EngineError> {
+        self.engine.secrets(generation).await
+    }
+
     async fn health_log(&self, generation: &str) -> Result<Vec<HealthResult>, EngineError> {
         let log = self.engine.health_log(generation).await?;
         Ok(if log.is_empty() {

@@ -503,6 +503,8 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
     /// What came of a step, told to whoever observes.
     fn report(&self, running: Running, result: StepResult) -> Concluded {
         let millis = u64::try_from(running.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.steps
+            .keep_output(&running.step, &result, self.clock.now());
         let (mut unclear, mut withdrawn) = (false, false);
         let (outcome, failure) = match result {
             StepResult::Done => (Outcome::Done, None),

@@ -18,6 +18,7 @@ pub use look::{detail, history, source_status, status, status_with_usage};
 pub use tokens::{
     Issued, issue_ticket, issue_token, list_tokens, revoke_token, rotate_token, vnc_passwords,
 };
+pub use wait::reconcile;
 
 use super::chain::{chain, failure};
 use super::clock::{Clock, jitter};
@@ -46,6 +47,7 @@ use crate::words::resolve::resolve_on;
 mod log;
 mod look;
 mod tokens;
+mod wait;
 
 /// How long a command waits for the store of another.
 const STORE_WAIT: Duration = Duration::from_secs(5);
@@ -296,7 +298,7 @@ async fn memory_for_dry_run(site: &Site) -> (Memory, Acts, Option<String>) {
 }
 
 /// One round: the running daemon's, else our own.
-pub async fn reconcile(site: &Site, ask: AskReconcile) -> Report {
+async fn round_once(site: &Site, ask: AskReconcile) -> Report {
     match daemon(site).await {
         Err(failure) => Report::aborted(failure),
         Ok(Some(client)) => {
@@ -360,7 +362,6 @@ async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> 
             let mut report = Box::pin(converger.perform(&view, false, &shutdown)).await;
             routes::complete(site, &*converger.engine, &view, &mut report).await;
             note(site, &report, whole);
-            report.notes.extend(more_to_come(&report));
             report
         }
         Err(report) => *report,
@@ -412,6 +413,7 @@ pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Rep
     })?;
     let mut report = Box::pin(round_for(site, acting, store, ask)).await;
     report.notes.extend(already);
+    report.notes.extend(more_to_come(&report));
     Ok(report)
 }
 

@@ -2,7 +2,7 @@
 //! them.
 
 use super::journal::begun;
-use super::watch::Sampler;
+use super::watch::{Sampler, redactor};
 use crate::decisions::report::{Outcome, Report};
 use crate::decisions::status::{InstanceDetail, InstanceStatus};
 use crate::doors::engine::Watch;
@@ -11,7 +11,7 @@ use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::observed::{Generation, Observed, Phase};
 use crate::words::overrides::Overrides;
-use crate::words::watch::AskUsage;
+use crate::words::watch::{AskUsage, HealthResult};
 
 /// So much of the history stands in a status; `instanced history` has the rest.
 const HISTORY: usize = 10;
@@ -52,7 +52,7 @@ pub async fn detail<E: Watch>(
     let mut health_log = Vec::new();
     if let (Some(newest), Some(engine)) = (newest, engine) {
         let told = engine.health_log(&newest.id).await;
-        health_log = told.unwrap_or_default();
+        health_log = redacted(engine, &newest.id, told.unwrap_or_default()).await;
     }
     let step = last
         .steps
@@ -70,10 +70,26 @@ pub async fn detail<E: Watch>(
         suspended: overrides.suspended,
         stopped: overrides.stopped.as_ref().map(|stopped| stopped.since),
         frozen: overrides.frozen.as_ref().map(|frozen| frozen.since),
+        failed_output: None,
         health_log,
         history: history.into_iter().skip(surplus).collect(),
         status,
     }
+}
+
+/// What a health check wrote, without the instance's secrets.
+async fn redacted<E: Watch>(engine: &E, id: &str, mut log: Vec<HealthResult>) -> Vec<HealthResult> {
+    if log.iter().all(|result| result.output.is_empty()) {
+        return log;
+    }
+    let redactor = redactor(engine, id).await;
+    for result in &mut log {
+        result.output = match &redactor {
+            Ok(redactor) => redactor.line(&result.output).into_owned(),
+            Err(error) => format!("not shown, as its secrets cannot be read: {error}"),
+        };
+    }
+    log
 }
 
 /// The engine's ids of all that runs.

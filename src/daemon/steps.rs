@@ -13,9 +13,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::decisions::event::{PlannedFor, action_name};
+use crate::decisions::event::{PlannedFor, action_name, generation};
 use crate::decisions::plan::{Action, Step};
-use crate::decisions::status::StepInProgress;
+use crate::decisions::status::{FailedOutput, StepInProgress};
 use crate::doors::engine::{Engine, EngineError, ErrorClass, Secrets};
 use crate::words::manifest::ReplaceOrder;
 use crate::words::name::InstanceName;
@@ -76,7 +76,10 @@ pub(super) struct Steps {
 
 /// What is in progress, for status and orders. Clones share it.
 #[derive(Clone, Default)]
-pub struct InFlight(Arc<Mutex<BTreeMap<InstanceName, Shown>>>);
+pub struct InFlight {
+    steps: Arc<Mutex<BTreeMap<InstanceName, Shown>>>,
+    outputs: Arc<Mutex<BTreeMap<InstanceName, FailedOutput>>>,
+}
 
 #[derive(Clone)]
 struct Shown {
@@ -89,7 +92,21 @@ struct Shown {
 
 impl InFlight {
     fn with<T>(&self, call: impl FnOnce(&mut BTreeMap<InstanceName, Shown>) -> T) -> T {
-        call(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        call(&mut self.steps.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the last generation of an instance wrote that failed and was removed.
+    pub fn failed_output(&self, name: &InstanceName) -> Option<FailedOutput> {
+        let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        outputs.get(name).cloned()
+    }
+
+    fn keep_output(&self, name: &InstanceName, output: Option<FailedOutput>) {
+        let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        match output {
+            Some(output) => outputs.insert(name.clone(), output),
+            None => outputs.remove(name),
+        };
     }
 
     /// Since when which instances have a step in progress.
@@ -166,6 +183,21 @@ impl Steps {
 
     pub(super) fn share(&mut self, shared: InFlight) {
         self.shared = shared;
+    }
+
+    /// Keeps what a failed generation wrote for whoever asks about its instance, until one succeeds.
+    pub(super) fn keep_output(&self, step: &Step, result: &StepResult, at: jiff::Timestamp) {
+        let lines = match result {
+            StepResult::Done => &[][..],
+            StepResult::Failed(error) if !error.output.is_empty() => &error.output,
+            StepResult::Failed(_) | StepResult::Withdrawn => return,
+        };
+        let output = (!lines.is_empty()).then(|| FailedOutput {
+            generation: generation(&step.action).unwrap_or(0),
+            at,
+            lines: lines.to_vec(),
+        });
+        self.shared.keep_output(&step.instance, output);
     }
 
     pub(super) fn is_empty(&self) -> bool {

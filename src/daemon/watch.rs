@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::decisions::log::Told;
 use crate::doors::engine::{EngineError, ErrorClass, GenerationLog, Watch};
 use crate::words::name::InstanceName;
+use crate::words::redact::Redactor;
+use crate::words::secret::SecretValue;
 use crate::words::watch::{AskLog, Counters, LogLine, Usage};
 
 /// An earlier look that is no longer the moment before.
@@ -159,12 +161,13 @@ pub async fn log<E: Watch + Send + Sync + 'static>(
     };
     if !ask.follow {
         let generation = first.generation;
+        let redactor = redactor(&engine, &first.id).await?;
         let lines = first.written.map_ok(move |written| LogLine {
             instance: instance.clone(),
             generation,
             at: written.at,
             stream: written.stream,
-            line: written.line,
+            line: redactor.line(&written.line).into_owned(),
         });
         return Ok(lines.boxed());
     }
@@ -185,6 +188,12 @@ pub async fn log<E: Watch + Send + Sync + 'static>(
     Ok(poll_fn(move |cx| receiver.poll_recv(cx)).boxed())
 }
 
+/// What removes a generation's secrets from its output. Output that cannot be redacted is not shown.
+pub async fn redactor<E: Watch>(engine: &E, generation: &str) -> Result<Redactor, EngineError> {
+    let values = engine.secrets(generation).await?;
+    Ok(Redactor::new(values.iter().map(SecretValue::expose)))
+}
+
 async fn follow<E: Watch>(
     engine: &E,
     instance: &InstanceName,
@@ -197,6 +206,7 @@ async fn follow<E: Watch>(
     while away < GONE {
         if let Some(mut log) = next {
             away = Duration::ZERO;
+            let redactor = redactor(engine, &log.id).await?;
             while let Some(written) = log.written.try_next().await? {
                 if !told.is_new(written.at) {
                     continue;
@@ -206,7 +216,7 @@ async fn follow<E: Watch>(
                     generation: log.generation,
                     at: written.at,
                     stream: written.stream,
-                    line: written.line,
+                    line: redactor.line(&written.line).into_owned(),
                 };
                 if sender.send(Ok(line)).await.is_err() {
                     return Ok(());
@@ -228,9 +238,10 @@ mod tests {
 
     use super::*;
     use crate::doors::engine::Observe;
+    use crate::doors::engine::containers::WrittenLine;
     use crate::words::observed::Observed;
-    use crate::words::secret::{SecretName, SecretValue};
-    use crate::words::watch::HealthResult;
+    use crate::words::secret::SecretName;
+    use crate::words::watch::{HealthResult, LogStream};
 
     /// Half a processor is used all the time; `gone` does not run.
     #[derive(Default)]
@@ -260,7 +271,19 @@ mod tests {
             _: &InstanceName,
             _: AskLog,
         ) -> Result<Option<GenerationLog>, EngineError> {
-            Ok(None)
+            let written = |line: &str| {
+                Ok(WrittenLine {
+                    at: None,
+                    stream: LogStream::Stdout,
+                    line: line.to_owned(),
+                })
+            };
+            let written = ["PEM-LINE-1", "key aHVudGVyMiEKUEVNLUxJTkUtMQ==", "hello"].map(written);
+            Ok(Some(GenerationLog {
+                generation: 1,
+                id: "a".to_owned(),
+                written: futures_util::stream::iter(written).boxed(),
+            }))
         }
         async fn counters(&self, generations: &[String]) -> BTreeMap<String, Counters> {
             let second = self.asked.fetch_add(1, Ordering::Relaxed);
@@ -276,8 +299,31 @@ mod tests {
             let running = generations.iter().filter(|id| *id != "gone");
             running.map(|id| (id.clone(), counters)).collect()
         }
+        async fn secrets(&self, _: &str) -> Result<Vec<SecretValue>, EngineError> {
+            Ok(vec![SecretValue::new(b"hunter2!\nPEM-LINE-1".to_vec())])
+        }
         async fn health_log(&self, _: &str) -> Result<Vec<HealthResult>, EngineError> {
             Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn no_secret_is_in_a_log() {
+        let told = |follow| async move {
+            let ask = AskLog {
+                follow,
+                ..AskLog::default()
+            };
+            let name = "alice".parse().unwrap();
+            let lines = log(Busy::default(), name, ask, CancellationToken::new()).await;
+            let lines = lines.unwrap().take(3);
+            lines.map_ok(|line| line.line).try_collect::<Vec<_>>().await
+        };
+        for follow in [false, true] {
+            let lines = told(follow).await.unwrap();
+            assert_eq!(lines[0], "[redacted]");
+            assert!(!lines[1].contains("aHVudGVy"), "{lines:?}");
+            assert_eq!(lines[2], "hello");
         }
     }
 

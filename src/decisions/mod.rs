@@ -21,5 +21,6 @@ pub mod remedy;
 pub mod report;
 pub mod routing;
 pub mod saved;
+pub mod settled;
 pub mod source;
 pub mod status;

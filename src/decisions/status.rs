@@ -60,6 +60,18 @@ pub struct InstanceStatus {
     pub endpoints: Vec<EndpointStatus>,
 }
 
+/// What a generation wrote last that failed and was removed, without the instance's secrets. It is kept in memory, and
+/// shown to whoever asks about this instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedOutput {
+    /// Its number.
+    pub generation: u64,
+    /// When it failed.
+    pub at: jiff::Timestamp,
+    /// Its last lines, oldest first.
+    pub lines: Vec<String>,
+}
+
 /// A step in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepInProgress {
@@ -123,6 +135,9 @@ pub struct InstanceDetail {
     /// Since when it is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<jiff::Timestamp>,
+    /// What the last generation wrote that failed to take over and was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_output: Option<FailedOutput>,
     /// What its health check said lately, oldest first.
     pub health_log: Vec<HealthResult>,
     /// What was done to it last, oldest first.

@@ -1,5 +1,5 @@
 //! A POST of a small text, over HTTP or HTTPS, bounded in time. Redirects are not followed, what is answered is not read,
-//! and each is a connection of its own.
+//! and each is a connection of its own. The proxy that the environment names is between, where it names one.
 
 use std::io;
 use std::path::Path;
@@ -7,13 +7,19 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, HOST, HeaderMap, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT,
+};
 use hyper::{Request, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::tls::{Connector, TlsError};
+use proxy::Proxy;
+
+mod proxy;
 
 /// The longest head of an answer that is read, in bytes.
 const HEAD_MAX: usize = 16 << 10;
@@ -61,6 +67,22 @@ impl Target {
         })
     }
 
+    /// Its whole address.
+    fn uri(&self) -> Uri {
+        let address = format!("{}{}", self.shown(), self.path);
+        address.parse().expect("it was read from an address")
+    }
+
+    /// Its host with the port, as a proxy is asked for it.
+    fn with_port(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
+    }
+
     /// Whether it proves who it is.
     pub fn is_secure(&self) -> bool {
         self.secure
@@ -106,6 +128,7 @@ pub enum PostError {
 pub struct Poster {
     target: Target,
     tls: Option<Connector>,
+    proxy: Option<Proxy>,
     within: Duration,
 }
 
@@ -117,11 +140,19 @@ impl Poster {
     /// When there is no authority to trust.
     pub fn new(target: Target, ca_file: Option<&Path>, within: Duration) -> Result<Self, TlsError> {
         let tls = target.secure.then(|| Connector::new(ca_file)).transpose()?;
-        Ok(Self {
+        let poster = Self {
             target,
             tls,
+            proxy: None,
             within,
-        })
+        };
+        Ok(poster.through(&Matcher::from_env()))
+    }
+
+    /// The same through the proxy that these variables name for the target.
+    fn through(mut self, variables: &Matcher) -> Self {
+        self.proxy = Proxy::of(variables, &self.target.uri());
+        self
     }
 
     /// Where it posts to.
@@ -131,7 +162,16 @@ impl Poster {
 
     /// Posts a JSON text. Whatever is not a status of the two hundreds is an error.
     pub async fn post(&self, headers: &[(&str, &str)], body: &str) -> Result<(), PostError> {
-        let mut request = Request::post(self.target.path.as_str())
+        // A proxy is asked for the whole address, unless it only passes bytes on.
+        let plain = self.proxy.as_ref().filter(|_| self.tls.is_none());
+        let mut request = match plain {
+            Some(_) => Request::post(self.target.uri()),
+            None => Request::post(self.target.path.as_str()),
+        };
+        if let Some(authorization) = plain.and_then(|proxy| proxy.authorization.as_ref()) {
+            request = request.header(PROXY_AUTHORIZATION, authorization);
+        }
+        request = request
             .header(HOST, self.target.authority.as_str())
             .header(CONNECTION, "close")
             .header(USER_AGENT, concat!("instanced/", env!("CARGO_PKG_VERSION")))
@@ -148,9 +188,12 @@ impl Poster {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(), PostError> {
         let Target { host, port, .. } = &self.target;
-        let stream = TcpStream::connect((host.as_str(), *port))
-            .await
-            .map_err(PostError::Refused)?;
+        let connected = match (&self.proxy, &self.tls) {
+            (None, _) => TcpStream::connect((host.as_str(), *port)).await,
+            (Some(proxy), Some(_)) => proxy.tunnel(&self.target.with_port()).await,
+            (Some(proxy), None) => proxy.connect().await,
+        };
+        let stream = connected.map_err(PostError::Refused)?;
         match &self.tls {
             Some(tls) => {
                 let stream = tls.connect(host, stream).await.map_err(PostError::Tls)?;

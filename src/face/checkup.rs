@@ -1,10 +1,9 @@
 //! How a checkup looks: a line a finding, and what to do where there is something to do.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use super::style::{Label, paint};
+use super::text::Lines;
 use super::words::count;
 use crate::decisions::checkup::{Finding, Grade};
 
@@ -12,8 +11,8 @@ const GRADE_WIDTH: usize = 9;
 const AREA_WIDTH: usize = 15;
 
 /// For a person.
-pub fn draw(findings: &[Finding]) -> String {
-    let mut drawn = String::new();
+pub fn draw(findings: &[Finding]) -> Lines {
+    let mut drawn = Lines::new();
     let mut last = None;
     for finding in findings {
         let (word, label) = word(finding.grade);
@@ -28,14 +27,15 @@ pub fn draw(findings: &[Finding]) -> String {
             paint(label, format!("{word:GRADE_WIDTH$}")),
             paint(Label::Subject, format!("{area:AREA_WIDTH$}")),
         );
-        let _ = writeln!(drawn, "{word}{area}{}", finding.found);
+        drawn.line(format_args!("{word}{area}{}", finding.found));
         if let Some(help) = &finding.help {
             let indent = GRADE_WIDTH + AREA_WIDTH;
             let help = format!("{} {help}", paint(Label::Help, "help:"));
-            let _ = writeln!(drawn, "{:indent$}{help}", "");
+            drawn.line(format_args!("{:indent$}{help}", ""));
         }
     }
-    let _ = write!(drawn, "\n{}", summary(findings));
+    drawn.blank();
+    drawn.line(summary(findings));
     drawn
 }
 
@@ -81,7 +81,6 @@ pub fn json(findings: &[Finding]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use anstream::adapter::strip_str;
     use insta::assert_snapshot;
 
     use super::*;
@@ -93,7 +92,7 @@ mod tests {
             Area::Configuration.ok("instanced.yaml"),
             Area::Engine.ok("Docker 20.10.24, API 1.41, overlay2, cgroup 2"),
         ];
-        assert_snapshot!("a_checkup_where_all_is_well", strip_str(&draw(&well)));
+        assert_snapshot!("a_checkup_where_all_is_well", draw(&well).plain());
         let ill = [
             Area::Configuration.ok("no file; every key has its default"),
             Area::Engine.problem("connect to the container engine: no such file", "start it"),
@@ -104,7 +103,7 @@ mod tests {
                 "clients must be able to",
             ),
         ];
-        assert_snapshot!("a_checkup_where_it_is_not", strip_str(&draw(&ill)));
+        assert_snapshot!("a_checkup_where_it_is_not", draw(&ill).plain());
         let ill = json(&ill);
         assert_eq!((&ill["problems"], &ill["warnings"]), (&json!(2), &json!(1)));
         assert_eq!(ill["checks"][1]["check"], "engine");

@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use anstream::adapter::strip_str;
-
 use super::diff;
 use super::style::{Label, paint};
+use super::text::Lines;
 use super::words::count;
 use crate::decisions::compare::{Comparison, Difference, Effect};
 
@@ -25,39 +24,41 @@ fn said(effect: Effect) -> (char, &'static str, Label) {
 }
 
 /// For a terminal: a line and a unified diff for each instance, and a line that sums it up.
-pub fn draw(comparison: &Comparison) -> String {
+pub fn draw(comparison: &Comparison) -> Lines {
     let width = comparison
         .differences
         .iter()
         .map(|d| d.instance.as_str().len());
     let width = width.max().unwrap_or(0);
-    let mut drawn = String::new();
+    let mut drawn = Lines::new();
     for difference in &comparison.differences {
         let (symbol, verb, label) = said(difference.effect);
         let name = format!("{:width$}", difference.instance.as_str());
-        let _ = write!(
-            drawn,
-            "{} {}  {}",
+        let ends = if difference.ends_sessions {
+            format!("  {}", paint(Label::Warning, "(sessions end)"))
+        } else {
+            String::new()
+        };
+        drawn.line(format_args!(
+            "{} {}  {}{ends}",
             paint(label, symbol),
             paint(Label::Subject, name),
             paint(label, verb)
-        );
-        if difference.ends_sessions {
-            let _ = write!(drawn, "  {}", paint(Label::Warning, "(sessions end)"));
-        }
-        drawn += "\n";
-        drawn += &detail(difference, comparison);
-        drawn += "\n";
+        ));
+        drawn += detail(difference, comparison);
+        drawn.blank();
     }
-    drawn + &summary(comparison) + "\n"
+    drawn.line(summary(comparison, &comparison.base, &comparison.head));
+    drawn += blocked(comparison);
+    drawn
 }
 
-fn detail(difference: &Difference, comparison: &Comparison) -> String {
+fn detail(difference: &Difference, comparison: &Comparison) -> Lines {
     let name = &difference.instance;
     let new = format!("{name} ({})", comparison.head);
     match &difference.spec {
         Some(spec) => diff::of_new(spec, &new, false),
-        None if difference.changes.is_empty() => String::new(),
+        None if difference.changes.is_empty() => Lines::new(),
         None => {
             let old = format!("{name} ({})", comparison.base);
             diff::of_changes(&difference.changes, &old, &new)
@@ -66,13 +67,11 @@ fn detail(difference: &Difference, comparison: &Comparison) -> String {
 }
 
 /// `git:… → git:…: 1 added, 2 replaced; sessions end on 2; 5 unchanged.`
-fn summary(comparison: &Comparison) -> String {
+fn summary(comparison: &Comparison, base: &str, head: &str) -> String {
     let Comparison {
-        base,
-        head,
         differences,
         unchanged,
-        prune_blocked,
+        ..
     } = comparison;
     if differences.is_empty() {
         return format!(
@@ -92,48 +91,65 @@ fn summary(comparison: &Comparison) -> String {
         let _ = write!(text, "; sessions end on {}", count(ends, "instance"));
     }
     let _ = write!(text, "; {unchanged} unchanged.");
-    if *prune_blocked {
-        text += "\nThese removals wait until somebody confirms them: instanced reconcile --confirm-prune ID";
-    }
     text
 }
 
-/// For a comment on a pull request.
-pub fn markdown(comparison: &Comparison) -> String {
-    let mut text = String::from("### What this does to the fleet\n\n");
-    text += &plain(&summary(comparison));
-    text += "\n";
+/// How blocked removals are let through.
+fn blocked(comparison: &Comparison) -> Lines {
+    if !comparison.prune_blocked {
+        return Lines::new();
+    }
+    let command = "instanced reconcile --confirm-prune ID";
+    let told = format!("These removals wait until somebody confirms them: {command}");
+    Lines::from(told)
+}
+
+/// For a comment on a pull request. What comes from the manifests or git is in code: in a span or a fence that it cannot
+/// end.
+pub fn markdown(comparison: &Comparison) -> Lines {
+    let mut text = Lines::new();
+    text.line("### What this does to the fleet");
+    text.blank();
+    let (base, head) = (code(&comparison.base), code(&comparison.head));
+    text.line(summary(comparison, &base, &head));
+    text += blocked(comparison);
     if comparison.differences.is_empty() {
         return text;
     }
-    text += "\n| | instance | effect | sessions |\n|---|---|---|---|\n";
+    text.blank();
+    text.line("| | instance | effect | sessions |");
+    text.line("|---|---|---|---|");
     for difference in &comparison.differences {
         let (symbol, verb, _) = said(difference.effect);
         let ends = if difference.ends_sessions { "end" } else { "" };
-        let _ = writeln!(
-            text,
-            "| `{symbol}` | `{}` | {verb} | {ends} |",
-            difference.instance
-        );
+        let name = &difference.instance;
+        text.line(format_args!("| `{symbol}` | `{name}` | {verb} | {ends} |"));
     }
     for difference in &comparison.differences {
-        let detail = plain(&detail(difference, comparison));
+        let detail = detail(difference, comparison).plain();
         if detail.is_empty() {
             continue;
         }
         // Longer than any row of backticks within, so that nothing ends it early.
         let fence = "`".repeat(longest_row(&detail, '`').max(2) + 1);
-        let _ = write!(
-            text,
-            "\n<details><summary>{}</summary>\n\n{fence}diff\n{detail}{fence}\n\n</details>\n",
-            difference.instance
-        );
+        text.blank();
+        let name = &difference.instance;
+        text.line(format_args!("<details><summary>{name}</summary>"));
+        text.blank();
+        text.line(format_args!("{fence}diff"));
+        detail.lines().for_each(|line| text.line(line));
+        text.line(fence);
+        text.blank();
+        text.line("</details>");
     }
     text
 }
 
-fn plain(text: &str) -> String {
-    strip_str(text).to_string()
+/// A text as a span of code. A pipe would end a table's cell.
+fn code(text: &str) -> String {
+    let fence = "`".repeat(longest_row(text, '`') + 1);
+    let space = if text.contains('`') { " " } else { "" };
+    format!("{fence}{space}{}{space}{fence}", text.replace('|', "¦"))
 }
 
 fn longest_row(text: &str, of: char) -> usize {

@@ -1,6 +1,6 @@
 //! How a client reaches an instance: URLs, the VNC password and the lines for an MCP client.
 
-use std::fmt::Write as _;
+use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
 
@@ -8,6 +8,7 @@ use super::clients::{Client, PLACEHOLDER, Secret, Server, wanted};
 use super::link::SCREEN;
 use super::style::{Label, paint};
 use super::table;
+use super::text::Lines;
 use super::words::shell_word;
 use crate::decisions::status::{EndpointStatus, InstanceStatus};
 use crate::words::control::VncPasswords;
@@ -36,7 +37,7 @@ impl Connection<'_> {
     }
 
     /// Everything, for a person. `bearer` is the token as a shell's word has it within double quotes.
-    pub fn draw(&self, bearer: &str) -> String {
+    pub fn draw(&self, bearer: &str) -> Lines {
         let mut pairs: Vec<(&str, String)> = Vec::new();
         for endpoint in &self.instance.endpoints {
             pairs.push((&endpoint.name, endpoint.url.clone()));
@@ -54,34 +55,28 @@ impl Connection<'_> {
             if endpoint.auth == Auth::Ticket {
                 let command = paint(Label::Literal, self.opening(endpoint));
                 let name = &endpoint.name;
-                let _ = writeln!(
-                    drawn,
-                    "\nTo open {name} in a browser, by a link that this prints:\n\n  {command}"
-                );
+                let what = format!("To open {name} in a browser, by a link that this prints:");
+                advice(&mut drawn, what, [command.to_string()]);
             }
         }
         let commands = self.claude_code(bearer);
         if commands.is_empty() {
             return drawn;
         }
-        let _ = writeln!(drawn, "\nTo add it to Claude Code:\n");
-        for command in commands {
-            let _ = writeln!(drawn, "  {}", paint(Label::Literal, command));
-        }
+        let commands = commands
+            .iter()
+            .map(|one| paint(Label::Literal, one).to_string());
+        advice(&mut drawn, "To add it to Claude Code:", commands);
         if bearer == PLACEHOLDER && self.mcp().any(|e| e.auth == Auth::Bearer) {
             let issue = format!("instanced token issue {} --label LABEL", self.instance.name);
             let issue = paint(Label::Literal, issue);
-            let _ = writeln!(
-                drawn,
-                "\nFor {PLACEHOLDER}, put in what this prints:\n\n  {issue}"
-            );
+            let what = format!("For {PLACEHOLDER}, put in what this prints:");
+            advice(&mut drawn, what, [issue.to_string()]);
         }
         let other = format!("instanced connect {} --client CLIENT", self.instance.name);
         let other = paint(Label::Literal, other);
-        let _ = writeln!(
-            drawn,
-            "\nFor VS Code, Cursor, Codex and others:\n\n  {other}"
-        );
+        let what = "For VS Code, Cursor, Codex and others:";
+        advice(&mut drawn, what, [other.to_string()]);
         drawn
     }
 
@@ -98,7 +93,7 @@ impl Connection<'_> {
     pub fn servers(&self) -> Vec<Server> {
         let servers = self.mcp().map(|endpoint| Server {
             name: name_of(&self.instance.name, &endpoint.name),
-            url: endpoint.url.clone(),
+            url: endpoint.url.as_str().into(),
             guarded: endpoint.auth == Auth::Bearer,
         });
         servers.collect()
@@ -136,6 +131,16 @@ impl Connection<'_> {
             "vnc_view_password": self.vnc.view_password,
             "client": { "mcpServers": servers.collect::<Map<_, _>>() },
         })
+    }
+}
+
+/// Commands, with what they are for.
+fn advice(drawn: &mut Lines, what: impl Display, commands: impl IntoIterator<Item = String>) {
+    drawn.blank();
+    drawn.line(what);
+    drawn.blank();
+    for command in commands {
+        drawn.line(format_args!("  {command}"));
     }
 }
 

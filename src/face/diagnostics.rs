@@ -2,12 +2,12 @@
 //! and the way out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::style::{Label, paint};
+use super::text::{Lines, neutral};
 use super::words::count;
 use crate::words::diagnostic::{Diagnostic, Place};
 use crate::words::lines;
@@ -20,19 +20,20 @@ pub mod sarif;
 const SHOWN_MAX: usize = 1000;
 
 /// Draws all of them, and a line that counts them. `read` gives the text of a file, where it can.
-pub fn draw(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<String>) -> String {
+pub fn draw(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<String>) -> Lines {
     if diagnostics.is_empty() {
-        return String::new();
+        return Lines::new();
     }
     let mut texts: BTreeMap<&str, Option<String>> = BTreeMap::new();
-    let mut drawn = String::new();
+    let mut drawn = Lines::new();
     for diagnostic in diagnostics {
         let path = diagnostic.place.path.as_str();
         let text = texts.entry(path).or_insert_with(|| read(path)).as_deref();
-        drawn += &draw_one(diagnostic, text);
-        drawn += "\n\n";
+        drawn += draw_one(diagnostic, text);
+        drawn.blank();
     }
-    drawn + &summary(diagnostics) + "\n"
+    drawn.line(summary(diagnostics));
+    drawn
 }
 
 /// `2 errors, 1 warning in 3 files`.
@@ -50,7 +51,7 @@ pub fn summary(diagnostics: &[Diagnostic]) -> String {
     format!("{} in {}", parts.join(", "), count(files.len(), "file"))
 }
 
-fn draw_one(diagnostic: &Diagnostic, text: Option<&str>) -> String {
+fn draw_one(diagnostic: &Diagnostic, text: Option<&str>) -> Lines {
     let level = if diagnostic.is_error() {
         Level::ERROR
     } else {
@@ -62,17 +63,17 @@ fn draw_one(diagnostic: &Diagnostic, text: Option<&str>) -> String {
     let Some((line, span)) = shown else {
         return one_line(diagnostic);
     };
-    let help = diagnostic.help.as_deref().map(printable);
+    let help = diagnostic.help.as_deref().map(neutral);
     // The line's text alone is handed over, so that a long file is not walked once a diagnostic.
     let snippet = Snippet::source(line)
-        .path(printable(&place.path))
+        .path(neutral(&place.path).into_owned())
         .line_start(place.line)
         .annotation(AnnotationKind::Primary.span(span));
     let mut group: Group<'_> = level.primary_title(message).element(snippet);
     if let Some(help) = &help {
-        group = group.element(Level::HELP.message(help.as_str()));
+        group = group.element(Level::HELP.message(help.as_ref()));
     }
-    Renderer::styled().render(&[group])
+    Lines::of_drawn(&Renderer::styled().render(&[group]))
 }
 
 /// What is wrong and the way out, as plain text.
@@ -86,12 +87,12 @@ fn told(diagnostic: &Diagnostic) -> String {
 /// `resources.memory: is no size`, or the message alone where it concerns the whole file.
 fn sentence(diagnostic: &Diagnostic) -> String {
     if diagnostic.field.is_empty() {
-        return printable(&diagnostic.message);
+        return neutral(&diagnostic.message).into_owned();
     }
-    printable(&format!("{}: {}", diagnostic.field, diagnostic.message))
+    neutral(&format!("{}: {}", diagnostic.field, diagnostic.message)).into_owned()
 }
 
-fn one_line(diagnostic: &Diagnostic) -> String {
+fn one_line(diagnostic: &Diagnostic) -> Lines {
     let level = if diagnostic.is_error() {
         paint(Label::Error, "error")
     } else {
@@ -100,18 +101,13 @@ fn one_line(diagnostic: &Diagnostic) -> String {
     let place = &diagnostic.place;
     // What concerns a whole file has no line of its own.
     let place = if diagnostic.field.is_empty() && (place.line, place.column) == (1, 1) {
-        printable(&place.path)
+        place.path.clone()
     } else {
-        printable(&place.to_string())
+        place.to_string()
     };
-    let mut line = format!("{level}: {place}: {}", sentence(diagnostic));
+    let mut line = Lines::from(format!("{level}: {place}: {}", sentence(diagnostic)));
     if let Some(help) = &diagnostic.help {
-        let _ = write!(
-            line,
-            "\n{}: {}",
-            paint(Label::Help, " help"),
-            printable(help)
-        );
+        line.block(format!("{}: ", paint(Label::Help, " help")), help);
     }
     line
 }
@@ -141,19 +137,4 @@ fn excerpt<'t>(place: &Place, text: &'t str) -> Option<(&'t str, Range<usize>)> 
         line,
         byte_of(start)..byte_of(start.saturating_add(place.width.max(1))),
     ))
-}
-
-/// What came from a file, without the control characters that would steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            // Nor what no report in XML may hold.
-            let outside = matches!(c, '\u{fffe}' | '\u{ffff}');
-            if outside || c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use super::style::{Label, paint};
+use super::text::Lines;
 use crate::decisions::beyond_template;
 use crate::decisions::change::Change;
 use crate::words::origin::Origin;
@@ -31,7 +32,7 @@ const TELLING: [&str; 14] = [
 
 /// A unified diff of the fields that changed, between two named sides, each with who changed it. Field by
 /// field: nothing is alike between two of them that a diff of the whole could hold on to.
-pub fn of_changes(changes: &[Change], old: &str, new: &str) -> String {
+pub fn of_changes(changes: &[Change], old: &str, new: &str) -> Lines {
     let fields = without_prints(changes);
     let sides = fields.iter().map(|(field, (old, new, origin))| {
         let (mut old, mut new) = (side(field, old.as_ref()), side(field, new.as_ref()));
@@ -52,7 +53,7 @@ fn annotate(text: &mut String, origin: Origin) {
 }
 
 /// A unified diff from nothing to a spec; `whole` shows every field, else the telling ones.
-pub fn of_new(spec: &Spec, new: &str, whole: bool) -> String {
+pub fn of_new(spec: &Spec, new: &str, whole: bool) -> Lines {
     let fields = shown(spec, whole);
     let place = |field: &str| TELLING.iter().position(|telling| *telling == field);
     let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
@@ -165,27 +166,24 @@ pub fn yaml(value: &Value) -> String {
 }
 
 /// One hunk of all these pairs of texts, one below the other.
-fn unified(texts: impl Iterator<Item = (String, String)>, old: &str, new: &str) -> String {
-    let (mut lines, mut old_lines, mut new_lines) = (String::new(), 0, 0);
+fn unified(texts: impl Iterator<Item = (String, String)>, old: &str, new: &str) -> Lines {
+    let (mut lines, mut old_lines, mut new_lines) = (Lines::new(), 0, 0);
     for (old_text, new_text) in texts {
         for change in TextDiff::from_lines(&old_text, &new_text).iter_all_changes() {
             old_lines += usize::from(change.old_index().is_some());
             new_lines += usize::from(change.new_index().is_some());
             let line = format!("{}{}", change.tag(), change.value().trim_end_matches('\n'));
-            lines += &painted(&line);
-            lines.push('\n');
+            lines.line(painted(&line));
         }
     }
     let range = |lines: usize| format!("{},{lines}", usize::from(lines > 0));
-    format!(
-        "{}\n{}\n{}\n{lines}",
-        paint(Label::Subject, format!("--- {old}")),
-        paint(Label::Subject, format!("+++ {new}")),
-        paint(
-            Label::Faint,
-            format!("@@ -{} +{} @@", range(old_lines), range(new_lines))
-        ),
-    )
+    let mut drawn = Lines::new();
+    drawn.line(paint(Label::Subject, format!("--- {old}")));
+    drawn.line(paint(Label::Subject, format!("+++ {new}")));
+    let place = format!("@@ -{} +{} @@", range(old_lines), range(new_lines));
+    drawn.line(paint(Label::Faint, place));
+    drawn += lines;
+    drawn
 }
 
 fn painted(line: &str) -> String {

@@ -1,15 +1,14 @@
 //! What was done to an instance, as people read it: newest last, as a log is read.
 
-use std::fmt::Write as _;
-
 use super::style::{Label, paint};
-use super::words::{harmless, second, took};
+use super::text::Lines;
+use super::words::{second, took};
 use crate::words::act::Cause;
 use crate::words::history::{Entry, EntryResult};
 
 /// One line an entry, and below it what failed and which commit asked for it.
-pub fn draw(entries: &[Entry]) -> String {
-    let mut drawn = String::new();
+pub fn draw(entries: &[Entry]) -> Lines {
+    let mut drawn = Lines::new();
     for entry in entries {
         let action = match entry.generation {
             Some(generation) => format!("{} g{generation}", entry.action),
@@ -26,23 +25,22 @@ pub fn draw(entries: &[Entry]) -> String {
         } else {
             entry.reason.clone()
         };
-        let _ = writeln!(
-            drawn,
+        drawn.line(format_args!(
             "{}  {action:<12}  {}{}  {millis:>6}  {why}",
             paint(Label::Faint, second(entry.at)),
             paint(label, word),
-            " ".repeat(7 - word.len()),
-        );
+            " ".repeat(7 - word.len())
+        ));
         let mut below = |text: String| {
-            let _ = writeln!(drawn, "{:22}{}", "", paint(Label::Faint, text));
+            drawn.line(format_args!("{:22}{}", "", paint(Label::Faint, text)));
         };
         if let EntryResult::Failed { failure } = &entry.result
             && !failure.is_empty()
         {
-            failure.lines().for_each(|line| below(harmless(line)));
+            failure.lines().for_each(|line| below(line.to_owned()));
         }
         match &entry.commit {
-            Some(commit) => below(harmless(&commit.to_string())),
+            Some(commit) => below(commit.to_string()),
             None if !entry.revision.is_empty() => below(format!("revision {}", entry.revision)),
             None => {}
         }

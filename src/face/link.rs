@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::style::{Label, paint};
+use super::text::Lines;
 use super::words::moment;
 use crate::words::name::InstanceName;
 use crate::words::quantity::Span;
@@ -76,10 +77,11 @@ fn encoded(text: &str) -> String {
 }
 
 /// What is said of a link; of one with a ticket, what is kept of that.
-pub fn told(instance: &InstanceName, endpoint: &str, ticket: Option<&TokenRecord>) -> String {
+pub fn told(instance: &InstanceName, endpoint: &str, ticket: Option<&TokenRecord>) -> Lines {
     let to = format!("Link to {endpoint} of {}", paint(Label::Subject, instance));
     let Some(ticket) = ticket else {
-        return format!("{to}, which is open to all; what stands behind # is the password:");
+        let told = format!("{to}, which is open to all; what stands behind # is the password:");
+        return Lines::from(told);
     };
     let until = ticket
         .expires
@@ -90,11 +92,14 @@ pub fn told(instance: &InstanceName, endpoint: &str, ticket: Option<&TokenRecord
             Span::secs(seconds.into())
         )
     });
-    format!(
-        "{to} (ticket {}): it opens once{until}{lasts}.\n\
-         Whoever opens it is in: send it as you would a password. It is shown this once and kept nowhere:",
+    let mut told = Lines::from(format!(
+        "{to} (ticket {}): it opens once{until}{lasts}.",
         paint(Label::Subject, &ticket.id),
-    )
+    ));
+    told.line(
+        "Whoever opens it is in: send it as you would a password. It is shown this once and kept nowhere:",
+    );
+    told
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod step;
 pub mod style;
 pub mod table;
 pub mod telemetry;
+pub mod text;
 pub mod tokens;
 pub mod top;
 pub mod words;

@@ -1,5 +1,5 @@
 //! The one writer: results go to stdout, what is said on the way to stderr. Nothing else of the program
-//! writes to either, but the log.
+//! writes to either, but the log. A value from outside controls no reader: see [`super::text`].
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::style::{Label, paint};
+use super::text::{Lines, neutral_json, without_controls};
 use crate::decisions::report::Failure;
 
 /// For whom results are written.
@@ -78,6 +79,18 @@ impl Output {
         }
     }
 
+    /// Writes results and what is said on the way to these streams.
+    #[cfg(test)]
+    pub fn with(format: Format, color: Color, [out, err]: [Box<dyn Write>; 2]) -> Self {
+        Self {
+            format,
+            quiet: false,
+            out: AutoStream::new(out, color.into()),
+            err: AutoStream::new(err, color.into()),
+            broken: None,
+        }
+    }
+
     /// For whom.
     pub fn format(&self) -> Format {
         self.format
@@ -93,9 +106,34 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// A result. Ends its last line.
-    pub fn result(&mut self, text: impl fmt::Display) {
-        let written = write_text(&mut self.out, &text);
+    /// A result of one line.
+    pub fn result(&mut self, line: impl fmt::Display) {
+        self.lines(&Lines::from(line.to_string()));
+    }
+
+    /// A result of several lines.
+    pub fn lines(&mut self, lines: &Lines) {
+        let written = write_text(&mut self.out, lines.as_str());
+        self.note(written);
+    }
+
+    /// A result in a format that has its own escapes: a script, XML, a page of the manual. Characters that control a
+    /// terminal are neutral nevertheless.
+    pub fn document(&mut self, text: &str) {
+        let lines = text
+            .split_inclusive('\n')
+            .map(|line| match line.strip_suffix('\n') {
+                Some(line) => without_controls(line).into_owned() + "\n",
+                None => without_controls(line).into_owned(),
+            });
+        let written = write_text(&mut self.out, &lines.collect::<String>());
+        self.note(written);
+    }
+
+    /// A line as an instance wrote it, when the person asks for exactly that.
+    pub fn raw(&mut self, head: &str, line: &str) {
+        let head = super::text::rendered(head);
+        let written = write_text(&mut self.out, &format!("{head}{line}\n"));
         self.note(written);
     }
 
@@ -103,7 +141,7 @@ impl Output {
     pub fn json<T: Serialize>(&mut self, value: &T) {
         let written = serde_json::to_string_pretty(value)
             .map_err(io::Error::from)
-            .and_then(|text| write_text(&mut self.out, &text));
+            .and_then(|text| write_text(&mut self.out, &neutral_json(&text)));
         self.note(written);
     }
 
@@ -111,8 +149,24 @@ impl Output {
     pub fn json_line<T: Serialize>(&mut self, value: &T) {
         let written = serde_json::to_string(value)
             .map_err(io::Error::from)
-            .and_then(|text| write_text(&mut self.out, &text));
+            .and_then(|text| write_text(&mut self.out, &neutral_json(&text)));
         self.note(written);
+    }
+
+    /// Whether results can be written, before something is made whose only copy is one.
+    ///
+    /// # Errors
+    /// When an earlier result could not be written.
+    pub fn check(&mut self) -> Result<(), Failure> {
+        let written = self.out.flush();
+        self.note(written);
+        match &self.broken {
+            None => Ok(()),
+            Some(error) => Err(Failure {
+                message: format!("cannot write the output: {error}"),
+                help: None,
+            }),
+        }
     }
 
     /// Whether a person looks at the results as they are written.
@@ -135,39 +189,48 @@ impl Output {
         Screen { output: self }
     }
 
-    /// Said on the way; not said when quiet, nor to a program.
-    pub fn say(&mut self, text: impl fmt::Display) {
+    /// Said on the way, in a line; not said when quiet, nor to a program.
+    pub fn say(&mut self, line: impl fmt::Display) {
+        self.say_lines(&Lines::from(line.to_string()));
+    }
+
+    /// Said on the way, in several lines; not said when quiet, nor to a program.
+    pub fn say_lines(&mut self, lines: &Lines) {
         if !self.quiet && self.format == Format::Human {
-            self.tell(text);
+            self.tell(lines);
         }
     }
 
     /// Said on the way, always: problems.
-    pub fn tell(&mut self, text: impl fmt::Display) {
-        let written = write_text(&mut self.err, &text);
+    pub fn tell(&mut self, lines: &Lines) {
+        let written = write_text(&mut self.err, lines.as_str());
+        self.note(written);
+    }
+
+    /// A problem for a program, in a line.
+    pub fn tell_json(&mut self, value: &serde_json::Value) {
+        let written = write_text(&mut self.err, &neutral_json(&value.to_string()));
         self.note(written);
     }
 
     /// A warning, in a line.
     pub fn warn(&mut self, text: impl fmt::Display) {
-        self.tell(format_args!("{}: {text}", paint(Label::Warning, "warning")));
+        let head = paint(Label::Warning, "warning");
+        self.tell(&Lines::from(format!("{head}: {text}")));
     }
 
-    /// A failure, with its way out.
+    /// A failure, with its help.
     pub fn fail(&mut self, failure: &Failure) {
         if self.is_json() {
-            let text = serde_json::json!({ "error": failure }).to_string();
-            self.tell(text);
-            return;
+            return self.tell_json(&serde_json::json!({ "error": failure }));
         }
-        self.tell(format_args!(
-            "{}: {}",
-            paint(Label::Error, "error"),
-            failure.message
-        ));
+        let mut lines = Lines::new();
+        let head = format!("{}: ", paint(Label::Error, "error"));
+        lines.block(head, &failure.message);
         if let Some(help) = &failure.help {
-            self.tell(format_args!("{}: {help}", paint(Label::Help, " help")));
+            lines.block(format!("{}: ", paint(Label::Help, " help")), help);
         }
+        self.tell(&lines);
     }
 
     /// How the program ends, now that everything is written: a result that could not be written is a
@@ -203,12 +266,12 @@ pub struct Screen<'o> {
 
 impl Screen<'_> {
     /// Draws a frame, as far as the terminal has room: in place of the one before, without a moment of nothing.
-    pub fn draw(&mut self, frame: &str) {
+    pub fn draw(&mut self, frame: &Lines) {
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
         let (rows, columns) = size
             .filter(|size| size.ws_row > 0 && size.ws_col > 0)
             .map_or((24, 80), |size| (size.ws_row.into(), size.ws_col.into()));
-        let mut lines: Vec<&str> = frame.lines().collect();
+        let mut lines: Vec<&str> = frame.as_str().lines().collect();
         let more = lines.len().saturating_sub(rows);
         let note = format!("… and {} more lines", more + 1);
         if more > 0 {
@@ -266,8 +329,7 @@ fn cut(line: &str, columns: usize) -> String {
     kept
 }
 
-fn write_text(stream: &mut dyn Write, text: &dyn fmt::Display) -> io::Result<()> {
-    let text = text.to_string();
+fn write_text(stream: &mut dyn Write, text: &str) -> io::Result<()> {
     let end = if text.ends_with('\n') || text.is_empty() {
         ""
     } else {

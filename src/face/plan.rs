@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::diff;
+use super::report::no_changes;
 use super::step::{self, Kind};
 use super::style::{Label, paint};
-use super::words::{count, harmless};
+use super::text::Lines;
+use super::words::count;
 use crate::decisions::change::Change;
 use crate::decisions::plan::{Action, Plan, Reason, Step};
 use crate::decisions::reason::confirm_command;
@@ -29,29 +31,32 @@ pub struct PlanView<'v> {
 
 impl PlanView<'_> {
     /// The whole plan.
-    pub fn draw(&self, plan: &Plan) -> String {
+    pub fn draw(&self, plan: &Plan) -> Lines {
         let mut drawn = plan.commit.as_ref().map(commit).unwrap_or_default();
         let width = step::name_width(plan.steps.iter());
         for step in &plan.steps {
             let detail = self.detail(step);
-            if !detail.is_empty() {
-                part(&mut drawn);
+            let is_block = !detail.is_empty();
+            if is_block {
+                drawn.part();
             }
-            let _ = write!(drawn, "{}\n{detail}", head(step, width));
-            if !detail.is_empty() {
-                part(&mut drawn);
+            drawn.line(head(step, width));
+            drawn += detail;
+            if is_block {
+                drawn.part();
             }
         }
-        part(&mut drawn);
+        drawn.part();
         if let Some(notice) = blocked(plan) {
-            drawn += &notice;
-            part(&mut drawn);
+            drawn += notice;
+            drawn.part();
         }
-        drawn + &summary(plan) + "\n"
+        drawn.line(summary(plan));
+        drawn
     }
 
     /// What stands below a step's line.
-    fn detail(&self, step: &Step) -> String {
+    fn detail(&self, step: &Step) -> Lines {
         let manifest = (self.manifest_of)(&step.instance);
         let name = &step.instance;
         match &step.action {
@@ -64,24 +69,20 @@ impl PlanView<'_> {
                 diff::of_changes(&step.changes, &old, &format!("{name} ({manifest})"))
             }
             Action::Held => match way_out(step) {
-                Some(way) => format!("    {}: {way}\n", paint(Label::Help, "way out")),
-                None => String::new(),
+                Some(way) => format!("    {}: {way}", paint(Label::Help, "way out")).into(),
+                None => Lines::new(),
             },
-            _ => String::new(),
+            _ => Lines::new(),
         }
     }
 }
 
 /// What a plan or a report is of.
-pub(super) fn commit(commit: &Commit) -> String {
-    format!("{}\n\n", paint(Label::Faint, commit))
-}
-
-/// An empty line between two blocks, and none before the first.
-fn part(drawn: &mut String) {
-    if !drawn.is_empty() && !drawn.ends_with("\n\n") {
-        drawn.push('\n');
-    }
+pub(super) fn commit(commit: &Commit) -> Lines {
+    let mut drawn = Lines::new();
+    drawn.line(paint(Label::Faint, commit));
+    drawn.blank();
+    drawn
 }
 
 /// A blocked prune's way out is told once, below all of them.
@@ -113,8 +114,7 @@ fn head(step: &Step, width: usize) -> String {
 /// Why a step is, with the fields that changed where they are few.
 pub(super) fn reason(step: &Step) -> String {
     let fields = &step.changes;
-    // What somebody else's labels say may be in it.
-    harmless(&match step.reason {
+    match step.reason {
         Reason::Changed | Reason::Drifted if fields.is_empty() => step.reason.to_string(),
         Reason::Changed | Reason::Drifted => {
             let what = match step.reason {
@@ -128,7 +128,7 @@ pub(super) fn reason(step: &Step) -> String {
             format!("{what} {}", told.join(", "))
         }
         _ => step.reason.to_string(),
-    })
+    }
 }
 
 /// `resources.memory 1GiB → 2GiB`, or the field alone where a side is no short scalar.
@@ -155,7 +155,7 @@ fn scalar(value: Option<&Value>) -> Option<String> {
 }
 
 /// The removals that wait for a person's word, and how it is given.
-fn blocked(plan: &Plan) -> Option<String> {
+fn blocked(plan: &Plan) -> Option<Lines> {
     plan.steps.iter().find_map(|step| match &step.reason {
         Reason::PruneBlocked {
             id,
@@ -168,28 +168,26 @@ fn blocked(plan: &Plan) -> Option<String> {
 }
 
 /// Says that a prune is blocked and how it is let through.
-pub fn prune_notice(id: &str, removals: usize, fleet: usize, emptied: bool) -> String {
+pub fn prune_notice(id: &str, removals: usize, fleet: usize, emptied: bool) -> Lines {
     let why = if emptied {
         "the source names no instance at all".to_owned()
     } else {
         format!("{removals} of {fleet} instances would be gone within ten minutes")
     };
-    format!(
-        "{}: {why}, so none is removed.\n  \
-         If that is right, confirm exactly these removals with:\n\n    {}\n",
-        paint(Label::Warning, "prune blocked"),
-        paint(Label::Literal, confirm_command(id)),
-    )
+    let mut drawn = Lines::new();
+    let head = paint(Label::Warning, "prune blocked");
+    drawn.line(format_args!("{head}: {why}, so none is removed."));
+    drawn.line("  If that is right, confirm exactly these removals with:");
+    drawn.blank();
+    let command = paint(Label::Literal, confirm_command(id));
+    drawn.line(format_args!("    {command}"));
+    drawn
 }
 
 /// `Plan: 1 to create, 1 to replace, 0 to remove, 2 held, 5 unchanged.`
 pub fn summary(plan: &Plan) -> String {
     if plan.steps.is_empty() {
-        return match plan.unchanged {
-            0 => "Nothing to do: there are no instances.".to_owned(),
-            1 => "Nothing to do: the instance is as it should be.".to_owned(),
-            n => format!("Nothing to do: all {n} instances are as they should be."),
-        };
+        return no_changes(plan.unchanged);
     }
     let number = |kind| {
         plan.steps

@@ -1,35 +1,71 @@
 //! What a round did, as people read it: a line a step, what failed with its way out, and a sum.
 
-use std::fmt::Write as _;
-
 use super::plan::{commit, prune_notice, reason};
 use super::step::{self, Kind};
 use super::style::{Label, paint};
-use super::words::took;
+use super::text::Lines;
+use super::words::{self, took};
 use crate::decisions::plan::Reason;
 use crate::decisions::report::{Failure, FailureKind, Outcome, Report, StepReport};
+use crate::decisions::settled::{Reconciled, Unhealthy};
 
-/// The steps and the sum; diagnostics, notes and a failed round are told beside (`cli::reconcile`).
-pub fn draw(report: &Report) -> String {
+/// So many unhealthy instances are named.
+const NAMED: usize = 20;
+
+/// The steps, the instances that are not healthy, and the sum; diagnostics, notes and a failed round are told beside
+/// (`cli::reconcile`).
+pub fn draw(done: &Reconciled) -> Lines {
+    let report = &done.report;
     let mut drawn = report.commit.as_ref().map(commit).unwrap_or_default();
     let width = step::name_width(report.steps.iter().map(|told| &told.step));
     for told in &report.steps {
-        drawn += &line(told, width);
+        drawn += line(told, width);
     }
     for failure in &report.routes {
-        let _ = writeln!(drawn, "{}", paint(Label::Error, "✗ routes"));
-        drawn += &indented(failure);
+        drawn.line(format_args!("{}", paint(Label::Error, "✗ routes")));
+        drawn += indented(failure);
     }
     if let Some(notice) = blocked(report) {
-        let _ = write!(drawn, "\n{notice}");
+        drawn.blank();
+        drawn += notice;
     }
-    if !drawn.is_empty() && !drawn.ends_with("\n\n") {
-        drawn.push('\n');
+    if !done.unhealthy.is_empty() {
+        drawn.part();
+        drawn += unhealthy(&done.unhealthy);
     }
-    drawn + &summary(report) + "\n"
+    drawn.part();
+    drawn.line(summary(done));
+    drawn
 }
 
-fn line(told: &StepReport, width: usize) -> String {
+/// A line for each, with the last line that it wrote.
+fn unhealthy(all: &[Unhealthy]) -> Lines {
+    let mut drawn = Lines::new();
+    for one in all.iter().take(NAMED) {
+        let mark = if one.starting {
+            paint(Label::Changed, '…')
+        } else {
+            paint(Label::Error, '✗')
+        };
+        let name = paint(Label::Subject, &one.instance);
+        drawn.line(format_args!("{mark} {name}: {}", one.reason));
+        if let Some(line) = &one.last_line {
+            drawn.line(format_args!(
+                "    its last line: {}",
+                paint(Label::Faint, line)
+            ));
+        }
+    }
+    if all.len() > NAMED {
+        let more = all.len() - NAMED;
+        drawn.line(format_args!(
+            "  and {more} more: `instanced status` lists them"
+        ));
+    }
+    drawn
+}
+
+fn line(told: &StepReport, width: usize) -> Lines {
     let kind = Kind::of(&told.step);
     let generations = step::generations(&told.step);
     let (label, symbol, verb) = match told.outcome {
@@ -43,7 +79,7 @@ fn line(told: &StepReport, width: usize) -> String {
         Label::Subject,
         format!("{:width$}", told.step.instance.as_str()),
     );
-    let mut line = format!(
+    let line = format!(
         "{} {name}  {}",
         paint(label, symbol),
         paint(label, format!("{verb:8}"))
@@ -72,14 +108,15 @@ fn line(told: &StepReport, width: usize) -> String {
             )
         }
     };
-    let _ = writeln!(line, "  {what}");
-    line + &detail(told)
+    let mut drawn = Lines::from(format!("{line}  {what}"));
+    drawn += detail(told);
+    drawn
 }
 
 /// What stands below a step's line.
-fn detail(told: &StepReport) -> String {
+fn detail(told: &StepReport) -> Lines {
     match &told.outcome {
-        Outcome::Done | Outcome::Running { .. } => String::new(),
+        Outcome::Done | Outcome::Running { .. } => Lines::new(),
         Outcome::Failed(failure) => indented(failure),
         Outcome::Waiting { last, .. } => indented(last),
         Outcome::Held => match (
@@ -87,24 +124,22 @@ fn detail(told: &StepReport) -> String {
             told.step.reason.way_out(&told.step.instance),
         ) {
             // Told once, below all of them.
-            (Reason::PruneBlocked { .. }, _) | (_, None) => String::new(),
-            (_, Some(way)) => format!("    {}: {way}\n", paint(Label::Help, "way out")),
+            (Reason::PruneBlocked { .. }, _) | (_, None) => Lines::new(),
+            (_, Some(way)) => format!("    {}: {way}", paint(Label::Help, "way out")).into(),
         },
     }
 }
 
-fn indented(failure: &Failure) -> String {
-    let mut text = String::new();
-    for line in failure.message.lines() {
-        let _ = writeln!(text, "    {line}");
-    }
+fn indented(failure: &Failure) -> Lines {
+    let mut text = Lines::new();
+    text.block("    ", &failure.message);
     if let Some(help) = &failure.help {
-        let _ = writeln!(text, "    {}: {help}", paint(Label::Help, "help"));
+        text.line(format_args!("    {}: {help}", paint(Label::Help, "help")));
     }
     text
 }
 
-fn blocked(report: &Report) -> Option<String> {
+fn blocked(report: &Report) -> Option<Lines> {
     report
         .steps
         .iter()
@@ -122,13 +157,12 @@ fn blocked(report: &Report) -> Option<String> {
 }
 
 /// `Done: 1 created, 1 replaced, 1 failed, 2 held, 5 unchanged.`
-pub fn summary(report: &Report) -> String {
-    if report.steps.is_empty() && report.routes.is_empty() {
-        return match report.unchanged {
-            0 => "Nothing to do: there are no instances.".to_owned(),
-            1 => "Nothing to do: the instance is as it should be.".to_owned(),
-            n => format!("Nothing to do: all {n} instances are as they should be."),
-        };
+pub fn summary(done: &Reconciled) -> String {
+    let report = &done.report;
+    let starting = done.unhealthy.iter().filter(|one| one.starting).count();
+    let ill = done.unhealthy.len() - starting;
+    if report.steps.is_empty() && report.routes.is_empty() && done.unhealthy.is_empty() {
+        return no_changes(report.unchanged);
     }
     let mut parts: Vec<String> = Kind::ALL
         .iter()
@@ -155,6 +189,8 @@ pub fn summary(report: &Report) -> String {
             ),
             (count(report, |t| t.outcome == Outcome::Held), "held"),
             (report.routes.len(), "failed over routes"),
+            (ill, "unhealthy"),
+            (starting, "starting"),
         ])
         .filter(|(number, _)| *number > 0)
         .map(|(number, what)| format!("{number} {what}"))
@@ -164,10 +200,25 @@ pub fn summary(report: &Report) -> String {
     }
     let word = if report.has_failures() {
         paint(Label::Error, "Failed in part")
+    } else if ill > 0 {
+        paint(Label::Error, "Unhealthy")
+    } else if starting > 0 {
+        paint(Label::Changed, "Starting")
     } else {
         paint(Label::Good, "Done")
     };
     format!("{word}: {}.", parts.join(", "))
+}
+
+/// What is said where there is nothing to do. It says nothing of health.
+pub(super) fn no_changes(unchanged: usize) -> String {
+    match unchanged {
+        0 => "No changes. There are no instances.".to_owned(),
+        number => format!(
+            "No changes. {} up to date.",
+            words::count(number, "instance")
+        ),
+    }
 }
 
 fn count(report: &Report, is_one: impl Fn(&StepReport) -> bool) -> usize {

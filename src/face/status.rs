@@ -1,12 +1,11 @@
 //! How instances stand, as people read it: all in a table, or one in full.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 
 use super::style::{Label, paint};
 use super::table;
-use super::words::{age, bytes, count, harmless, moment, second, share};
+use super::text::Lines;
+use super::words::{age, bytes, count, moment, second, share};
 use crate::decisions::remedy::{NextRemedy, Remedy};
 use crate::decisions::source::SourceStatus;
 use crate::decisions::status::{EndpointStatus, InstanceDetail, InstancePhase, InstanceStatus};
@@ -19,10 +18,11 @@ use crate::words::watch::{HealthResult, RESULTS_KEPT, Usage};
 const OUTPUT_LINES: usize = 8;
 
 /// All of them, and below the table why some are not as they should be. `wide` also tells owners and URLs.
-pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
+pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> Lines {
     if all.is_empty() {
-        return "There are no instances. Write a manifest, `instances.d/NAME.yaml`, to have one.\n"
-            .to_owned();
+        let none =
+            "There are no instances. Write a manifest, `instances.d/NAME.yaml`, to have one.";
+        return Lines::from(none.to_owned());
     }
     let mut heads = vec![
         "NAME", "STATE", "HEALTH", "GEN", "AGE", "CPU", "MEMORY", "REVISION", "IMAGE",
@@ -34,7 +34,7 @@ pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
     let mut drawn = table::draw(&heads, &rows, 1, |row| label(all[row].phase));
     let mut told: Vec<_> = all.iter().filter(|one| !one.reason.is_empty()).collect();
     if !told.is_empty() {
-        drawn.push('\n');
+        drawn.blank();
     }
     // An engine that does not answer is one thing, not one for each instance.
     let unknown: Vec<_> = all
@@ -42,76 +42,82 @@ pub fn draw(all: &[InstanceStatus], wide: bool, now: Timestamp) -> String {
         .filter(|one| one.phase == InstancePhase::Unknown)
         .collect();
     if let [first, _, ..] = unknown[..] {
-        let _ = writeln!(
-            drawn,
+        drawn.line(format_args!(
             "{} {}: {}",
             mark(first.phase),
             count(unknown.len(), "instance"),
             first.reason
-        );
+        ));
         told.retain(|one| one.phase != InstancePhase::Unknown || one.reason != first.reason);
     }
     for one in told {
         let name = paint(Label::Subject, &one.name);
         let next = one.next.map(|next| format!("; {}", remedy(&next)));
         let next = next.unwrap_or_default();
-        let _ = writeln!(drawn, "{} {name}: {}{next}", mark(one.phase), one.reason);
+        drawn.line(format_args!(
+            "{} {name}: {}{next}",
+            mark(one.phase),
+            one.reason
+        ));
     }
     drawn
 }
 
 /// Whether the daemon's rounds complete: nothing while they do.
-pub fn draw_rounds(rounds: &RoundHealth) -> String {
+pub fn draw_rounds(rounds: &RoundHealth) -> Lines {
+    let mut drawn = Lines::new();
     let (Some(since), Some(reason)) = (rounds.failing_since, &rounds.reason) else {
-        return String::new();
+        return drawn;
     };
     let moment = |at: Timestamp| at.strftime("%Y-%m-%d %H:%M:%S UTC");
     let completed = rounds.completed.map_or_else(
         || "none has completed since the daemon started".to_owned(),
         |completed| format!("the last one completed at {}", moment(completed)),
     );
-    let mut drawn = format!(
-        "{} no round completes since {} ({completed}): {reason}\n",
-        paint(Label::Error, '✗'),
+    let mark = paint(Label::Error, '✗');
+    drawn.line(format_args!(
+        "{mark} no round completes since {} ({completed}): {reason}",
         moment(since)
-    );
+    ));
     if let Some(help) = &rounds.help {
-        let _ = writeln!(drawn, "  {}: {help}", paint(Label::Help, "help"));
+        drawn.line(format_args!("  {}: {help}", paint(Label::Help, "help")));
     }
     drawn
 }
 
 /// That nobody keeps the fleet: what is said of it is as of now, and stays so.
-pub fn draw_no_daemon() -> String {
-    format!(
-        "{} no daemon runs for this state directory: nothing converges, and nobody is let in\n  start it: instanced serve\n",
-        paint(Label::Warning, '!')
-    )
+pub fn draw_no_daemon() -> Lines {
+    let mut drawn = Lines::new();
+    let mark = paint(Label::Warning, '!');
+    drawn.line(format_args!(
+        "{mark} no daemon runs for this state directory: nothing converges, and nobody is let in"
+    ));
+    drawn.line("  start it: instanced serve");
+    drawn
 }
 
 /// What the fleet is kept as, and how far behind its source that is.
-pub fn draw_source(source: &SourceStatus, now: Timestamp) -> String {
-    let mut drawn = format!("{}  {}", paint(Label::Heading, "source"), source.source);
+pub fn draw_source(source: &SourceStatus, now: Timestamp) -> Lines {
+    let mut drawn = Lines::new();
+    let head = format!("{}  {}", paint(Label::Heading, "source"), source.source);
     if let Some(commit) = &source.commit {
-        let _ = write!(drawn, "\n        {commit}");
-        if !commit.changed_since {
-            let _ = write!(drawn, " ({} ago)", age(commit.committed, now));
+        drawn.line(head);
+        let ago = age(commit.committed, now);
+        if commit.changed_since {
+            drawn.line(format_args!("        {commit}"));
+        } else {
+            drawn.line(format_args!("        {commit} ({ago} ago)"));
         }
-    } else if !source.revision.is_empty() {
-        let _ = write!(drawn, ", {}", source.revision);
+    } else if source.revision.is_empty() {
+        drawn.line(head);
+    } else {
+        drawn.line(format_args!("{head}, {}", source.revision));
     }
-    drawn.push('\n');
     if let Some(issue) = &source.commit_issue {
         let mark = paint(Label::Warning, '!');
-        let file = harmless(&issue.place.path);
-        let _ = writeln!(drawn, "{mark} {}: {file}", harmless(&issue.message));
+        drawn.line(format_args!("{mark} {}: {}", issue.message, issue.place.path));
         if let Some(help) = &issue.help {
-            let _ = writeln!(
-                drawn,
-                "  {}: {}",
-                paint(Label::Help, "help"),
-                harmless(help)
-            );
+            drawn.line(format_args!("  {}: {help}", paint(Label::Help, "help")));
         }
     }
     if let Some(behind) = &source.behind {
@@ -127,18 +133,16 @@ pub fn draw_source(source: &SourceStatus, now: Timestamp) -> String {
         } else {
             ""
         };
-        let _ = writeln!(
-            drawn,
+        drawn.line(format_args!(
             "{} {how_far}{rewritten}: {}",
             paint(Label::Warning, '!'),
             behind.why
-        );
+        ));
         if let Some(newest) = &source.newest {
-            let _ = writeln!(
-                drawn,
+            drawn.line(format_args!(
                 "  newest: {newest} ({} ago)",
                 age(newest.committed, now)
-            );
+            ));
         }
     }
     if let Some(why) = &source.fetch_failure {
@@ -146,13 +150,16 @@ pub fn draw_source(source: &SourceStatus, now: Timestamp) -> String {
             Some(at) => format!("no news for {}", age(at, now)),
             None => "no news".to_owned(),
         };
-        let _ = writeln!(drawn, "{} {since}: {why}", paint(Label::Warning, '!'));
+        drawn.line(format_args!(
+            "{} {since}: {why}",
+            paint(Label::Warning, '!')
+        ));
     }
     drawn
 }
 
 /// One in full.
-pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> String {
+pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> Lines {
     let one = &detail.status;
     let phase = word(one.phase);
     let state = match label(one.phase) {
@@ -205,7 +212,8 @@ pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> String {
     ];
     let mut drawn = table::pairs(&pairs);
     if !one.endpoints.is_empty() {
-        let _ = writeln!(drawn, "\n{}", paint(Label::Heading, "endpoints"));
+        drawn.blank();
+        drawn.line(paint(Label::Heading, "endpoints"));
         let width = one
             .endpoints
             .iter()
@@ -213,35 +221,45 @@ pub fn draw_one(detail: &InstanceDetail, now: Timestamp) -> String {
             .max()
             .unwrap_or(0);
         for endpoint in &one.endpoints {
-            let _ = writeln!(
-                drawn,
+            drawn.line(format_args!(
                 "  {:width$}  {}  {}",
                 endpoint.name,
                 endpoint.url,
                 guard(endpoint)
-            );
+            ));
         }
     }
-    drawn += &health_log(&detail.health_log, now);
-    if !detail.history.is_empty() {
-        let _ = writeln!(drawn, "\n{}", paint(Label::Heading, "last done to it"));
-        for line in super::history::draw(&detail.history).lines() {
-            let _ = writeln!(drawn, "  {line}");
+    drawn += health_log(&detail.health_log, now);
+    if let Some(failed) = &detail.failed_output {
+        drawn.blank();
+        drawn.line(paint(
+            Label::Heading,
+            format!("last output of g{}, which failed", failed.generation),
+        ));
+        for line in &failed.lines {
+            drawn.line(format_args!("  {}", paint(Label::Faint, line)));
         }
+    }
+    if !detail.history.is_empty() {
+        drawn.blank();
+        drawn.line(paint(Label::Heading, "last done to it"));
+        drawn.indented("  ", &super::history::draw(&detail.history));
     }
     drawn
 }
 
 /// The last thing that its health check said, and before it what it said otherwise.
-fn health_log(log: &[HealthResult], now: Timestamp) -> String {
+fn health_log(log: &[HealthResult], now: Timestamp) -> Lines {
     let Some(last) = log.last() else {
-        return String::new();
+        return Lines::new();
     };
     let same = log.iter().rev().take_while(|r| r.passed == last.passed);
     let (same, verdict) = (same.count(), if last.passed { "passed" } else { "failed" });
-    let mut drawn = format!(
-        "\n{}\n  {verdict} {} ago, {}{} in a row\n",
-        paint(Label::Heading, "health check"),
+    let mut drawn = Lines::new();
+    drawn.blank();
+    drawn.line(paint(Label::Heading, "health check"));
+    drawn.line(format_args!(
+        "  {verdict} {} ago, {}{} in a row",
         age(last.at, now),
         // What was before them nobody has kept.
         if same >= RESULTS_KEPT {
@@ -250,9 +268,9 @@ fn health_log(log: &[HealthResult], now: Timestamp) -> String {
             ""
         },
         count(same, "time")
-    );
+    ));
     for line in last.output.lines().take(OUTPUT_LINES) {
-        let _ = writeln!(drawn, "  {}", paint(Label::Faint, harmless(line)));
+        drawn.line(format_args!("  {}", paint(Label::Faint, line)));
     }
     drawn
 }

@@ -1,5 +1,8 @@
 //! What a piece of text means, and how that looks. Nothing but this file knows a colour, and every output
 //! reads well without one.
+//!
+//! A painted text carries tokens, not the terminal's codes: characters that Unicode keeps for a program's own use. The
+//! writer makes codes of them after it has neutralised every code that came with a value.
 
 use std::fmt;
 
@@ -32,18 +35,73 @@ pub enum Label {
     Faint,
 }
 
+/// All of them: a label's place is its token.
+const LABELS: [Label; 11] = [
+    Label::Error,
+    Label::Warning,
+    Label::Help,
+    Label::Good,
+    Label::Added,
+    Label::Removed,
+    Label::Changed,
+    Label::Heading,
+    Label::Subject,
+    Label::Literal,
+    Label::Faint,
+];
+
+/// The colours of those who speak.
+const VOICES: [AnsiColor; 6] = [
+    AnsiColor::Cyan,
+    AnsiColor::Green,
+    AnsiColor::Magenta,
+    AnsiColor::Yellow,
+    AnsiColor::Blue,
+    AnsiColor::Red,
+];
+
+/// The tokens: the end of a style, the labels, the voices.
+const END: u32 = 0xfdd0;
+const FIRST_LABEL: u32 = END + 1;
+const FIRST_VOICE: u32 = FIRST_LABEL + 0xf;
+
+fn token(number: u32) -> char {
+    char::from_u32(number).unwrap_or_default()
+}
+
+/// Whether a character is a token of a style.
+pub(super) fn is_token(c: char) -> bool {
+    ('\u{fdd0}'..='\u{fdef}').contains(&c)
+}
+
+/// Whether a token ends a style.
+pub(super) fn is_end(c: char) -> bool {
+    u32::from(c) == END
+}
+
+/// The code that ends every style.
+pub(super) fn end() -> String {
+    format!("{:#}", Label::Error.style())
+}
+
+/// A token's code for a terminal.
+pub(super) fn code(c: char) -> Option<String> {
+    let number = u32::from(c);
+    if is_end(c) {
+        return Some(end());
+    }
+    let at = |first: u32| usize::try_from(number.checked_sub(first)?).ok();
+    let label = at(FIRST_LABEL).and_then(|at| LABELS.get(at));
+    let voice = at(FIRST_VOICE).and_then(|at| VOICES.get(at));
+    let style = label.map(|label| label.style());
+    let style = style.or_else(|| voice.map(|color| color.on_default()))?;
+    Some(style.to_string())
+}
+
 /// Who speaks, where several do: each by a colour of its own, as far as there are enough.
 pub fn paint_voice(number: usize, text: impl fmt::Display) -> impl fmt::Display {
-    const VOICES: [AnsiColor; 6] = [
-        AnsiColor::Cyan,
-        AnsiColor::Green,
-        AnsiColor::Magenta,
-        AnsiColor::Yellow,
-        AnsiColor::Blue,
-        AnsiColor::Red,
-    ];
-    let style = VOICES[number % VOICES.len()].on_default();
-    format!("{style}{text}{style:#}")
+    let voice = u32::try_from(number % VOICES.len()).unwrap_or(0);
+    format!("{}{text}{}", token(FIRST_VOICE + voice), token(END))
 }
 
 impl Label {
@@ -63,8 +121,7 @@ impl Label {
     }
 }
 
-/// A text with its meaning; displays with the codes for its colour, which the writer takes away again where
-/// none are wanted.
+/// A text with its meaning; displays with the tokens of its style.
 #[derive(Debug, Clone, Copy)]
 pub struct Painted<T>(Label, T);
 
@@ -75,10 +132,11 @@ pub fn paint<T: fmt::Display>(label: Label, text: T) -> Painted<T> {
 
 impl<T: fmt::Display> fmt::Display for Painted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let style = self.0.style();
-        write!(f, "{style}")?;
+        let place = LABELS.iter().position(|label| *label == self.0);
+        let place = u32::try_from(place.unwrap_or(0)).unwrap_or(0);
+        write!(f, "{}", token(FIRST_LABEL + place))?;
         self.1.fmt(f)?;
-        write!(f, "{style:#}")
+        write!(f, "{}", token(END))
     }
 }
 

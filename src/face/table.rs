@@ -1,10 +1,11 @@
 //! Tables without lines, as `docker ps` and `kubectl get` draw them.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::style::{Label, paint};
+use super::text::{Lines, neutral};
 
 /// A table of these columns. `mark` may give a row's text in one column a meaning; the columns up to that
 /// one must hold ASCII, so that its place is known.
@@ -13,22 +14,27 @@ pub fn draw(
     rows: &[Vec<String>],
     marked: usize,
     mark: impl Fn(usize) -> Option<Label>,
-) -> String {
+) -> Lines {
+    let neutral = |cell: &String| neutral(cell).into_owned();
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(neutral).collect())
+        .collect();
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(heads.iter().copied());
-    for row in rows {
+    for row in &rows {
         table.add_row(row);
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     let start = (0..marked)
-        .map(|column| column_width(heads, rows, column) + 2)
+        .map(|column| column_width(heads, &rows, column) + 2)
         .sum::<usize>();
-    let mut drawn = String::new();
+    let mut drawn = Lines::new();
     for (number, line) in table.lines().enumerate() {
         let line = line.trim_end();
         let line = match number.checked_sub(1) {
@@ -38,27 +44,25 @@ pub fn draw(
                 None => line.to_owned(),
             },
         };
-        drawn += &line;
-        drawn.push('\n');
+        drawn.line(line);
     }
     drawn
 }
 
 /// `key  value` lines, the values below each other. Empty values are left out.
-pub fn pairs<V: Display>(pairs: &[(&str, V)]) -> String {
+pub fn pairs<V: Display>(pairs: &[(&str, V)]) -> Lines {
     let pairs: Vec<_> = pairs
         .iter()
         .map(|(key, value)| (key, value.to_string()))
         .collect();
     let told = || pairs.iter().filter(|(_, value)| !value.is_empty());
     let width = told().map(|(key, _)| key.len()).max().unwrap_or(0);
-    let mut drawn = String::new();
+    let mut drawn = Lines::new();
     for (key, value) in told() {
-        let _ = writeln!(
-            drawn,
+        drawn.line(format_args!(
             "{}  {value}",
             paint(Label::Faint, format!("{key:width$}"))
-        );
+        ));
     }
     drawn
 }

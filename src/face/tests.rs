@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anstream::adapter::strip_str;
 use insta::assert_snapshot;
 use jiff::Timestamp;
 
@@ -13,6 +12,7 @@ use super::{diagnostics, report, tokens};
 use crate::decisions::change;
 use crate::decisions::plan::{Action, Plan, Reason, Retired, Step};
 use crate::decisions::report::{Failure, Outcome, Report, StepReport};
+use crate::decisions::settled::{Reconciled, Unhealthy};
 use crate::decisions::status::{InstancePhase, InstanceStatus, endpoints};
 use crate::words::config::Config;
 use crate::words::control::VncPasswords;
@@ -28,8 +28,10 @@ use crate::words::spec::Spec;
 use crate::words::token::{ListedToken, TOKEN_RANDOM_BYTES, Token, TokenKind, TokenRecord};
 use crate::words::watch::Usage;
 
+pub(super) mod hostile;
 mod source;
 mod standing;
+mod unhealthy;
 
 const BROKEN: &str = "\
 resources:
@@ -161,7 +163,7 @@ fn draw_plan(steps: Vec<Step>, whole: bool) -> String {
         whole,
     }
     .draw(&plan);
-    strip_str(&drawn).to_string()
+    drawn.plain()
 }
 
 #[test]
@@ -179,14 +181,14 @@ fn problems_of_several_files() {
         "instances.d/dave.yaml" => Some("template: [\n".to_owned()),
         _ => None,
     };
-    assert_snapshot!(strip_str(&diagnostics::draw(&found.diagnostics, read)));
+    assert_snapshot!(diagnostics::draw(&found.diagnostics, read).plain());
 }
 
 #[test]
 fn a_place_that_is_no_longer_there_is_told_in_a_line() {
     let found = desired(&[("bob", BROKEN)]);
     let drawn = diagnostics::draw(&found.diagnostics[..1], |_| Some("a: 1".to_owned()));
-    assert_snapshot!(strip_str(&drawn));
+    assert_snapshot!(drawn.plain());
 }
 
 #[test]
@@ -303,7 +305,7 @@ labels: { team: qa }
 
 #[test]
 fn nothing_to_do() {
-    assert_snapshot!(draw_plan(vec![], false), @"Nothing to do: all 5 instances are as they should be.");
+    assert_snapshot!(draw_plan(vec![], false), @"No changes. 5 instances up to date.");
 }
 
 #[test]
@@ -361,7 +363,11 @@ fn a_round_that_went_well_in_part() {
         unchanged: 5,
         ..Report::default()
     };
-    assert_snapshot!(strip_str(&report::draw(&report)));
+    let done = Reconciled {
+        report,
+        ..Reconciled::default()
+    };
+    assert_snapshot!(report::draw(&done).plain());
 }
 
 fn instance(
@@ -407,7 +413,7 @@ fn how_to_connect() {
             view_password: None,
         },
     };
-    assert_snapshot!(strip_str(&connection.draw(PLACEHOLDER)));
+    assert_snapshot!(connection.draw(PLACEHOLDER).plain());
     let text = serde_json::to_string_pretty(&connection.json()).unwrap();
     assert_snapshot!("how_to_connect_as_json", text);
 }
@@ -425,7 +431,7 @@ fn how_to_connect_where_people_open_links() {
             view_password: Some("h4w2y7rb".to_owned()),
         },
     };
-    assert_snapshot!(strip_str(&connection.draw(PLACEHOLDER)));
+    assert_snapshot!(connection.draw(PLACEHOLDER).plain());
 }
 
 #[test]
@@ -459,8 +465,8 @@ fn the_token_list() {
         });
         listed.collect::<Vec<_>>()
     };
-    assert_snapshot!(strip_str(&tokens::draw(&listed(&all), now())));
-    assert_snapshot!("issued", strip_str(&tokens::issued(&all[1])));
+    assert_snapshot!(tokens::draw(&listed(&all), now()).plain());
+    assert_snapshot!("issued", tokens::issued(&all[1]).plain());
     let mut replaced = record(4, "phone", Some("2026-11-21T08:00:00Z"));
     let scoped = TokenRecord {
         endpoints: vec!["mcp".parse().unwrap(), "sse".parse().unwrap()],
@@ -468,7 +474,7 @@ fn the_token_list() {
         ..record(5, "phone", None)
     };
     replaced.successor = Some(scoped.id.clone());
-    assert_snapshot!("rotated", strip_str(&tokens::rotated(&replaced, &scoped)));
+    assert_snapshot!("rotated", tokens::rotated(&replaced, &scoped).plain());
     let session = TokenRecord {
         kind: TokenKind::Session,
         endpoints: vec!["vnc".parse().unwrap()],
@@ -477,7 +483,7 @@ fn the_token_list() {
     let all = listed(&[replaced, scoped, session]);
     assert_snapshot!(
         "the_token_list_with_sessions",
-        strip_str(&tokens::draw(&all, now()))
+        tokens::draw(&all, now()).plain()
     );
 }
 

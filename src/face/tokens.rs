@@ -4,15 +4,16 @@ use jiff::Timestamp;
 
 use super::style::{Label, paint};
 use super::table;
+use super::text::Lines;
 use super::words::moment;
 use crate::words::name::EndpointName;
 use crate::words::token::{ListedToken, TokenKind, TokenRecord};
 
 /// All of them in a table.
-pub fn draw(tokens: &[ListedToken], now: Timestamp) -> String {
+pub fn draw(tokens: &[ListedToken], now: Timestamp) -> Lines {
     if tokens.is_empty() {
         let command = paint(Label::Literal, "instanced token issue NAME --label LABEL");
-        return format!("There are no tokens. `{command}` makes one.\n");
+        return Lines::from(format!("There are no tokens. `{command}` makes one."));
     }
     // Most fleets have bearer tokens alone: what says nothing takes no room.
     let with_kind = tokens
@@ -33,32 +34,35 @@ pub fn draw(tokens: &[ListedToken], now: Timestamp) -> String {
 }
 
 /// What is said of a token that was just made.
-pub fn issued(token: &TokenRecord) -> String {
+pub fn issued(token: &TokenRecord) -> Lines {
     let until = match token.expires {
         Some(expires) => format!("valid until {}", moment(expires)),
         None => "valid until it is revoked".to_owned(),
     };
     let only = endpoints(token).map_or_else(String::new, |names| format!(" ({names} only)"));
-    format!(
-        "Issued token {} ({}) for {}{only}, {until}.\nIt is shown this once and kept nowhere:",
+    let mut told = Lines::from(format!(
+        "Issued token {} ({}) for {}{only}, {until}.",
         paint(Label::Subject, &token.id),
         token.label,
         paint(Label::Subject, &token.instance),
-    )
+    ));
+    told.line("It is shown this once and kept nowhere:");
+    told
 }
 
 /// What is said of a token that takes another's place.
-pub fn rotated(old: &TokenRecord, new: &TokenRecord) -> String {
+pub fn rotated(old: &TokenRecord, new: &TokenRecord) -> Lines {
     let until = match old.expires {
         Some(end) if old.is_live(new.created) => format!("goes on until {}", moment(end)),
         _ => "opens nothing any more".to_owned(),
     };
-    format!(
-        "Token {} {until}; {} replaces it.\n{}",
+    let mut told = Lines::from(format!(
+        "Token {} {until}; {} replaces it.",
         paint(Label::Subject, &old.id),
         paint(Label::Subject, &new.id),
-        issued(new)
-    )
+    ));
+    told += issued(new);
+    told
 }
 
 fn row(token: &ListedToken, with_kind: bool, now: Timestamp) -> Vec<String> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::table;
+use super::text::Lines;
 use super::words::{bytes, share};
 use crate::decisions::status::InstanceStatus;
 use crate::words::name::InstanceName;
@@ -34,9 +35,9 @@ impl Look {
 
 /// A table. What came and went over the network is told for a second, where there is a look before; at the first look,
 /// since each was started.
-pub fn draw(now: &Look, before: Option<&Look>) -> String {
+pub fn draw(now: &Look, before: Option<&Look>) -> Lines {
     if now.usage.is_empty() {
-        return "Nothing runs.\n".to_owned();
+        return Lines::from("Nothing runs.".to_owned());
     }
     let mut all: Vec<(&InstanceName, &Usage)> = now.usage.iter().collect();
     let cpu = |usage: &Usage| usage.cpu.unwrap_or(0.0);

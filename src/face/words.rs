@@ -49,23 +49,6 @@ pub fn share(cpu: f64) -> String {
     format!("{:.0}%", cpu * 100.0)
 }
 
-/// A text that somebody else has written, as a terminal may have it: what would steer it is made visible.
-pub fn harmless(text: &str) -> String {
-    let steers = |c: char| {
-        (c.is_control() && c != '\t')
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(steers) {
-        return text.to_owned();
-    }
-    let shown = |c: char| match c {
-        c if !steers(c) => c.to_string(),
-        c @ '\0'..='\x1f' => format!("^{}", char::from(c as u8 + 0x40)),
-        c => c.escape_unicode().to_string(),
-    };
-    text.chars().map(shown).collect()
-}
-
 /// A moment, to the second, in UTC.
 pub fn second(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
@@ -116,13 +99,6 @@ mod tests {
         ] {
             assert_eq!(bytes(number), told);
         }
-    }
-
-    #[test]
-    fn what_would_steer_a_terminal_is_shown_instead() {
-        assert_eq!(harmless("tab\tand ü"), "tab\tand ü");
-        assert_eq!(harmless("\x1b]0;title\x07\r"), "^[]0;title^G^M");
-        assert_eq!(harmless("\u{9b}2J \u{202e}x"), r"\u{9b}2J \u{202e}x");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod observed;
 pub mod origin;
 pub mod overrides;
 pub mod quantity;
+pub mod redact;
 pub mod resolve;
 pub mod route;
 pub mod router;

@@ -165,3 +165,31 @@ fn an_engine_that_goes_away_is_told_once_and_comes_back() {
         },
     );
 }
+
+#[test]
+fn instances_that_end_at_once_are_told_and_never_called_done() {
+    check("rounds", "instances that end at once", || {
+        let lab = Lab::open("crash");
+        for name in ["one", "two", "three"] {
+            lab.save(name, &tiny("command: [--no-such-option]"));
+        }
+        for _ in 0..2 {
+            let said = lab.instanced(&["reconcile", "--timeout", "60s"]);
+            let all = said.all();
+            said.expect_code(1)
+                .expect_words(&["unhealthy", "its last line"]);
+            assert!(
+                !all.contains("Done:") && !all.contains("No changes"),
+                "{all}"
+            );
+        }
+        let said = lab
+            .instanced(&["reconcile", "--no-wait"])
+            .expect_code(0)
+            .all();
+        assert!(
+            !said.contains("Done:") && !said.contains("No changes."),
+            "{said}"
+        );
+    });
+}

@@ -107,7 +107,11 @@ impl Operator {
         let history = self.history_of(name).await.unwrap_or_default();
         let last = self.last.load();
         let engine = sight.engine.as_ref();
-        Ok(standing::detail(one, observed, engine, &overrides, history, &last).await)
+        let detail = standing::detail(one, observed, engine, &overrides, history, &last).await;
+        Ok(InstanceDetail {
+            failed_output: self.in_flight.failed_output(name),
+            ..detail
+        })
     }
 
     /// What was done to an instance, whether it is still there or not.

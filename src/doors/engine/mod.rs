@@ -62,6 +62,12 @@ pub trait Watch: Observe {
         generations: &[String],
     ) -> impl Future<Output = BTreeMap<String, Counters>> + Send;
 
+    /// The values of the secrets that a generation was given, by the engine's id of it.
+    fn secrets(
+        &self,
+        generation: &str,
+    ) -> impl Future<Output = Result<Vec<SecretValue>, EngineError>> + Send;
+
     /// What the engine's health check of a generation said lately, oldest first; nothing where it has none.
     fn health_log(
         &self,

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{FileError, FileProblem, check, read_text, shown};
@@ -36,6 +37,14 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration")]
     Unreadable(#[source] FileError),
+    /// The file was found in its usual place, and another user can change it.
+    #[error("the configuration {} can be changed by another user", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// Who can change it, and through what.
+        why: String,
+    },
     /// The file can be read, but not used.
     #[error("the configuration {} cannot be used", path.display())]
     Invalid {
@@ -57,6 +66,12 @@ impl ConfigError {
                 let mut told = Diagnostic::of_file(&path, why, help.as_deref());
                 (told.place.line, told.place.column) = at;
                 vec![told]
+            }
+            Self::Foreign { path, why } => {
+                let path = path.display().to_string();
+                let message = format!("{why}, so it is not used unless it is named");
+                let help = format!("if it is yours, name it: --config {path}");
+                vec![Diagnostic::of_file(&path, message, Some(&help))]
             }
             Self::Invalid { diagnostics, .. } => diagnostics.clone(),
         }
@@ -85,7 +100,15 @@ pub fn default_config(cwd: &Path) -> LoadedConfig {
 fn find(candidates: &[PathBuf], cwd: &Path) -> Result<LoadedConfig, ConfigError> {
     for path in candidates {
         match read_text(path) {
-            Ok(text) => return decode(path, &shown(path, cwd), &text),
+            Ok(text) => {
+                return match foreign(path, &trusted_users()) {
+                    Some(why) => Err(ConfigError::Foreign {
+                        path: path.clone(),
+                        why,
+                    }),
+                    None => decode(path, &shown(path, cwd), &text),
+                };
+            }
             Err(FileError {
                 problem: FileProblem::Missing,
                 ..
@@ -94,6 +117,43 @@ fn find(candidates: &[PathBuf], cwd: &Path) -> Result<LoadedConfig, ConfigError>
         }
     }
     Ok(default_config(cwd))
+}
+
+/// Whose files are used without being named: root's, the user's own, and with sudo those of the user who called it, as
+/// git has it.
+fn trusted_users() -> Vec<u32> {
+    let own = rustix::process::geteuid();
+    let mut users = vec![0, own.as_raw()];
+    if own.is_root() {
+        let caller = env::var("SUDO_UID").ok();
+        users.extend(caller.and_then(|uid| uid.parse::<u32>().ok()));
+    }
+    users
+}
+
+/// Why another user than these can change what a file says; `None` where nobody can.
+fn foreign(path: &Path, trusted: &[u32]) -> Option<String> {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let places = [
+        Some(path),
+        path.parent(),
+        Some(real.as_path()),
+        real.parent(),
+    ];
+    places.into_iter().flatten().find_map(|place| {
+        let what = if place.is_dir() {
+            "its directory"
+        } else {
+            "it"
+        };
+        let found = place.symlink_metadata().ok()?;
+        if !trusted.contains(&found.uid()) {
+            return Some(format!("{what} belongs to user {}", found.uid()));
+        }
+        let others_write = found.mode() & 0o002 != 0 && !found.is_symlink();
+        let is_sticky = found.is_dir() && found.mode() & 0o1000 != 0;
+        (others_write && !is_sticky).then(|| format!("every user can write to {what}"))
+    })
 }
 
 fn decode(path: &Path, shown_as: &str, text: &str) -> Result<LoadedConfig, ConfigError> {

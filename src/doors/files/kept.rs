@@ -21,6 +21,8 @@ pub struct Kept {
     bytes: Option<Vec<u8>>,
     mode: u32,
     text: String,
+    /// Whether it begins with a byte order mark, and keeps it.
+    has_mark: bool,
 }
 
 /// Why a file could not be written.
@@ -54,6 +56,7 @@ impl Kept {
                     bytes: None,
                     mode: PRIVATE,
                     text: String::new(),
+                    has_mark: false,
                 });
             }
             Err(problem) => return Err(failed(problem)),
@@ -67,6 +70,7 @@ impl Kept {
             path: target,
             mode: mode & 0o7777,
             text: decode(bytes.clone()).map_err(failed)?,
+            has_mark: bytes.starts_with(MARK),
             bytes: Some(bytes),
         })
     }
@@ -74,6 +78,16 @@ impl Kept {
     /// What it says; nothing where it is not there.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it begins with a byte order mark.
+    pub fn has_mark(&self) -> bool {
+        self.has_mark
+    }
+
+    /// Has it written without its byte order mark.
+    pub fn drop_mark(&mut self) {
+        self.has_mark = false;
     }
 
     /// Whether it is there.
@@ -107,11 +121,7 @@ impl Kept {
             .prefix(".instanced-")
             .tempfile_in(dir)
             .map_err(failed)?;
-        let has_mark = self
-            .bytes
-            .as_ref()
-            .is_some_and(|bytes| bytes.starts_with(MARK));
-        let mark = if has_mark { MARK } else { &[] };
+        let mark = if self.has_mark { MARK } else { &[] };
         let mode = match (self.exists(), is_shared) {
             (true, _) => self.mode,
             (false, true) => 0o644,
@@ -178,6 +188,11 @@ mod tests {
         assert_eq!((kept.text(), kept.is_open()), ("{}", true));
         kept.write("{ }", true).unwrap();
         assert_eq!(fs::read(&real).unwrap(), b"\xef\xbb\xbf{ }");
+        let mut kept = Kept::read(&link).unwrap();
+        assert!(kept.has_mark());
+        kept.drop_mark();
+        kept.write("{}", true).unwrap();
+        assert_eq!(fs::read(&real).unwrap(), b"{}");
         assert_eq!(mode(&real), 0o640);
         assert!(link.is_symlink());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);

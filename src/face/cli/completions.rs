@@ -19,5 +19,5 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, command: &mut clap::Command, out: &mut Output) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "instanced", &mut script);
-    out.result(String::from_utf8_lossy(&script));
+    out.document(&String::from_utf8_lossy(&script));
 }

@@ -123,7 +123,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     if out.is_json() {
         out.json(&connection.json());
     } else {
-        out.result(connection.draw(&bearer));
+        out.lines(&connection.draw(&bearer));
     }
     Ok(Exit::Done)
 }
@@ -178,8 +178,12 @@ async fn open(
         if link.screen.as_ref().is_some_and(|s| s.password.is_none()) {
             out.say("The VNC password is not known yet: noVNC will ask for it.");
         }
-        out.say(link::told(&args.name, name.as_str(), record));
+        out.say_lines(&link::told(&args.name, name.as_str(), record));
         out.result(link);
+    }
+    if let (Some(record), true) = (record, out.is_broken()) {
+        super::token::take_back(&record.id, site).await?;
+        return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
 }

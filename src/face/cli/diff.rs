@@ -36,6 +36,7 @@ pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Fa
     let compared = revisions::compare(site, &args.base, &args.head)?;
     let (comparison, wrong) = (&compared.comparison, &compared.diagnostics);
     let errors = wrong.iter().any(Diagnostic::is_error);
+    out.say(super::site::configuration(site));
     for note in &compared.notes {
         out.say(format_args!("note: {note}"));
     }
@@ -45,11 +46,11 @@ pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Fa
             "diagnostics": wrong,
             "notes": compared.notes,
         })),
-        Format::Markdown => out.result(comparison::markdown(comparison)),
-        _ => out.result(comparison::draw(comparison)),
+        Format::Markdown => out.lines(&comparison::markdown(comparison)),
+        _ => out.lines(&comparison::draw(comparison)),
     }
     if out.format() != Format::Json && !wrong.is_empty() {
-        out.tell(diagnostics::draw(wrong, |path| compared.text(path)));
+        out.tell(&diagnostics::draw(wrong, |path| compared.text(path)));
     }
     Ok(if errors {
         Exit::Failed

@@ -25,7 +25,7 @@ pub(super) async fn run(globals: &Globals, out: &mut Output) -> Result<Exit, Fai
     if out.is_json() {
         out.json(&checkup::json(&findings));
     } else {
-        out.result(checkup::draw(&findings));
+        out.lines(&checkup::draw(&findings));
     }
     Ok(if has_problem(&findings) {
         Exit::Failed

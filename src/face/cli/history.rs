@@ -35,7 +35,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     } else if shown.is_empty() {
         out.say(format_args!("Nothing was done to `{}` yet.", args.name));
     } else {
-        out.result(history::draw(shown));
+        out.lines(&history::draw(shown));
     }
     Ok(Exit::Done)
 }

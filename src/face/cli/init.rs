@@ -67,7 +67,8 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         out.result(format_args!("kept    {path}"));
     }
     if !made.is_empty() {
-        out.say(format_args!("\nNext: {}", next(&args.dir)));
+        out.say("");
+        out.say(format_args!("Next: {}", next(&args.dir)));
     }
     Ok(Exit::Done)
 }

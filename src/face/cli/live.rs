@@ -8,6 +8,7 @@ use crate::decisions::report::Failure;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::style::{Label, paint};
+use crate::face::text::Lines;
 use crate::face::words::second;
 
 /// Shows what `look` sees, every so often. What fails is shown in its place, and tried again.
@@ -15,7 +16,7 @@ pub(super) async fn watch(
     title: &str,
     every: Duration,
     out: &mut Output,
-    mut look: impl AsyncFnMut() -> Result<String, Failure>,
+    mut look: impl AsyncFnMut() -> Result<Lines, Failure>,
 ) -> Result<Exit, Failure> {
     if !out.is_terminal() {
         return Err(Failure {
@@ -57,11 +58,18 @@ pub(super) async fn watch(
         let body = match seen {
             Ok(body) => body,
             Err(failure) => {
-                let help = failure.help.map(|help| format!("\n{help}"));
-                let error = paint(Label::Error, "error");
-                format!("{error}: {}{}\n", failure.message, help.unwrap_or_default())
+                let mut lines = Lines::new();
+                lines.block(
+                    format!("{}: ", paint(Label::Error, "error")),
+                    &failure.message,
+                );
+                failure.help.iter().for_each(|help| lines.block("", help));
+                lines
             }
         };
-        screen.draw(&format!("{}\n\n{body}", paint(Label::Faint, head)));
+        let mut frame = Lines::from(paint(Label::Faint, head).to_string());
+        frame.blank();
+        frame += body;
+        screen.draw(&frame);
     }
 }

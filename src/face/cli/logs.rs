@@ -14,7 +14,7 @@ use crate::decisions::report::Failure;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::style::{Label, paint, paint_voice};
-use crate::face::words::{harmless, second};
+use crate::face::words::second;
 use crate::words::name::InstanceName;
 use crate::words::quantity::Span;
 use crate::words::watch::{AskLog, LogLine};
@@ -47,7 +47,7 @@ pub(super) struct Args {
     /// Say when each line was written
     #[arg(short, long)]
     timestamps: bool,
-    /// Write control characters as they are; on a terminal they are made visible otherwise
+    /// Write control characters as they are; without it they are shown as escapes
     #[arg(long)]
     raw: bool,
 }
@@ -202,11 +202,6 @@ impl Voices<'_> {
         if out.is_json() {
             return out.json_line(line);
         }
-        let text = if self.args.raw || !out.is_terminal() {
-            line.line.clone()
-        } else {
-            harmless(&line.line)
-        };
         let mut told = String::new();
         if self.names.len() > 1 {
             let width = self.width.unwrap_or(0);
@@ -216,6 +211,9 @@ impl Voices<'_> {
         if let (true, Some(at)) = (self.args.timestamps, line.at) {
             let _ = write!(told, "{} ", paint(Label::Faint, second(at)));
         }
-        out.result(told + &text + "\n");
+        if self.args.raw {
+            return out.raw(&told, &line.line);
+        }
+        out.result(told + &line.line);
     }
 }

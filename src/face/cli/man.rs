@@ -25,7 +25,7 @@ pub(super) fn run(args: &Args, command: clap::Command, out: &mut Output) -> Resu
     let mut command = command.styles(clap::builder::Styles::plain());
     command.build();
     let Some(dir) = &args.dir else {
-        out.result(page(&command).trim_end());
+        out.document(page(&command).trim_end());
         return Ok(());
     };
     fs::create_dir_all(dir).map_err(|error| unwritable(dir, &error))?;

@@ -12,6 +12,7 @@ use super::exit::Exit;
 use super::output::{Color, Format, Output};
 use super::style;
 use super::telemetry::{self, Verbosity};
+use super::text::Lines;
 use crate::decisions::report::Failure;
 use crate::words::overrides::Order;
 
@@ -212,8 +213,8 @@ fn refuse(error: &clap::Error) -> Exit {
     let text = error.render();
     let exit = exit_of(error);
     match exit {
-        Exit::Usage => out.tell(text.ansi()),
-        _ => out.result(text.ansi()),
+        Exit::Usage => out.tell(&Lines::of_clap(&text)),
+        _ => out.lines(&Lines::of_clap(&text)),
     }
     out.finish(exit)
 }

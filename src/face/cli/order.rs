@@ -3,6 +3,7 @@
 use super::reconcile;
 use crate::daemon::ops::{self, Site};
 use crate::decisions::report::Failure;
+use crate::decisions::settled::Reconciled;
 use crate::decisions::status::InstancePhase;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
@@ -24,8 +25,12 @@ pub(super) async fn run(
     site: &Site,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let done = ops::order(site, &args.name, order).await?;
+    let done = Reconciled {
+        report: ops::order(site, &args.name, order).await?,
+        ..Reconciled::default()
+    };
     let exit = reconcile::tell(&done, site, out);
+    let done = done.report;
     let wants_it_up = matches!(order, Order::Start | Order::Restart | Order::Recreate);
     if wants_it_up && done.aborted.is_none() && done.steps.is_empty() {
         let all = ops::status(site).await?;

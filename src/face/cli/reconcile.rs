@@ -1,6 +1,7 @@
 //! `instanced reconcile`: one round, or with `--dry-run` only its plan.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,13 +12,19 @@ use crate::daemon::snapshots;
 use crate::decisions::plan::{Action, Plan};
 use crate::decisions::report::{Failure, Report};
 use crate::decisions::saved::SavedPlan;
+use crate::decisions::settled::Reconciled;
+use crate::doors::files::replace_text;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::plan::PlanView;
 use crate::face::report;
-use crate::face::words::{age, moment};
+use crate::face::words::{age, moment, shell_word};
 use crate::words::control::AskReconcile;
 use crate::words::name::InstanceName;
+use crate::words::quantity::Span;
+
+/// How long a round waits for what it started.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Make the fleet what the manifests say, once; with --dry-run, show what would be done
 #[derive(Debug, clap::Args)]
@@ -32,7 +39,8 @@ Examples:
   instanced reconcile --dry-run --observed observed.json   plan from a snapshot; no engine, no store
 
 Where a daemon runs, it is the daemon that does it, and its report that is shown.
-Exits with 1 when something failed, and with 3 when something is held or blocked.")]
+It waits until what it started is up, 5m at most, and makes the rounds that others wait for.
+Exits with 1 when something failed or is not healthy in that time, and with 3 when something is held or blocked.")]
 pub(super) struct Args {
     /// Show the plan as unified diffs and change nothing
     #[arg(long, conflicts_with = "confirm_prune")]
@@ -52,6 +60,12 @@ pub(super) struct Args {
     /// Perform this saved plan, or nothing when the ground that it stands on has moved
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "confirm_prune", "names", "out", "observed"])]
     plan: Option<PathBuf>,
+    /// How long to wait until what was started is up [default: 5m]
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["dry_run", "no_wait"])]
+    timeout: Option<Span>,
+    /// Do not wait until what was started is up
+    #[arg(long, conflicts_with = "dry_run")]
+    no_wait: bool,
     /// These instances alone
     #[arg(value_name = "NAME")]
     names: Vec<InstanceName>,
@@ -88,21 +102,31 @@ pub(super) async fn run(
         plan,
         fingerprint: None,
     };
-    let done = ops::reconcile(site, ask).await;
-    Ok(tell(&done, site, out))
+    let timeout = args.timeout.map_or(TIMEOUT, Duration::from);
+    let patience = (!args.no_wait).then_some(timeout);
+    let mut progress = |text: String| out.say(text);
+    let done = ops::reconcile(site, ask, patience, &mut progress).await;
+    let exit = tell(&done, site, out);
+    let is_up = args.no_wait || done.unhealthy.is_empty();
+    Ok(if is_up { exit } else { Exit::Failed })
 }
 
 /// Tells what a round did.
-pub(super) fn tell(done: &Report, site: &Site, out: &mut Output) -> Exit {
+pub(super) fn tell(done: &Reconciled, site: &Site, out: &mut Output) -> Exit {
+    let report = &done.report;
     if out.is_json() {
         out.json(done);
     } else {
-        tell_beside(done, site, out);
-        match &done.aborted {
+        tell_beside(report, site, out);
+        match &report.aborted {
             Some(failure) => out.fail(failure),
-            None => out.result(report::draw(done)),
+            None => out.lines(&report::draw(done)),
         }
     }
+    exit_after(report)
+}
+
+fn exit_after(done: &Report) -> Exit {
     if done.has_failures() {
         Exit::Failed
     } else if done.has_held() {
@@ -123,7 +147,7 @@ fn read_plan(path: &Path) -> Result<Value, Failure> {
 
 fn save_plan(path: &Path, saved: &SavedPlan) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(saved).expect("a plan has string keys only");
-    std::fs::write(path, text + "\n").map_err(|error| Failure {
+    replace_text(path, &(text + "\n")).map_err(|error| Failure {
         message: format!("cannot save the plan as {}: {error}", path.display()),
         help: None,
     })
@@ -140,6 +164,7 @@ async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Resu
     let plan = saved.map(|saved| saved.plan).unwrap_or_default();
     if out.is_json() {
         out.json(&json!({
+            "configuration": site.config_path,
             "plan": plan,
             "commit_issue": beside.commit_issue,
             "diagnostics": beside.diagnostics,
@@ -156,11 +181,11 @@ async fn dry_run(args: &Args, site: &Site, view: View, out: &mut Output) -> Resu
                 manifest_of: &manifest_of,
                 whole: view.whole,
             };
-            out.result(view.draw(&plan));
+            out.lines(&view.draw(&plan));
         }
     }
     if let (Some(path), None) = (&args.out, &beside.aborted) {
-        let path = path.display();
+        let path = shell_word(&path.display().to_string());
         out.say(format_args!(
             "saved; perform exactly this with: instanced reconcile --plan {path}"
         ));
@@ -203,6 +228,7 @@ fn exit_of(plan: &Plan, beside: &Report, detailed: bool) -> Exit {
 
 /// What is wrong with the files, and what one should know beside.
 fn tell_beside(report: &Report, site: &Site, out: &mut Output) {
+    out.say(site::configuration(site));
     site::tell(&site.warnings, out);
     site::tell(&report.diagnostics, out);
     site::tell(report.commit_issue.as_slice(), out);

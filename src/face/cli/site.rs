@@ -64,16 +64,29 @@ fn settled(loaded: LoadedConfig, globals: &Globals, cwd: &Path) -> Site {
     }
 }
 
+/// The configuration in use, as a line of a plan or a check.
+pub(super) fn configuration(site: &Site) -> String {
+    match &site.config_path {
+        Some(path) => {
+            let cwd = env::current_dir().unwrap_or_default();
+            format!("configuration: {}", shown(path, &cwd))
+        }
+        None => "configuration: none, every key has its default".to_owned(),
+    }
+}
+
 /// Tells diagnostics, to whomever results are written for.
 pub(super) fn tell(diagnostics: &[Diagnostic], out: &mut Output) {
     if diagnostics.is_empty() {
         return;
     }
     match out.format() {
-        Format::Human | Format::Markdown => out.tell(diagnostics::draw(diagnostics, |path| {
+        Format::Human | Format::Markdown => out.tell(&diagnostics::draw(diagnostics, |path| {
             read_text(Path::new(path)).ok()
         })),
-        Format::Json => out.tell(serde_json::json!({ "diagnostics": diagnostics })),
+        Format::Json => {
+            out.tell_json(&serde_json::json!({ "diagnostics": diagnostics }));
+        }
         Format::Sarif | Format::Junit | Format::Github => report(diagnostics, &[], out),
     }
 }
@@ -82,8 +95,8 @@ pub(super) fn tell(diagnostics: &[Diagnostic], out: &mut Output) {
 pub(super) fn report(diagnostics: &[Diagnostic], sound: &[String], out: &mut Output) {
     match out.format() {
         Format::Sarif => out.json(&sarif::render(diagnostics)),
-        Format::Junit => out.result(junit::render(diagnostics, sound)),
-        Format::Github => out.result(github::render(diagnostics)),
+        Format::Junit => out.document(&junit::render(diagnostics, sound)),
+        Format::Github => out.document(&github::render(diagnostics)),
         Format::Human | Format::Json | Format::Markdown => {}
     }
 }

@@ -11,6 +11,7 @@ use crate::decisions::report::Failure;
 use crate::face::exit::Exit;
 use crate::face::output::Output;
 use crate::face::status as view;
+use crate::face::text::Lines;
 use crate::words::name::InstanceName;
 use crate::words::quantity::Span;
 use crate::words::watch::AskUsage;
@@ -67,7 +68,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     }
     if !out.is_json() {
         let drawn = drawn(args, site, &sampler).await?;
-        out.result(drawn);
+        out.lines(&drawn);
         return Ok(Exit::Done);
     }
     match &args.name {
@@ -90,24 +91,29 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     Ok(Exit::Done)
 }
 
-async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<String, Failure> {
+async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<Lines, Failure> {
     if let Some(name) = &args.name {
         let one = ops::detail(site, name, sampler, args.asked()).await?;
         let drawn = view::draw_one(&one, Timestamp::now());
         if ops::has_daemon(site).await? {
             return Ok(drawn);
         }
-        return Ok(view::draw_no_daemon() + "\n" + &drawn);
+        let mut head = view::draw_no_daemon();
+        head.blank();
+        head += drawn;
+        return Ok(head);
     }
     let all = ops::status_with_usage(site, sampler, args.asked()).await?;
     let source = ops::source_status(site).await?;
     let now = Timestamp::now();
     let mut head = view::draw_source(&source, now);
     match ops::rounds(site).await? {
-        Some(rounds) => head += &view::draw_rounds(&rounds),
-        None => head += &view::draw_no_daemon(),
+        Some(rounds) => head += view::draw_rounds(&rounds),
+        None => head += view::draw_no_daemon(),
     }
-    Ok(head + "\n" + &view::draw(&all, args.wide, now))
+    head.blank();
+    head += view::draw(&all, args.wide, now);
+    Ok(head)
 }
 
 /// How often something is drawn anew.

@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
         Command::List => {
             let row = |t: &Template| vec![t.reference(), t.description.to_owned()];
             let rows: Vec<_> = template::built_in().iter().map(row).collect();
-            out.result(table::draw(&["TEMPLATE", "DESCRIPTION"], &rows, 0, |_| {
+            out.lines(&table::draw(&["TEMPLATE", "DESCRIPTION"], &rows, 0, |_| {
                 None
             }));
         }
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> Result<Exit, Failure> {
             if out.is_json() {
                 out.json(&told(found));
             } else {
-                out.result(found.text);
+                out.document(found.text);
             }
         }
     }

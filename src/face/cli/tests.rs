@@ -51,6 +51,8 @@ fn a_wrong_command_line_is_usage_and_help_is_an_answer() {
         "instanced token revoke",
         "instanced status --format sarif",
         "instanced validate --format markdown",
+        "instanced reconcile --dry-run --timeout 1m",
+        "instanced reconcile --no-wait --timeout 1m",
         "instanced diff",
         "instanced --format xml validate",
     ] {
@@ -79,7 +81,30 @@ fn global_options_may_stand_anywhere() {
         "instanced diff --base x --format markdown",
         "instanced reconcile --dry-run --observed x.json --detailed-exitcode --out y.json alice",
         "instanced snapshot --out x.json",
+        "instanced reconcile --timeout 30s alice",
+        "instanced reconcile --no-wait",
     ] {
         assert!(parse(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn the_readme_names_every_command() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("README.md");
+    let table: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("| `instanced "))
+        .collect();
+    for command in Cli::command()
+        .get_subcommands()
+        .filter(|one| !one.is_hide_set())
+    {
+        let named = format!("`instanced {}", command.get_name());
+        let has = |line: &&str| {
+            line.match_indices(&named)
+                .any(|(at, _)| line[at + named.len()..].starts_with([' ', '`']))
+        };
+        assert!(table.iter().any(has), "{named}` is missing");
     }
 }

@@ -120,7 +120,9 @@ pub(super) async fn run(args: Args, site: &Site, out: &mut Output) -> Result<Exi
                 expires,
                 endpoints,
             };
-            Ok(show(&ops::issue_token(site, ask).await?, out))
+            out.check()?;
+            let issued = ops::issue_token(site, ask).await?;
+            show(&issued, site, out).await
         }
         Command::Rotate {
             id,
@@ -134,14 +136,16 @@ pub(super) async fn run(args: Args, site: &Site, out: &mut Output) -> Result<Exi
                 overlap: Some(overlap),
                 expires,
             };
-            Ok(show(&ops::rotate_token(site, &id, ask).await?, out))
+            out.check()?;
+            let issued = ops::rotate_token(site, &id, ask).await?;
+            show(&issued, site, out).await
         }
         Command::List { name } => {
             let tokens = ops::list_tokens(site, name.as_ref()).await?;
             if out.is_json() {
                 out.json(&tokens);
             } else {
-                out.result(view::draw(&tokens, Timestamp::now()));
+                out.lines(&view::draw(&tokens, Timestamp::now()));
             }
             Ok(Exit::Done)
         }
@@ -198,8 +202,8 @@ fn moment(expires: Option<Expiry>, out: &mut Output) -> Option<Option<Timestamp>
     }
 }
 
-/// The one place that prints a token.
-fn show(issued: &Issued, out: &mut Output) -> Exit {
+/// The one place that prints a token. One that could not be printed opens nothing: nobody has it.
+async fn show(issued: &Issued, site: &Site, out: &mut Output) -> Result<Exit, Failure> {
     let Issued {
         record,
         token,
@@ -212,13 +216,39 @@ fn show(issued: &Issued, out: &mut Output) -> Exit {
         }
         out.json(&told);
     } else {
-        out.say(match replaced {
+        out.say_lines(&match replaced {
             Some(old) => view::rotated(old, record),
             None => view::issued(record),
         });
         out.result(token);
     }
-    Exit::Done
+    if !out.is_broken() {
+        return Ok(Exit::Done);
+    }
+    take_back(&record.id, site).await?;
+    out.warn(format_args!(
+        "token {} was revoked, as nobody has it",
+        record.id
+    ));
+    if let Some(old) = replaced {
+        out.warn(format_args!(
+            "token {} ends as the rotation said, and has no successor: issue a new one",
+            old.id
+        ));
+    }
+    Ok(Exit::Failed)
+}
+
+/// Revokes what was made and could not be handed over, so that its label is free.
+pub(super) async fn take_back(id: &str, site: &Site) -> Result<(), Failure> {
+    let revoked = ops::revoke_token(site, id).await;
+    revoked.map(drop).map_err(|failure| Failure {
+        message: format!(
+            "token {id} could not be written out and could not be revoked: {}",
+            failure.message
+        ),
+        help: Some(format!("revoke it: instanced token revoke {id}")),
+    })
 }
 
 /// Revokes as many as can be, and tells of every one.

@@ -45,7 +45,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
         if out.is_json() {
             out.json(&look.usage);
         } else {
-            out.result(top::draw(&look, None));
+            out.lines(&top::draw(&look, None));
         }
         return Ok(Exit::Done);
     }

@@ -45,7 +45,10 @@ pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Fa
     let errors = diagnostics.iter().filter(|d| d.is_error()).count();
     let valid = desired.specs.len();
     match out.format() {
-        Format::Human | Format::Markdown => tell(&diagnostics, valid, errors, out),
+        Format::Human | Format::Markdown => {
+            out.say(site::configuration(site));
+            tell(&diagnostics, valid, errors, out);
+        }
         Format::Json => out.json(&Validation {
             valid: errors == 0,
             manifests: valid + desired.unreadable.len(),

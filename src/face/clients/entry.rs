@@ -1,5 +1,8 @@
 //! How a server of ours is written for each client.
 
+use std::fmt::{self, Write as _};
+use std::ops::Deref;
+
 use super::{Client, Node, PLACEHOLDER, Refused, Wanted};
 
 /// A server, as clients shall reach it.
@@ -8,9 +11,42 @@ pub struct Server {
     /// What clients call it.
     pub name: String,
     /// Its URL.
-    pub url: String,
+    pub url: ServerUrl,
     /// Whether it asks for a token.
     pub guarded: bool,
+}
+
+/// A URL as every client's file and a shell may hold it: nothing in it is expanded. Clients replace `${NAME}` or `$NAME`
+/// by variables of their environment, and shells know more; what a URL means stays the same.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerUrl(String);
+
+impl From<&str> for ServerUrl {
+    fn from(url: &str) -> Self {
+        let mut plain = String::new();
+        for byte in url.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!&*+,;=%".contains(&byte) {
+                plain.push(char::from(byte));
+            } else {
+                // Writing to a String cannot fail.
+                let _ = write!(plain, "%{byte:02X}");
+            }
+        }
+        Self(plain)
+    }
+}
+
+impl Deref for ServerUrl {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// The token of a server that asks for one.
@@ -50,6 +86,19 @@ impl Server {
 /// # Errors
 /// That the client cannot speak to one of them.
 pub fn wanted(client: Client, servers: &[Server], secret: Secret) -> Result<Wanted, String> {
+    let is_split = |server: &&Server| server.url.contains(['&', ';', '!']);
+    if let Some(server) = servers
+        .iter()
+        .find(is_split)
+        .filter(|_| client == Client::ClaudeDesktop)
+    {
+        return Err(format!(
+            "{} starts a program with the URL of `{}`, and a shell may take `&`, `;` and `!` in it for commands: {}",
+            client.called(),
+            server.name,
+            server.url
+        ));
+    }
     if let Some(server) = servers.iter().find(|s| s.is_sse() && !client.speaks_sse()) {
         return Err(format!(
             "{} does not speak the older transport with server-sent events, which `{}` at {} has",
@@ -79,7 +128,7 @@ pub fn wanted(client: Client, servers: &[Server], secret: Secret) -> Result<Want
 
 fn entry(client: Client, server: &Server, secret: Secret) -> Node {
     let bearer = bearer(client, server, secret);
-    let url = || Node::from(server.url.as_str());
+    let url = || Node::from(&*server.url);
     let mut pairs = match client {
         Client::ClaudeCode | Client::Vscode | Client::Json => {
             vec![("type", server.transport().into()), ("url", url())]
@@ -116,7 +165,7 @@ fn bearer(client: Client, server: &Server, secret: Secret) -> String {
 
 /// Codex names the variable in a key of its own, and knows no references within a header.
 fn codex(server: &Server, secret: Secret) -> Node {
-    let mut pairs = vec![("url", Node::from(server.url.as_str()))];
+    let mut pairs = vec![("url", Node::from(&*server.url))];
     match secret {
         _ if !server.guarded => {}
         Secret::Referred => pairs.push(("bearer_token_env_var", server.variable().into())),

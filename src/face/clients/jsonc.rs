@@ -8,9 +8,34 @@ use jsonc_parser::tokens::{Token, TokenAndRange};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Map, Value, json};
 
-use super::{Node, Refused, Wanted};
+use super::{Dialect, Node, Refused, Wanted};
 
 const INPUTS: &str = "inputs";
+
+/// That a client of this dialect can read the text.
+pub fn check(text: &str, dialect: Dialect) -> Result<(), Refused> {
+    let allowed = ParseOptions {
+        allow_comments: dialect != Dialect::Plain,
+        allow_trailing_commas: dialect == Dialect::Editor,
+        ..options()
+    };
+    let collect = CollectOptions::default();
+    let Err(error) = parse_to_ast(text, &collect, &allowed) else {
+        return Ok(());
+    };
+    // What no client reads is refused with its own words.
+    parse_to_ast(text, &collect, &options()).map_err(|error| refused(text, &error))?;
+    let mut found = refused(text, &error);
+    found.why = match dialect {
+        Dialect::Plain => {
+            "a comment, or a comma behind the last entry, is not plain JSON".to_owned()
+        }
+        Dialect::Commented | Dialect::Editor | Dialect::Toml => {
+            "a comma behind the last entry is not allowed here".to_owned()
+        }
+    };
+    Err(found)
+}
 
 /// The text with what is wanted.
 pub fn put(text: &str, wanted: &Wanted) -> Result<String, Refused> {
@@ -139,7 +164,9 @@ fn read(text: &str, wanted: &Wanted) -> Result<Value, Refused> {
         Some(Ast::Object(top)) => top,
         Some(other) => return Err(not(text, other, "the file", "an object")),
     };
-    if let Some(found) = sole(text, top, wanted.key)? {
+    // Clients take `null` for none, or ignore the file: an object takes its place.
+    let is_there = |found: &&ObjectProp<'_>| !matches!(found.value, Ast::NullKeyword(_));
+    if let Some(found) = sole(text, top, wanted.key)?.filter(is_there) {
         let Ast::Object(servers) = &found.value else {
             return Err(not(
                 text,
@@ -153,7 +180,7 @@ fn read(text: &str, wanted: &Wanted) -> Result<Value, Refused> {
         }
     }
     if !wanted.inputs.is_empty()
-        && let Some(found) = sole(text, top, INPUTS)?
+        && let Some(found) = sole(text, top, INPUTS)?.filter(is_there)
         && !matches!(found.value, Ast::Array(_))
     {
         return Err(not(text, &found.value, "`inputs`", "a list"));

@@ -12,7 +12,7 @@ mod entry;
 mod jsonc;
 mod toml;
 
-pub use entry::{Secret, Server, wanted};
+pub use entry::{Secret, Server, ServerUrl, wanted};
 
 /// What stands for the token where a client can only be given the token itself, and none is given.
 pub const PLACEHOLDER: &str = "<TOKEN>";
@@ -38,6 +38,19 @@ pub enum Client {
     Zed,
     /// An `mcpServers` object, as most other clients read it
     Json,
+}
+
+/// How a client reads its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// JSON, and nothing else: `JSON.parse`.
+    Plain,
+    /// JSON with comments.
+    Commented,
+    /// JSON with comments and with commas behind the last entry.
+    Editor,
+    /// TOML.
+    Toml,
 }
 
 /// For whom a client's file counts.
@@ -153,13 +166,33 @@ impl Client {
         !matches!(self, Self::ClaudeDesktop | Self::Zed | Self::Json)
     }
 
+    /// How it reads its file. A file that it cannot read it ignores.
+    fn dialect(self) -> Dialect {
+        match self {
+            Self::Codex => Dialect::Toml,
+            Self::Vscode | Self::Cursor | Self::Zed => Dialect::Editor,
+            Self::GeminiCli => Dialect::Commented,
+            Self::ClaudeCode | Self::ClaudeDesktop | Self::Windsurf | Self::Json => Dialect::Plain,
+        }
+    }
+
+    /// Whether it reads a file with a byte order mark.
+    pub fn reads_byte_order_mark(self) -> bool {
+        !matches!(self.dialect(), Dialect::Plain | Dialect::Commented)
+    }
+
     /// The text of its file with what is wanted in it, and everything else as it was. The same text where nothing
     /// is to be changed.
     pub fn put(self, text: &str, wanted: &Wanted) -> Result<String, Refused> {
-        match self {
-            Self::Codex => toml::put(text, wanted),
-            _ => jsonc::put(text, wanted),
+        let dialect = self.dialect();
+        if dialect == Dialect::Toml {
+            return toml::put(text, wanted);
         }
+        jsonc::check(text, dialect).map_err(|refused| Refused {
+            why: format!("{}, and {} ignores such a file", refused.why, self.called()),
+            ..refused
+        })?;
+        jsonc::put(text, wanted)
     }
 
     /// The text of its file without what is wanted.

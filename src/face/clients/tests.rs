@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod outside;
+
 fn server(name: &str, url: &str) -> Server {
     Server {
         name: name.to_owned(),
-        url: url.to_owned(),
+        url: url.into(),
         guarded: true,
     }
 }
@@ -440,8 +442,10 @@ proptest! {
         let before = piece.written();
         let says = strict(&before);
         let is_fit = says.as_object().is_some_and(|top| {
-            top.get(wanted.key).is_none_or(Value::is_object)
-                && (!asks || top.get("inputs").is_none_or(Value::is_array))
+            let fits = |key, is: fn(&Value) -> bool| {
+                top.get(key).is_none_or(|found| is(found) || found.is_null())
+            };
+            fits(wanted.key, Value::is_object) && (!asks || fits("inputs", Value::is_array))
         });
         let after = client.put(&before, &wanted);
         prop_assert_eq!(after.is_ok(), is_fit, "{:?}", after);
@@ -460,9 +464,11 @@ proptest! {
 
         let taken = client.take(&after, &wanted).unwrap();
         let mut left = strict(&taken);
-        // What had to be made for ours stays, empty.
+        let mut says = says;
+        // What had to be made for ours stays, empty; in place of `null`, too.
         for key in [wanted.key, "inputs"] {
-            if says.get(key).is_none() && (key != "inputs" || asks) {
+            if says.get(key).is_none_or(Value::is_null) && (key != "inputs" || asks) {
+                says.as_object_mut().unwrap().remove(key);
                 let made = left.as_object_mut().unwrap().remove(key);
                 prop_assert!(made == Some(json!({})) || made == Some(json!([])), "{:?}", made);
             }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::face::text::neutral;
 use crate::words::diagnostic::{Diagnostic, Severity};
 
 /// A line for each.
@@ -31,7 +32,14 @@ pub fn render(diagnostics: &[Diagnostic]) -> String {
     text
 }
 
+/// A command is a line: its ends of lines are escaped as GitHub reads them back, all else that controls is shown.
 fn data(text: &str) -> String {
+    let lines = text.split_inclusive(['\r', '\n']);
+    let lines = lines.map(|line| match line.strip_suffix(['\r', '\n']) {
+        Some(body) => neutral(body).into_owned() + &line[body.len()..],
+        None => neutral(line).into_owned(),
+    });
+    let text: String = lines.collect();
     text.replace('%', "%25")
         .replace('\r', "%0D")
         .replace('\n', "%0A")

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 
-use super::printable;
+use crate::face::text::neutral;
 use crate::words::diagnostic::Diagnostic;
 
 /// One suite. `sound` are files that nothing is wrong with.
@@ -53,11 +53,11 @@ fn suite(
 }
 
 fn case(writer: &mut Writer<Vec<u8>>, path: &str, all: &[&Diagnostic]) -> std::io::Result<()> {
-    let path = printable(path);
+    let path = neutral(path);
     let element = writer
         .create_element("testcase")
         .with_attribute(("classname", "instanced.validate"))
-        .with_attribute(("name", path.as_str()));
+        .with_attribute(("name", path.as_ref()));
     if all.is_empty() {
         element.write_empty()?;
         return Ok(());
@@ -67,7 +67,7 @@ fn case(writer: &mut Writer<Vec<u8>>, path: &str, all: &[&Diagnostic]) -> std::i
     element.write_inner_content(|writer| {
         // One of each at most: that is as much as every reader takes.
         if let Some(first) = errors.first() {
-            let message = printable(&super::sentence(first));
+            let message = super::sentence(first);
             let failure = writer.create_element("failure");
             let failure = failure.with_attribute(("message", message.as_str()));
             failure.write_text_content(BytesText::new(&lines(&errors)))?;
@@ -82,6 +82,6 @@ fn case(writer: &mut Writer<Vec<u8>>, path: &str, all: &[&Diagnostic]) -> std::i
 }
 
 fn lines(all: &[&Diagnostic]) -> String {
-    let line = |diagnostic: &&Diagnostic| diagnostic.to_string();
-    printable(&all.iter().map(line).collect::<Vec<_>>().join("\n"))
+    let line = |diagnostic: &&Diagnostic| neutral(&diagnostic.to_string()).into_owned();
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,11 +1,11 @@
 //! Commits, and how the fleet stands to its source.
 
-use anstream::adapter::strip_str;
 use insta::assert_snapshot;
 
 use super::now;
 use crate::decisions::plan::Plan;
 use crate::decisions::report::Report;
+use crate::decisions::settled::Reconciled;
 use crate::decisions::source::{Behind, SourceStatus};
 use crate::face::plan::PlanView;
 use crate::face::{report, status};
@@ -49,14 +49,14 @@ fn the_source_is_told_with_how_far_behind_it_the_fleet_is() {
         "2026-11-20T11:40:00Z",
     ));
     source.fetch_failure = Some("cannot fetch git@…: connection refused".to_owned());
-    drawn += &status::draw_source(&source, now());
+    drawn += status::draw_source(&source, now());
     source = SourceStatus {
         source: "/srv/fleet/instances.d".to_owned(),
         revision: "dir:0123456789ab".to_owned(),
         ..SourceStatus::default()
     };
-    drawn += &status::draw_source(&source, now());
-    assert_snapshot!(strip_str(&drawn));
+    drawn += status::draw_source(&source, now());
+    assert_snapshot!(drawn.plain());
 }
 
 #[test]
@@ -81,9 +81,13 @@ fn a_plan_and_a_report_begin_with_their_commit() {
         commit: Some(commit),
         ..Report::default()
     };
-    let begin = "commit 5b3e5b3e5b3e+uncommitted\n\nNothing";
-    for drawn in [view.draw(&plan), report::draw(&report)] {
-        let drawn = strip_str(&drawn).to_string();
+    let done = Reconciled {
+        report,
+        ..Reconciled::default()
+    };
+    let begin = "commit 5b3e5b3e5b3e+uncommitted\n\nNo changes";
+    for drawn in [view.draw(&plan), report::draw(&done)] {
+        let drawn = drawn.plain();
         assert!(drawn.starts_with(begin), "{drawn}");
     }
 }

@@ -31,10 +31,10 @@ fn the_status_table() {
             "cannot pull the image `acme/mcp:9`",
         ),
     ];
-    assert_snapshot!(strip_str(&status::draw(&all, false, now())));
+    assert_snapshot!(status::draw(&all, false, now()).plain());
     assert_snapshot!(
         "the_wide_status_table",
-        strip_str(&status::draw(&all, true, now()))
+        status::draw(&all, true, now()).plain()
     );
 }
 
@@ -43,7 +43,7 @@ fn an_engine_that_is_away_is_told_once() {
     let why = "connect to the container engine: no such file or directory";
     let unknown = |name| instance(name, InstancePhase::Unknown, None, why);
     let told = |all: &[_]| {
-        let drawn = strip_str(&status::draw(all, false, now())).to_string();
+        let drawn = status::draw(all, false, now()).plain();
         let below = drawn.lines().skip_while(|line| !line.is_empty()).skip(1);
         below.map(str::to_owned).collect::<Vec<_>>()
     };
@@ -79,7 +79,7 @@ fn what_comes_next_for_one_that_is_not_well_is_told_in_both() {
         "restarted if it is not well by {} UTC",
         by.unwrap_or_default()
     );
-    let drawn = strip_str(&status::draw(&[one.clone()], false, now())).to_string();
+    let drawn = status::draw(&[one.clone()], false, now()).plain();
     assert!(
         drawn.contains(&format!("✗ alice: {why}; {told}\n")),
         "{drawn}"
@@ -94,7 +94,7 @@ fn what_comes_next_for_one_that_is_not_well_is_told_in_both() {
         health_log: Vec::new(),
         history: Vec::new(),
     };
-    let drawn = strip_str(&status::draw_one(&detail, now())).to_string();
+    let drawn = status::draw_one(&detail, now()).plain();
     let line = drawn.lines().find(|line| line.starts_with("next "));
     let line = line.unwrap_or_else(|| panic!("{drawn}"));
     assert!(line.ends_with(&format!("{told} (in 42s)")), "{line}");
@@ -162,7 +162,7 @@ fn one_in_full() {
             by_crash,
         ],
     };
-    assert_snapshot!(strip_str(&status::draw_one(&detail, now())));
+    assert_snapshot!(status::draw_one(&detail, now()).plain());
 }
 
 #[test]
@@ -173,11 +173,11 @@ fn what_instances_use() {
         instance("dora", InstancePhase::Pending, None, ""),
     ];
     let before = Look::of(&all, &[], Duration::ZERO);
-    assert_snapshot!("the_first_look", strip_str(&top::draw(&before, None)));
+    assert_snapshot!("the_first_look", top::draw(&before, None).plain());
     if let Some(usage) = &mut all[1].usage {
         usage.cpu = Some(1.5);
         usage.network_received += 3 << 20;
     }
     let look = Look::of(&all, &[], Duration::from_secs(2));
-    assert_snapshot!("the_next_look", strip_str(&top::draw(&look, Some(&before))));
+    assert_snapshot!("the_next_look", top::draw(&look, Some(&before)).plain());
 }

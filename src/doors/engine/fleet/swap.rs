@@ -21,6 +21,7 @@ use crate::words::manifest::{ReplaceOrder, Restart};
 use crate::words::name::InstanceName;
 use crate::words::observed::{Applied, Health, Phase};
 use crate::words::quantity::Span;
+use crate::words::redact::Redactor;
 use crate::words::route::Provider;
 use crate::words::secret::{DIRECTORY, SecretValue};
 use crate::words::spec::Spec;
@@ -264,24 +265,18 @@ impl<C: ChangeContainers> Fleet<C> {
                 return Vec::new();
             }
         };
-        let lines = lines.iter().map(|line| readable(line, secrets));
+        let redactor = Redactor::new(secrets.values().map(SecretValue::expose));
+        let lines = lines.iter().map(|line| readable(line, &redactor));
         lines.filter(|line| !line.is_empty()).collect()
     }
 }
 
-/// A line of somebody else's program: no escapes for a terminal, no secret of ours, no end without end.
-fn readable(line: &str, secrets: &Secrets) -> String {
-    let mut line = line.to_owned();
-    for value in secrets.values() {
-        let value = String::from_utf8_lossy(value.expose());
-        let value = value.trim();
-        if !value.is_empty() {
-            line = line.replace(value, "***");
-        }
-    }
-    let plain = line.chars().filter(|c| !c.is_control() || *c == '\t');
-    let plain: String = plain.take(LINE_MAX).collect();
-    plain.trim_end().to_owned()
+/// A line of somebody else's program, without secrets of ours and not without end. The writer shows what would control a
+/// terminal.
+fn readable(line: &str, redactor: &Redactor) -> String {
+    let line = redactor.line(line);
+    let short: String = line.chars().take(LINE_MAX).collect();
+    short.trim_end().to_owned()
 }
 
 /// Without a check of the engine's, Traefik sends clients to a container before it listens, unless a file leads

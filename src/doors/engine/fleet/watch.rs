@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::super::containers::WatchContainers;
-use super::super::{EngineError, GenerationLog, Watch};
+use super::super::{EngineError, ErrorClass, GenerationLog, Watch};
 use super::Fleet;
 use super::observe::generation_number;
 use crate::words::label;
 use crate::words::name::InstanceName;
+use crate::words::secret::{DIRECTORY, SecretName, SecretValue};
 use crate::words::watch::{AskLog, Counters, HealthResult};
 
 /// How many containers are asked what they use at the same time: the engine makes each of them wait for its next look,
@@ -51,7 +52,33 @@ impl<C: WatchContainers> Watch for Fleet<C> {
         looks.filter_map(|told| async { told }).collect().await
     }
 
+    async fn secrets(&self, generation: &str) -> Result<Vec<SecretValue>, EngineError> {
+        let Some(container) = self.containers.inspect(generation).await? else {
+            return Ok(Vec::new());
+        };
+        let mut values = Vec::new();
+        for name in secret_names(&container.labels) {
+            let path = format!("{DIRECTORY}/{name}");
+            match self.containers.read_file(generation, &path).await {
+                Ok(value) => values.push(SecretValue::new(value)),
+                // It never got that far.
+                Err(error) if error.class == ErrorClass::Gone => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(values)
+    }
+
     async fn health_log(&self, generation: &str) -> Result<Vec<HealthResult>, EngineError> {
         self.containers.health_log(generation).await
     }
+}
+
+/// The names of the secrets in a recorded spec, of whichever version it is.
+fn secret_names(labels: &BTreeMap<String, String>) -> Vec<SecretName> {
+    let spec = labels.get(label::SPEC).map_or("", String::as_str);
+    let spec: serde_json::Value = serde_json::from_str(spec).unwrap_or_default();
+    let secrets = spec.get("secrets").and_then(serde_json::Value::as_object);
+    let names = secrets.into_iter().flat_map(|secrets| secrets.keys());
+    names.filter_map(|name| name.parse().ok()).collect()
 }

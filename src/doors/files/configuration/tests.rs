@@ -266,3 +266,57 @@ fn a_password_that_ssh_would_not_take_is_refused_and_not_shown() {
         "{told:#?}"
     );
 }
+
+#[test]
+fn a_file_that_another_user_can_change_is_not_used_unless_it_is_named() {
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let (cwd, file) = (dir.path(), dir.path().join(LOCAL));
+    fs::write(&file, "manager: theirs").unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    assert_eq!(foreign(&file, &[0, own]), None);
+    // Nobody's, as this test may not run as root.
+    let why = foreign(&file, &[own.wrapping_add(7)]).unwrap();
+    assert_eq!(why, format!("it belongs to user {own}"));
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    mode(&file, 0o666).unwrap();
+    let error = load_config(None, cwd).unwrap_err();
+    assert!(matches!(error, ConfigError::Foreign { .. }), "{error}");
+    let told = error.diagnostics().remove(0).to_string();
+    assert!(
+        told.contains("every user can write to it") && told.contains("--config"),
+        "{told}"
+    );
+    assert!(load_config(Some(&file), cwd).is_ok());
+    mode(&file, 0o644).unwrap();
+    mode(cwd, 0o777).unwrap();
+    assert!(load_config(None, cwd).is_err());
+    // As /tmp is.
+    mode(cwd, 0o1777).unwrap();
+    assert!(load_config(None, cwd).is_ok());
+    mode(cwd, 0o755).unwrap();
+    if own != 0 {
+        return;
+    }
+    chown(&file, Some(1234), None).unwrap();
+    assert!(load_config(None, cwd).is_err());
+    chown(&file, Some(0), None).unwrap();
+    chown(cwd, Some(1234), None).unwrap();
+    let told = load_config(None, cwd)
+        .unwrap_err()
+        .diagnostics()
+        .remove(0)
+        .to_string();
+    assert!(
+        told.contains("its directory belongs to user 1234"),
+        "{told}"
+    );
+    chown(cwd, Some(0), None).unwrap();
+    // Through a link, too.
+    let away = tempfile::tempdir().unwrap();
+    fs::rename(&file, away.path().join("x.yaml")).unwrap();
+    symlink(away.path().join("x.yaml"), &file).unwrap();
+    assert!(load_config(None, cwd).is_ok());
+    chown(away.path(), Some(1234), None).unwrap();
+    assert!(load_config(None, cwd).is_err());
+}

@@ -12,7 +12,7 @@ use crate::decisions::report::Failure;
 use crate::decisions::status::InstanceStatus;
 use crate::doors::files::Kept;
 use crate::face::clients::{
-    Client, Home, PLACEHOLDER, Refused, Scope, Secret, Server, Wanted, wanted,
+    Client, Home, PLACEHOLDER, Refused, Scope, Secret, Server, ServerUrl, Wanted, wanted,
 };
 use crate::face::connect::Connection;
 use crate::face::exit::Exit;
@@ -66,12 +66,11 @@ impl Asked<'_> {
             }));
             return Ok(Exit::Done);
         }
-        out.result(snippet);
+        out.document(&snippet);
         if let Some(file) = &file {
-            out.say(format_args!(
-                "\nIt goes into {}",
-                paint(Label::Literal, file.display())
-            ));
+            out.say("");
+            let file = paint(Label::Literal, file.display());
+            out.say(format_args!("It goes into {file}"));
         }
         if !by_command {
             self.say_token(&instance.name, &connection.servers(), &wanted, out);
@@ -97,12 +96,16 @@ impl Asked<'_> {
         };
         self.check_token(name, &servers, &file)?;
         let wanted = self.wanted(&servers)?;
-        let kept = read(&file)?;
+        let mut kept = read(&file)?;
+        let is_mended = kept.has_mark() && !self.client.reads_byte_order_mark();
+        if is_mended {
+            kept.drop_mark();
+        }
         let had = self.client.take(kept.text(), &wanted);
         let had = had.map_err(|refused| unsuitable(&file, &refused))?;
         let text = self.client.put(kept.text(), &wanted);
         let text = text.map_err(|refused| unsuitable(&file, &refused))?;
-        let change = if kept.exists() && text == kept.text() {
+        let change = if kept.exists() && text == kept.text() && !is_mended {
             "unchanged"
         } else if !kept.exists() {
             "created"
@@ -131,6 +134,12 @@ impl Asked<'_> {
             return Ok(Exit::Done);
         }
         let (names, shown) = (names.join(", "), paint(Label::Subject, file.display()));
+        if is_mended {
+            let called = self.client.called();
+            out.say(format_args!(
+                "Removed the byte order mark of {shown}: {called} ignores a file that begins with one"
+            ));
+        }
         match change {
             "unchanged" => out.say(format_args!(
                 "{shown} has {names} already; nothing was written"
@@ -251,7 +260,7 @@ pub(super) fn remove(
     if servers.is_empty() {
         servers.push(Server {
             name: args.name.to_string(),
-            url: String::new(),
+            url: ServerUrl::default(),
             guarded: true,
         });
     }
