@@ -35,7 +35,7 @@ use support::fake_containers::{FakeContainers, Fault};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-const IMAGE: &str = "instanced/browser:1";
+const IMAGE: &str = "localhost/instanced/browser:1";
 
 /// A directory of manifests, a store and a fake engine.
 struct Lab {

@@ -43,8 +43,8 @@ pub enum PruneVerdict {
 
 /// Decides over all removals of a plan together: either all go or none.
 ///
-/// A single one goes, also when nothing else stands; but an emptied source removes nothing, be it a fleet of
-/// one: that is what a directory that was moved away or not yet mounted looks like.
+/// Within [`WINDOW`], `min` or `max` of the fleet may go, whichever is more, and a single one always. An emptied
+/// source removes nothing, be it of a fleet of one: a directory that was moved away or is not yet mounted looks so.
 pub fn prune(ask: &Ask<'_>, policy: &Prune) -> PruneVerdict {
     if !policy.enabled {
         return PruneVerdict::Disabled;
@@ -56,7 +56,8 @@ pub fn prune(ask: &Ask<'_>, policy: &Prune) -> PruneVerdict {
     // What went lately was part of the fleet: a slow `rm` must not shrink what it is measured against.
     let going = ask.orphans.len() + ask.removed_lately;
     let fleet = ask.fleet + ask.removed_lately;
-    let allowed = policy.max.of(u64::try_from(fleet).unwrap_or(u64::MAX));
+    let share = policy.max.of(u64::try_from(fleet).unwrap_or(u64::MAX));
+    let allowed = share.max(policy.min);
     let many = going > 1 && u64::try_from(going).unwrap_or(u64::MAX) > allowed;
     if ask.source_is_empty || many {
         PruneVerdict::Blocked {

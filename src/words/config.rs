@@ -348,7 +348,9 @@ impl Default for Rollout {
 pub struct Prune {
     /// Whether orphans are removed at all.
     pub enabled: bool,
-    /// How much of the fleet may go within ten minutes without a person's word.
+    /// So many instances may go within ten minutes without confirmation, however small the fleet is.
+    pub min: u64,
+    /// How much of the fleet may go within ten minutes without confirmation.
     pub max: Share,
 }
 
@@ -356,6 +358,7 @@ impl Default for Prune {
     fn default() -> Self {
         Self {
             enabled: true,
+            min: 3,
             max: Share::Percent(20),
         }
     }

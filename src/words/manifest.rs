@@ -65,6 +65,20 @@ pub struct Manifest {
     pub protect: Option<bool>,
 }
 
+/// The part of a path that is within a manifest: a fleet's file has manifests below `defaults` and
+/// `templates.NAME`, and no manifest has such keys.
+pub fn within<'p, 'k>(path: &'p [&'k str]) -> &'p [&'k str] {
+    match path {
+        ["defaults", rest @ ..] | ["templates", _, rest @ ..] => rest,
+        _ => path,
+    }
+}
+
+/// Whether a field takes a scalar as the text that its file has, also where YAML reads a number or a truth value.
+pub fn is_source_text(path: &[&str]) -> bool {
+    matches!(within(path), ["env" | "labels", _] | ["security", "user"])
+}
+
 /// What a template says beside its manifest fields.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]

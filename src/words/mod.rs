@@ -2,6 +2,7 @@
 //! here reads a file, a clock or a socket.
 
 pub mod act;
+pub mod bounds;
 pub mod commit;
 pub mod config;
 pub mod control;
@@ -17,6 +18,7 @@ pub mod observed;
 pub mod origin;
 pub mod overrides;
 pub mod quantity;
+pub mod reference;
 pub mod resolve;
 pub mod route;
 pub mod router;
@@ -26,5 +28,6 @@ pub mod snapshot;
 pub mod spec;
 pub mod spread;
 pub mod template;
+pub mod text;
 pub mod token;
 pub mod watch;

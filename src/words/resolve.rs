@@ -22,10 +22,12 @@ use super::spec::Spec;
 use super::spread::spread;
 use super::template;
 use super::template::ListedTemplate;
+use super::text;
 
 pub use normalise::auth_url;
 
 mod across;
+mod layer;
 mod normalise;
 mod policy;
 #[cfg(test)]
@@ -132,19 +134,6 @@ struct Ground<'a> {
     today: Option<Date>,
 }
 
-impl Ground<'_> {
-    /// What can be told of a manifest that does not decode in whole: whoever mends it shall not find more only then.
-    fn beside_errors(&self, manifest: &Value) -> Vec<Problem> {
-        let text = |key: &str| manifest.get(key).and_then(Value::as_str);
-        let template = text("template").map(|name| self.fleet.template(name));
-        let mut problems: Vec<Problem> = template.and_then(Result::err).into_iter().collect();
-        if let Some(image) = text("image") {
-            policy::image(image, &self.config.policy, &self.allowed, &mut problems);
-        }
-        problems
-    }
-}
-
 fn hold(desired: &mut Desired, name: &InstanceName, diagnostics: Vec<Diagnostic>) {
     desired.specs.remove(name);
     desired.origins.remove(name);
@@ -164,33 +153,49 @@ fn resolve_one(
     ground: &Ground<'_>,
 ) -> Result<Resolved, Vec<Diagnostic>> {
     let document = parse(file).map_err(|diagnostic| vec![diagnostic])?;
-    let (manifest, mut diagnostics) =
-        document.decode_at::<Manifest>(&[], without_nulls(document.value().clone()));
-    let manifest = match manifest {
-        Some(manifest) if !diagnostics.iter().any(Diagnostic::is_error) => manifest,
-        _ => {
-            let more = ground.beside_errors(document.value());
-            diagnostics.extend(document.place_all(more));
+    let decoded = document.decode_at::<Manifest>(&[], without_nulls(document.value().clone()));
+    let said = decoded.rest(document.value().clone());
+    let mut diagnostics = decoded.diagnostics;
+    let mut problems = text::problems(document.value(), layer::use_of);
+    let manifest = decoded.value;
+    problems.extend(manifest.iter().flat_map(|manifest| layer::problems(&[], manifest)));
+    diagnostics.extend(document.place_all(problems));
+    // What is said without the faulty fields is checked, too: one look finds everything. A fault must not be reported
+    // a second time for what it took away.
+    let faulty: Vec<String> = diagnostics.iter().map(|found| found.field.clone()).collect();
+    let is_new = |found: &Diagnostic| !faulty.iter().any(|field| is_about(&found.field, field));
+    let Some(manifest) = manifest.filter(|_| !faulty.iter().any(|field| field == "template")) else {
+        return Err(diagnostics);
+    };
+    let layered = match ground.fleet.lay_over(said, manifest.template.as_deref()) {
+        Ok(layered) => layered,
+        Err(problem) => {
+            diagnostics.push(document.place(problem));
             return Err(diagnostics);
         }
     };
-    let layered = ground
-        .fleet
-        .lay_over(&document, manifest.template.as_deref())
-        .map_err(|problem| vec![document.place(problem)])?;
     let (spec, mut problems) = normalise::normalise(name, &layered, ground.config);
     if let Some(spec) = &spec {
         let broken = policy::problems(spec, &layered.merged, ground.config, &ground.allowed);
         problems.extend(broken);
         problems.extend(ground.today.iter().flat_map(|today| expired(spec, *today)));
     }
-    diagnostics.extend(document.place_all(problems));
+    diagnostics.extend(document.place_all(problems).into_iter().filter(is_new));
     match spec {
         Some(spec) if !diagnostics.iter().any(Diagnostic::is_error) => {
             Ok((spec, layered.origins, diagnostics))
         }
         _ => Err(diagnostics),
     }
+}
+
+/// Whether two fields are one, or one within the other.
+fn is_about(one: &str, other: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    within(one, other) || within(other, one)
 }
 
 /// Tokens that a manifest still grants, and that open nothing any more.
@@ -303,7 +308,8 @@ impl Fleet {
             _ => return Err(parse(file).err().into_iter().collect()),
         };
         let mut fleet = Self::default();
-        let mut diagnostics = Vec::new();
+        let mut diagnostics =
+            document.place_all(text::problems(document.value(), layer::use_of));
         let top = match document.value() {
             Value::Null => return Ok((fleet, diagnostics)),
             Value::Object(top) => top,
@@ -320,10 +326,12 @@ impl Fleet {
             let at = [Segment::Key(key.clone())];
             match key.as_str() {
                 "defaults" => {
-                    let (defaults, problems) =
+                    let defaults =
                         document.decode_at::<Manifest>(&at, without_nulls(value.clone()));
-                    diagnostics.extend(problems);
-                    fleet.default_template = defaults.and_then(|d: Manifest| d.template);
+                    diagnostics.extend(defaults.diagnostics);
+                    let layer = defaults.value.unwrap_or_default();
+                    diagnostics.extend(document.place_all(layer::problems(&[key], &layer)));
+                    fleet.default_template = layer.template;
                     fleet.defaults = value.clone();
                 }
                 "templates" => fleet.read_templates(&document, value, &mut diagnostics),
@@ -382,11 +390,12 @@ impl Fleet {
                 .into_iter()
                 .partition(|(key, _)| is_head(key));
             let at = path.map(|segment| Segment::Key(segment.to_owned()));
-            let (head, head_problems) =
-                document.decode_at::<TemplateHead>(&at, Value::Object(head));
-            let (_, body_problems) =
+            let head = document.decode_at::<TemplateHead>(&at, Value::Object(head));
+            let layer =
                 document.decode_at::<Manifest>(&at, without_nulls(Value::Object(body.clone())));
-            told.extend(head_problems.into_iter().chain(body_problems));
+            told.extend(head.diagnostics.into_iter().chain(layer.diagnostics));
+            let layer = layer.value.unwrap_or_default();
+            told.extend(document.place_all(layer::problems(&path, &layer)));
             if body.contains_key("template") {
                 told.push(document.place(Problem::error(
                     &["templates", name, "template"],
@@ -395,7 +404,7 @@ impl Fleet {
             }
             self.templates.insert(
                 name.clone(),
-                (head.unwrap_or_default(), Value::Object(body)),
+                (head.value.unwrap_or_default(), Value::Object(body)),
             );
         }
     }
@@ -450,22 +459,23 @@ impl Fleet {
         Err(Problem::error(&["template"], format!("no template `{reference}`")).with_help(help))
     }
 
-    fn lay_over(&self, manifest: &Document, reference: Option<&str>) -> Result<Layered, Problem> {
+    fn lay_over(&self, manifest: Value, reference: Option<&str>) -> Result<Layered, Problem> {
         let reference = reference
             .or(self.default_template.as_deref())
             .unwrap_or(template::DEFAULT);
         let base = self.base(reference)?;
         let mut merged = base.merged.clone();
-        merge(&mut merged, manifest.value().clone());
+        let mut says = vec![(Origin::Manifest, Arc::new(paths(&manifest)))];
+        says.extend(base.says.iter().cloned());
+        let origins = Origins::new(says, digest(&manifest));
+        merge(&mut merged, manifest);
         let merged = serde_json::from_value(without_nulls(merged))
             .map_err(|error| Problem::error(&[], format!("with its template: {error}")))?;
-        let mut says = vec![(Origin::Manifest, Arc::new(paths(manifest.value())))];
-        says.extend(base.says.iter().cloned());
         Ok(Layered {
             template: base.template.clone(),
             required_env: base.required_env.clone(),
             merged,
-            origins: Origins::new(says, digest(manifest.value())),
+            origins,
         })
     }
 }

@@ -63,7 +63,7 @@ fn every_built_in_template_is_a_sound_manifest() {
 fn an_empty_mapping_is_an_instance_of_the_default_template() {
     let spec = one("{}");
     assert_eq!(spec.template, "playwright-browser@1");
-    assert_eq!(spec.image, "instanced/browser:1");
+    assert_eq!(spec.image, "localhost/instanced/browser:1");
     assert!(spec.security.read_only);
     assert_eq!(spec.resources.memory.to_string(), "1GiB");
     let hosts: Vec<_> = spec.endpoints.values().map(|e| e.host.as_str()).collect();
