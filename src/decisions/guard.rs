@@ -112,10 +112,19 @@ mod tests {
     }
 
     #[test]
-    fn more_than_one_goes_only_within_the_share() {
-        assert!(!blocked(&ask(&names(2), 10)));
-        assert!(blocked(&ask(&names(3), 10)));
-        assert!(blocked(&ask(&names(2), 9)));
+    fn more_than_the_least_goes_only_within_the_share() {
+        for fleet in [3, 5, 15] {
+            assert!(!blocked(&ask(&names(3), fleet)), "{fleet}");
+            assert!(blocked(&ask(&names(4), fleet)), "{fleet}");
+        }
+        assert!(!blocked(&ask(&names(4), 20)));
+        assert!(blocked(&ask(&names(4), 19)));
+        let none = Prune {
+            min: 0,
+            ..Prune::default()
+        };
+        assert_eq!(prune(&ask(&names(1), 5), &none), PruneVerdict::Go);
+        assert_ne!(prune(&ask(&names(2), 5), &none), PruneVerdict::Go);
     }
 
     #[test]
@@ -131,12 +140,16 @@ mod tests {
     fn a_slow_rm_is_counted_over_the_window() {
         let orphans = names(1);
         assert!(!blocked(&Ask {
-            removed_lately: 1,
-            ..ask(&orphans, 9)
+            removed_lately: 2,
+            ..ask(&orphans, 3)
+        }));
+        assert!(!blocked(&Ask {
+            removed_lately: 3,
+            ..ask(&orphans, 17)
         }));
         assert!(blocked(&Ask {
-            removed_lately: 2,
-            ..ask(&orphans, 8)
+            removed_lately: 3,
+            ..ask(&orphans, 16)
         }));
     }
 

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn what_is_beyond_is_found_and_clamped() {
-        let check = |value| HEALTH_TIMEOUT.check(&["health", "timeout"], value, "3s is the default");
+        let check =
+            |value| HEALTH_TIMEOUT.check(&["health", "timeout"], value, "3s is the default");
         for within in [Span::secs(1), Span::secs(300)] {
             assert_eq!(check(within), None);
             assert_eq!(HEALTH_TIMEOUT.clamp(within), within);

@@ -46,6 +46,7 @@ pub struct Config {
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Browser origins that may call MCP endpoints, such as `https://app.example.com`.
+    #[schemars(extend("examples" = [["https://app.example.com"]]))]
     pub origins: Vec<String>,
     /// When and how far to converge.
     pub reconcile: Reconcile,
@@ -55,6 +56,7 @@ pub struct Config {
     pub notify: Notify,
     /// The store and the control socket; default `/var/lib/instanced` for root, else below
     /// `$XDG_STATE_HOME`.
+    #[schemars(extend("examples" = ["/var/lib/instanced"]))]
     pub state: Option<PathBuf>,
 }
 
@@ -89,6 +91,7 @@ pub struct Public {
     /// `https` or `http`.
     pub scheme: Scheme,
     /// The port that clients connect to; default 443 or 80.
+    #[schemars(extend("examples" = [8443]))]
     pub port: Option<u16>,
 }
 
@@ -158,6 +161,7 @@ pub struct EngineConfig {
 #[serde(default)]
 pub struct DockerConfig {
     /// `unix:///path`; default: `DOCKER_HOST`, then the usual sockets.
+    #[schemars(extend("examples" = ["unix:///run/docker.sock"]))]
     pub host: Option<String>,
 }
 
@@ -220,15 +224,19 @@ pub struct Traefik {
     /// `true`, `false`, or `{ cert_resolver: NAME }`.
     pub tls: TlsConfig,
     /// The `ForwardAuth` address as Traefik reaches it; default: `listen.auth`.
+    #[schemars(extend("examples" = ["http://127.0.0.1:9180/auth/mcp-bearer-check"]))]
     pub auth_url: Option<String>,
     /// The file from which Traefik reads who signs for the `ForwardAuth` listener; the daemon writes it. With it
     /// the listener speaks TLS, and HTTP/2.
+    #[schemars(extend("examples" = ["/run/instanced/auth-ca.pem"]))]
     pub auth_ca: Option<PathBuf>,
     /// Middlewares of the operator's own, before ours.
+    #[schemars(extend("examples" = [["ratelimit@file"]]))]
     pub middlewares: Vec<String>,
     /// `labels`, or `{ file: DIR }`.
     pub provider: ProviderConfig,
     /// Traefik's API, such as `http://127.0.0.1:8080`: lets a swap see what Traefik serves.
+    #[schemars(extend("examples" = ["http://127.0.0.1:8080"]))]
     pub api: Option<String>,
 }
 
@@ -240,7 +248,7 @@ pub enum ProviderConfig {
     #[default]
     Labels,
     /// From one file for each instance in this directory, which Traefik's file provider watches.
-    File(PathBuf),
+    File(#[schemars(extend("examples" = ["/etc/traefik/dynamic"]))] PathBuf),
 }
 
 impl Default for Traefik {
@@ -266,6 +274,7 @@ pub enum TlsConfig {
     /// With certificates from a resolver.
     Resolver {
         /// The resolver's name in Traefik's static configuration.
+        #[schemars(extend("examples" = ["letsencrypt"]))]
         cert_resolver: String,
     },
 }
@@ -412,6 +421,7 @@ pub struct ResourcePolicy {
     pub cpus: Option<Cpus>,
     /// Processes and threads.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = [4096]))]
     pub pids: Option<u32>,
     /// Shared memory (`/dev/shm`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -445,6 +455,7 @@ impl Default for ImagePolicy {
 #[serde(default)]
 pub struct Allowed {
     /// Globs.
+    #[schemars(extend("examples" = [["/srv/*"]]))]
     pub allow: Vec<String>,
 }
 

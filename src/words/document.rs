@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::diagnostic::{Diagnostic, Place, Problem, Severity};
 use super::lines;
+use super::text::shown;
 use outline::{Brackets, Outline};
 pub use suggest::nearest;
 use yaml::{Failure, Misfit, Part};
@@ -195,7 +196,9 @@ impl Document {
                     let field = missing.as_deref().unwrap_or(&original);
                     let text = || self.outline().scalar(&placed(&original));
                     (part == Part::Value && !message.contains("; write "))
-                        .then(|| example::help(schema.as_value(), field, at_path(&value, &at), text))
+                        .then(|| {
+                            example::help(schema.as_value(), field, at_path(&value, &at), text)
+                        })
                         .flatten()
                 });
                 diagnostics.push(self.diagnostic_at(&placed(&original), part, message, help));
@@ -321,21 +324,24 @@ impl Document {
             place: placed(&self.path, &self.text, position),
             severity: Severity::Error,
             field: if path.len() > SAID_DEPTH {
-                shortened(dotted(&path[..SAID_DEPTH])) + "…"
+                shortened(&dotted(&path[..SAID_DEPTH])) + "…"
             } else {
-                shortened(dotted(path))
+                shortened(&dotted(path))
             },
-            message: shortened(message),
-            help: help.map(shortened),
+            message: shortened(&message),
+            help: help.as_deref().map(shortened),
         }
     }
 }
 
-/// A person's text may be a megabyte long, and stands in its file anyway.
-fn shortened(text: String) -> String {
-    match text.char_indices().nth(SAID_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+/// A person's text may be a megabyte long, and stands in its file anyway. What it holds that cannot be seen must not
+/// reach a terminal.
+fn shortened(text: &str) -> String {
+    let end = |text: &str| text.char_indices().nth(SAID_MAX).map(|(end, _)| end);
+    let short = shown(&text[..end(text).unwrap_or(text.len())]);
+    match end(&short).or_else(|| end(text).map(|_| short.len())) {
+        Some(end) => format!("{}…", &short[..end]),
+        None => short,
     }
 }
 

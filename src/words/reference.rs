@@ -19,6 +19,9 @@ pub const PATTERN: &str = "^(((localhost|[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+|\\[[0-
 (:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?\
 (@(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}))?$";
 
+/// The image of the built-in template, as `image/build.sh` names it.
+pub const BROWSER: &str = "localhost/instanced/browser:1";
+
 /// Whether the reference names an image that only this host can have, so that no registry is asked for it.
 pub fn is_local(reference: &str) -> bool {
     reference.starts_with("localhost/")
@@ -93,7 +96,10 @@ fn beside_the_grammar(text: &str) -> Option<Fault> {
     if text.starts_with('-') {
         return Some(fault(
             format!("`{said}` begins with `-`"),
-            instead(text.trim_start_matches('-'), "begin with a letter or a digit"),
+            instead(
+                text.trim_start_matches('-'),
+                "begin with a letter or a digit",
+            ),
         ));
     }
     None
@@ -103,7 +109,10 @@ fn check_name(whole: &str, name: &str) -> Result<(), Fault> {
     let said = shown(whole);
     if name.len() > NAME_MAX {
         return Err(fault(
-            format!("a repository of {} characters, more than {NAME_MAX}", name.len()),
+            format!(
+                "a repository of {} characters, more than {NAME_MAX}",
+                name.len()
+            ),
             "choose a shorter name",
         ));
     }
@@ -165,7 +174,8 @@ fn check_domain(said: &str, domain: &str) -> Result<(), Fault> {
     };
     let is_port = |text: &str| {
         let digits = text.strip_prefix(':').unwrap_or_default();
-        digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok_and(|port| port > 0)
+        digits.bytes().all(|b| b.is_ascii_digit())
+            && digits.parse::<u16>().is_ok_and(|port| port > 0)
     };
     if port.is_some_and(|port| !is_port(port)) {
         return Err(fault(
@@ -213,7 +223,9 @@ fn check_tag(name: &str, tag: &str) -> Result<(), Fault> {
     if tag.len() > TAG_MAX || tag.starts_with(['.', '-']) || !tag.chars().all(fine) {
         return Err(fault(
             format!("`{}` is no tag", shown(tag)),
-            format!("a tag is made of letters, digits, `_`, `.` and `-`, {TAG_MAX} at most, and begins with neither `.` nor `-`"),
+            format!(
+                "a tag is made of letters, digits, `_`, `.` and `-`, {TAG_MAX} at most, and begins with neither `.` nor `-`"
+            ),
         ));
     }
     Ok(())
@@ -228,7 +240,10 @@ fn check_digest(rest: &str, digest: &str) -> Result<(), Fault> {
     }
     Err(fault(
         format!("`{}` is no digest", shown(digest)),
-        format!("write `{}@sha256:` and 64 hexadecimal digits in lower case, as `docker images --digests` prints them", shown(rest)),
+        format!(
+            "write `{}@sha256:` and 64 hexadecimal digits in lower case, as `docker images --digests` prints them",
+            shown(rest)
+        ),
     ))
 }
 
@@ -282,12 +297,24 @@ mod tests {
     #[test]
     fn each_fault_has_its_remedy() {
         for (text, message, help) in [
-            ("ghcr.io/AcmeCorp/mcp:1.2", "has capitals", "write `ghcr.io/acmecorp/mcp:1.2`"),
-            ("AcmeCorp/mcp:1.2", "has capitals", "write `acmecorp/mcp:1.2`"),
+            (
+                "ghcr.io/AcmeCorp/mcp:1.2",
+                "has capitals",
+                "write `ghcr.io/acmecorp/mcp:1.2`",
+            ),
+            (
+                "AcmeCorp/mcp:1.2",
+                "has capitals",
+                "write `acmecorp/mcp:1.2`",
+            ),
             ("X:1", "has capitals", "write `x:1`"),
             ("x:", "has a `:` and no tag", "such as `x:1`"),
             ("x:${TAG}", "has a variable", "the tag themselves"),
-            ("x@sha256:123", "`sha256:123` is no digest", "write `x@sha256:` and 64"),
+            (
+                "x@sha256:123",
+                "`sha256:123` is no digest",
+                "write `x@sha256:` and 64",
+            ),
             ("x@", "`` is no digest", "64 hexadecimal"),
             ("-x:1", "begins with `-`", "write `x:1`"),
             ("http://ghcr.io/x/y:1", "no scheme", "write `ghcr.io/x/y:1`"),
@@ -301,7 +328,11 @@ mod tests {
             ("/x:1", "has an empty part", "each `/`"),
             ("x/:1", "has an empty part", "before the tag"),
             (":1", "has an empty part", "before the tag"),
-            ("a..b/c/d:1", "no registry's host name", "registry.example.com"),
+            (
+                "a..b/c/d:1",
+                "no registry's host name",
+                "registry.example.com",
+            ),
             ("acme/a..b:1", "`a..b` is no part", "one `.`"),
             ("acme/_a:1", "`_a` is no part", "begin and end"),
             ("host:/x:1", "has no port", "1 to 65535"),

@@ -16,7 +16,7 @@ use super::desired::{Content, Desired, Snapshot, SourceFile, Unreadable};
 use super::diagnostic::{Diagnostic, Problem, Severity};
 use super::document::{self, Document, Segment};
 use super::manifest::{Manifest, TemplateHead, TokenPart};
-use super::name::{InstanceName, NameError};
+use super::name::InstanceName;
 use super::origin::{Origin, Origins};
 use super::spec::Spec;
 use super::spread::spread;
@@ -27,6 +27,7 @@ use super::text;
 pub use normalise::auth_url;
 
 mod across;
+mod files;
 mod layer;
 mod normalise;
 mod policy;
@@ -63,24 +64,18 @@ pub fn resolve_on(
         allowed: policy::Allowed::by(&config.policy),
         today,
     };
+    let names = files::Names(&snapshot.manifests);
     let resolved = spread(&snapshot.manifests, |file| {
-        let name = file.stem.parse::<InstanceName>()?;
+        let name = names.instance(file)?;
         let resolved = resolve_one(&name, file, &ground);
-        Ok::<_, NameError>((name, resolved))
+        Ok::<_, files::Misnamed>((name, resolved))
     });
     let (mut files, mut miswritten) = (BTreeMap::new(), Vec::new());
     for (file, resolved) in snapshot.manifests.iter().zip(resolved) {
         let (name, resolved) = match resolved {
             Ok(resolved) => resolved,
-            Err(error) => {
-                let diagnostic = Diagnostic::of_file(
-                    &file.path,
-                    error.to_string(),
-                    Some("the file's name is the instance's: rename it, such as alice.yaml"),
-                );
-                // `Alice.yaml` is no wish that alice goes.
-                let meant = file.stem.to_ascii_lowercase().parse::<InstanceName>();
-                miswritten.extend(meant.ok().map(|name| (name, diagnostic.clone())));
+            Err((diagnostic, meant)) => {
+                miswritten.extend(meant.map(|name| (name, diagnostic.clone())));
                 desired.diagnostics.push(diagnostic);
                 continue;
             }
@@ -158,13 +153,21 @@ fn resolve_one(
     let mut diagnostics = decoded.diagnostics;
     let mut problems = text::problems(document.value(), layer::use_of);
     let manifest = decoded.value;
-    problems.extend(manifest.iter().flat_map(|manifest| layer::problems(&[], manifest)));
+    problems.extend(
+        manifest
+            .iter()
+            .flat_map(|manifest| layer::problems(&[], manifest)),
+    );
     diagnostics.extend(document.place_all(problems));
     // What is said without the faulty fields is checked, too: one look finds everything. A fault must not be reported
     // a second time for what it took away.
-    let faulty: Vec<String> = diagnostics.iter().map(|found| found.field.clone()).collect();
+    let faulty: Vec<String> = diagnostics
+        .iter()
+        .map(|found| found.field.clone())
+        .collect();
     let is_new = |found: &Diagnostic| !faulty.iter().any(|field| is_about(&found.field, field));
-    let Some(manifest) = manifest.filter(|_| !faulty.iter().any(|field| field == "template")) else {
+    let Some(manifest) = manifest.filter(|_| !faulty.iter().any(|field| field == "template"))
+    else {
         return Err(diagnostics);
     };
     let layered = match ground.fleet.lay_over(said, manifest.template.as_deref()) {
@@ -308,8 +311,7 @@ impl Fleet {
             _ => return Err(parse(file).err().into_iter().collect()),
         };
         let mut fleet = Self::default();
-        let mut diagnostics =
-            document.place_all(text::problems(document.value(), layer::use_of));
+        let mut diagnostics = document.place_all(text::problems(document.value(), layer::use_of));
         let top = match document.value() {
             Value::Null => return Ok((fleet, diagnostics)),
             Value::Object(top) => top,

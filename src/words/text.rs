@@ -32,6 +32,10 @@ pub enum Use {
     Value,
 }
 
+/// A regular expression with the meaning of [`check_path`], for the schema. It knows no escape of a control character.
+pub const PATH_PATTERN: &str = "^/(([A-Za-z0-9._~!&()*+,;=:@-]|%[0-9A-Fa-f]{2})([A-Za-z0-9._~!&()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?$";
+/// The same where a query may follow.
+pub const QUERY_PATTERN: &str = "^/(([A-Za-z0-9._~!&()*+,;=:@?-]|%[0-9A-Fa-f]{2})([A-Za-z0-9._~!&()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?$";
 /// The longest path of a URL.
 const PATH_MAX: usize = 1024;
 
@@ -209,7 +213,10 @@ pub fn check_path(path: &str, query: bool) -> Result<(), Fault> {
             '$' | '{' | '}' => {
                 return Err(fault(
                     format!("`{said}` has `{c}`, which clients take for a variable"),
-                    &format!("write the path itself, or `%{:02X}` for `{c}`", u32::from(c)),
+                    &format!(
+                        "write the path itself, or `%{:02X}` for `{c}`",
+                        u32::from(c)
+                    ),
                 ));
             }
             _ => {
@@ -261,15 +268,29 @@ mod tests {
 
     #[test]
     fn paths_are_those_of_the_rfc() {
-        for path in ["/", "/mcp", "/vnc.html", "/a/b;c=1,2/@x:~_-.!*()+&", "/%C3%BC%20x"] {
+        for path in [
+            "/",
+            "/mcp",
+            "/vnc.html",
+            "/a/b;c=1,2/@x:~_-.!*()+&",
+            "/%C3%BC%20x",
+        ] {
             assert_eq!(check_path(path, false), Ok(()), "{path}");
         }
         assert_eq!(check_path("/health?full=1&x=/?", true), Ok(()));
         for (path, message, help) in [
             ("mcp", "does not begin with `/`", "write `/mcp`"),
             ("", "does not begin", "write `/`"),
-            ("//evil.example/x", "another host", "write `/evil.example/x`"),
-            ("/mcp?k=${AWS_SECRET_ACCESS_KEY}", "has a query", "leave out the `?`"),
+            (
+                "//evil.example/x",
+                "another host",
+                "write `/evil.example/x`",
+            ),
+            (
+                "/mcp?k=${AWS_SECRET_ACCESS_KEY}",
+                "has a query",
+                "leave out the `?`",
+            ),
             ("/mcp/$HOME", "has `$`", "`%24`"),
             ("/{x}", "has `{`", "`%7B`"),
             ("/a b", "U+0020", "`%20`"),
@@ -293,6 +314,10 @@ mod tests {
         }
         assert!(check_path("/x?k=$KEY", true).is_err());
         let long = check_path(&format!("/{}", "a".repeat(1024)), false);
-        assert!(long.expect_err("too long").message.contains("1025 characters"));
+        assert!(
+            long.expect_err("too long")
+                .message
+                .contains("1025 characters")
+        );
     }
 }

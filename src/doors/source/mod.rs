@@ -89,11 +89,14 @@ fn beside(dir: &Path) -> PathBuf {
     }
 }
 
-/// Whether a file of this name is a manifest, not a dotfile, a backup, a lock or an editor's own.
+/// Whether a file of this name is a manifest, not a dotfile, a backup, a lock or an editor's own. An ending in capitals
+/// counts: such a file is reported, not passed over.
 fn is_manifest(name: &OsStr) -> bool {
+    let path = Path::new(name);
+    let ends = |ending: &str| {
+        path.extension()
+            .is_some_and(|is| is.eq_ignore_ascii_case(ending))
+    };
     let bytes = name.as_encoded_bytes();
-    let stem = bytes
-        .strip_suffix(b".yaml")
-        .or_else(|| bytes.strip_suffix(b".yml"));
-    stem.is_some_and(|stem| !stem.is_empty() && !stem.starts_with(b".") && !stem.starts_with(b"#"))
+    (ends("yaml") || ends("yml")) && !bytes.starts_with(b".") && !bytes.starts_with(b"#")
 }

@@ -14,7 +14,9 @@ pub(super) fn found(path: &str, text: &str) -> Option<Diagnostic> {
         return Some(Diagnostic::of_file(
             path,
             "a pointer of git LFS, not the file itself",
-            Some("fetch it with `git lfs pull`; a manifest is better kept in git itself: remove its line from .gitattributes"),
+            Some(
+                "fetch it with `git lfs pull`; a manifest is better kept in git itself: remove its line from .gitattributes",
+            ),
         ));
     }
     let is_marker = |line: &str| {
@@ -27,11 +29,15 @@ pub(super) fn found(path: &str, text: &str) -> Option<Diagnostic> {
     if !CONFLICT.iter().any(|marker| text.contains(marker)) {
         return None;
     }
-    let (at, line) = lines::of(text).enumerate().find(|(_, line)| is_marker(line))?;
+    let (at, line) = lines::of(text)
+        .enumerate()
+        .find(|(_, line)| is_marker(line))?;
     let mut diagnostic = Diagnostic::of_file(
         path,
         "an unresolved merge conflict",
-        Some("keep one side, remove the lines that begin with <<<<<<<, ======= and >>>>>>>, and commit"),
+        Some(
+            "keep one side, remove the lines that begin with <<<<<<<, ======= and >>>>>>>, and commit",
+        ),
     );
     diagnostic.place.line = at + 1;
     diagnostic.place.width = line.chars().count().max(1);
@@ -42,13 +48,18 @@ pub(super) fn found(path: &str, text: &str) -> Option<Diagnostic> {
 fn is_odd(c: char) -> bool {
     matches!(
         c,
-        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200b}' | '\u{202f}' | '\u{205f}' | '\u{3000}' | '\u{feff}'
+        '\u{a0}' | '\u{1680}' | '\u{2000}'
+            ..='\u{200b}' | '\u{202f}' | '\u{205f}' | '\u{3000}' | '\u{feff}'
     )
 }
 
 /// The first such space where YAML takes a plain one: before a key, around its `:`, or after the `-` of an item. Only
 /// lines that `suspect` names, from 1, are looked at: in a text it may be meant.
-pub(super) fn odd_space(path: &str, text: &str, suspect: impl Fn(usize) -> bool) -> Option<Diagnostic> {
+pub(super) fn odd_space(
+    path: &str,
+    text: &str,
+    suspect: impl Fn(usize) -> bool,
+) -> Option<Diagnostic> {
     if !text.contains(is_odd) {
         return None;
     }
@@ -62,8 +73,13 @@ pub(super) fn odd_space(path: &str, text: &str, suspect: impl Fn(usize) -> bool)
     };
     let mut diagnostic = Diagnostic::of_file(
         path,
-        format!("{what} (U+{:04X}), which YAML takes for a letter", u32::from(c)),
-        Some("replace it with a plain space; text from a web page or a word processor has such spaces"),
+        format!(
+            "{what} (U+{:04X}), which YAML takes for a letter",
+            u32::from(c)
+        ),
+        Some(
+            "replace it with a plain space; text from a web page or a word processor has such spaces",
+        ),
     );
     (diagnostic.place.line, diagnostic.place.column) = (line, column);
     Some(diagnostic)
@@ -108,12 +124,19 @@ mod tests {
             let line = text.lines().nth(diagnostic.place.line - 1).expect("a line");
             assert!(line.starts_with(['<', '=', '>']), "{diagnostic}");
         }
-        for text in ["owner: '======='\n", "env:\n  A: |\n    =======\n    <<<<<<< x\n", "a: ======== b\n"] {
+        for text in [
+            "owner: '======='\n",
+            "env:\n  A: |\n    =======\n    <<<<<<< x\n",
+            "a: ======== b\n",
+        ] {
             assert_eq!(found("a.yaml", text), None, "{text}");
         }
         let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
         let diagnostic = found("a.yaml", pointer).expect("a pointer");
-        assert!(diagnostic.to_string().contains("git lfs pull"), "{diagnostic}");
+        assert!(
+            diagnostic.to_string().contains("git lfs pull"),
+            "{diagnostic}"
+        );
     }
 
     #[test]
@@ -127,11 +150,22 @@ mod tests {
             ("owner: \u{a0}alice\n", (1, 8)),
         ] {
             let diagnostic = odd_space("a.yaml", text, |_| true).expect(text);
-            assert_eq!((diagnostic.place.line, diagnostic.place.column), place, "{text:?}");
+            assert_eq!(
+                (diagnostic.place.line, diagnostic.place.column),
+                place,
+                "{text:?}"
+            );
         }
-        for text in ["owner: al\u{a0}ice\n", "owner: alice\u{a0}\n", "owner: alice\n"] {
+        for text in [
+            "owner: al\u{a0}ice\n",
+            "owner: alice\u{a0}\n",
+            "owner: alice\n",
+        ] {
             assert_eq!(odd_space("a.yaml", text, |_| true), None, "{text:?}");
         }
-        assert_eq!(odd_space("a.yaml", "owner:\u{a0}alice\n", |line| line > 1), None);
+        assert_eq!(
+            odd_space("a.yaml", "owner:\u{a0}alice\n", |line| line > 1),
+            None
+        );
     }
 }

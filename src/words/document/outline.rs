@@ -112,7 +112,9 @@ impl Outline {
         for (depth, segment) in path.iter().enumerate() {
             let last = depth + 1 == path.len();
             if let (true, Part::KeyAt(at)) = (last, part) {
-                return self.key_at(node, at).map_or(Some(position), |(key, _)| Some(key));
+                return self
+                    .key_at(node, at)
+                    .map_or(Some(position), |(key, _)| Some(key));
             }
             let nth = usize::from(last && part == Part::SecondKey);
             let Some((key, value)) = self.below(self.resolve(node), segment, nth, MERGES_MAX)

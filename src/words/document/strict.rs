@@ -5,9 +5,8 @@
 use std::cell::Cell;
 
 use serde::de::{
-    DeserializeOwned,
-    self, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess,
-    Unexpected, VariantAccess, Visitor,
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _,
+    IntoDeserializer, MapAccess, Unexpected, VariantAccess, Visitor,
     value::{MapDeserializer, SeqDeserializer},
 };
 use serde::forward_to_deserialize_any;
@@ -236,7 +235,10 @@ struct Pairs<'v, I: Iterator<Item = (&'v str, Strict<'v>)>> {
 impl<'de, I: Iterator<Item = (&'de str, Strict<'de>)>> MapAccess<'de> for &mut Pairs<'de, I> {
     type Error = Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         let key = self.keys.next();
         let decoded = self.pairs.next_key_seed(seed);
         if decoded.is_err() {

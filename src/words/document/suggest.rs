@@ -93,7 +93,9 @@ pub(super) fn unknown_key(schema: &Value, path: &[Segment]) -> (String, Option<S
         path.extend(field.split('.').map(|key| Segment::Key(key.to_owned())));
         !nodes_at(schema, &path).is_empty()
     };
-    if let Some((_, ours)) = ours.filter(|(_, ours)| is_known(ours.split(':').next().unwrap_or(ours))) {
+    if let Some((_, ours)) =
+        ours.filter(|(_, ours)| is_known(ours.split(':').next().unwrap_or(ours)))
+    {
         return (message, Some(format!("Compose's key; here it is `{ours}`")));
     }
     let help = match nearest(key, keys.iter().map(String::as_str)) {

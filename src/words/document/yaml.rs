@@ -358,7 +358,8 @@ impl Key<'_> {
         let (message, help) = no_string(&text);
         let part = Part::KeyAt(self.1);
         let segment = Segment::Key(text);
-        self.0.within(segment, || self.0.misfit(part, message, help))
+        self.0
+            .within(segment, || self.0.misfit(part, message, help))
     }
 
     fn no_scalar<E: de::Error>(&self, what: &str) -> E {

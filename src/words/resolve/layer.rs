@@ -22,12 +22,19 @@ pub(super) fn problems(base: &[&str], layer: &Manifest) -> Vec<Problem> {
         found.push(Problem { path, ..problem });
     };
     // One that is blank is none: that is told of all layers together.
-    let image = layer.image.as_deref().filter(|image| !image.trim().is_empty());
+    let image = layer
+        .image
+        .as_deref()
+        .filter(|image| !image.trim().is_empty());
     if let Some(Err(fault)) = image.map(reference::check) {
         put(fault.at(&["image"]));
     }
     for (name, endpoint) in &layer.endpoints {
-        if let Some(Err(fault)) = endpoint.path.as_deref().map(|path| text::check_path(path, false)) {
+        if let Some(Err(fault)) = endpoint
+            .path
+            .as_deref()
+            .map(|path| text::check_path(path, false))
+        {
             put(fault.at(&["endpoints", name.as_str(), "path"]));
         }
     }
@@ -46,34 +53,63 @@ pub(super) fn problems(base: &[&str], layer: &Manifest) -> Vec<Problem> {
 }
 
 fn health(part: &HealthPart, put: &mut impl FnMut(Problem)) {
-    if let Some(Err(fault)) = part.path.as_deref().map(|path| text::check_path(path, true)) {
+    if let Some(Err(fault)) = part
+        .path
+        .as_deref()
+        .map(|path| text::check_path(path, true))
+    {
         put(fault.at(&["health", "path"]));
     }
     let spans: [(&str, Option<Span>, Bounds<Span>, &str); 3] = [
-        ("interval", part.interval, bounds::HEALTH_INTERVAL, "10s is the default"),
-        ("timeout", part.timeout, bounds::HEALTH_TIMEOUT, "3s is the default"),
-        ("start_period", part.start_period, bounds::HEALTH_START_PERIOD, "20s is the default"),
+        (
+            "interval",
+            part.interval,
+            bounds::HEALTH_INTERVAL,
+            "10s is the default",
+        ),
+        (
+            "timeout",
+            part.timeout,
+            bounds::HEALTH_TIMEOUT,
+            "3s is the default",
+        ),
+        (
+            "start_period",
+            part.start_period,
+            bounds::HEALTH_START_PERIOD,
+            "20s is the default",
+        ),
     ];
     for (key, span, bounds, help) in spans {
         let problem = span.and_then(|span| bounds.check(&["health", key], span, help));
         problem.map(&mut *put);
     }
-    let retries = part.retries.map(std::num::NonZero::get).and_then(|retries| {
-        bounds::HEALTH_RETRIES.check(&["health", "retries"], retries, "3 is the default")
-    });
+    let retries = part
+        .retries
+        .map(std::num::NonZero::get)
+        .and_then(|retries| {
+            bounds::HEALTH_RETRIES.check(&["health", "retries"], retries, "3 is the default")
+        });
     retries.map(put);
 }
 
 fn resources(part: &ResourcesPart, put: &mut impl FnMut(Problem)) {
     let at = |key| ["resources", key];
-    let memory = part.memory.and_then(|memory| {
-        bounds::MEMORY.check(&at("memory"), memory, "512MiB is the default")
-    });
-    let shm = part.shm.and_then(|shm| bounds::SIZE.check(&at("shm"), shm, "64MiB is the default"));
-    let cpus = part.cpus.and_then(|cpus| bounds::CPUS.check(&at("cpus"), cpus, "1 is the default"));
+    let memory = part
+        .memory
+        .and_then(|memory| bounds::MEMORY.check(&at("memory"), memory, "512MiB is the default"));
+    let shm = part
+        .shm
+        .and_then(|shm| bounds::SIZE.check(&at("shm"), shm, "64MiB is the default"));
+    let cpus = part
+        .cpus
+        .and_then(|cpus| bounds::CPUS.check(&at("cpus"), cpus, "1 is the default"));
     let pids = part.pids.map(std::num::NonZero::get);
     let pids = pids.and_then(|pids| bounds::PIDS.check(&at("pids"), pids, "256 is the default"));
-    [memory, cpus, pids, shm].into_iter().flatten().for_each(put);
+    [memory, cpus, pids, shm]
+        .into_iter()
+        .flatten()
+        .for_each(put);
 }
 
 /// What a manifest's text at this path is used for.

@@ -19,6 +19,7 @@ use super::error::{
 use super::{Docker, archive, draft, facts, network};
 use crate::words::manifest::Restart;
 use crate::words::observed::{Limits, Phase};
+use crate::words::reference::{self, is_local};
 
 impl ChangeContainers for Docker {
     async fn create_network(
@@ -32,6 +33,13 @@ impl ChangeContainers for Docker {
 
     async fn pull(&self, reference: &str) -> Result<(), EngineError> {
         let operation = || format!("pull image {reference}");
+        // No registry is asked for a name that only this host can have, also where `pull: always` says so.
+        if is_local(reference) {
+            return match self.image(reference).await? {
+                Some(_) => Ok(()),
+                None => Err(missing_local(reference)),
+            };
+        }
         let options = CreateImageOptionsBuilder::default()
             .from_image(&with_tag(reference))
             .build();
@@ -228,10 +236,19 @@ fn with_tag(reference: &str) -> String {
     }
 }
 
+/// The error of an image that is missing and comes from no registry.
+fn missing_local(reference: &str) -> EngineError {
+    let operation = format!("find image {reference}");
+    let detail = "the engine does not have it, and a name under localhost/ is of this host alone";
+    EngineError::new(operation, ErrorClass::Permanent, detail).with_help(image_help(reference))
+}
+
 /// The way out when an image cannot be had.
 fn image_help(reference: &str) -> String {
-    if with_tag(reference) == "instanced/browser:1" {
+    if with_tag(reference) == reference::BROWSER {
         "build it: image/build.sh".to_owned()
+    } else if is_local(reference) {
+        format!("build it: docker build --tag {reference} DIRECTORY")
     } else {
         format!("check the name, or build it, or pull it by hand: docker pull {reference}")
     }
@@ -366,9 +383,10 @@ mod tests {
 
     #[test]
     fn our_own_image_is_built() {
-        assert_eq!(
-            image_help("instanced/browser:1"),
-            "build it: image/build.sh"
-        );
+        let error = missing_local("localhost/instanced/browser:1");
+        assert_eq!(error.help.as_deref(), Some("build it: image/build.sh"));
+        assert_eq!(error.class, ErrorClass::Permanent);
+        let help = image_help("localhost/x:1");
+        assert_eq!(help, "build it: docker build --tag localhost/x:1 DIRECTORY");
     }
 }

@@ -57,6 +57,21 @@ fn manifests_are_read_sorted_and_everything_else_is_left_alone() {
 }
 
 #[test]
+fn an_ending_in_capitals_is_not_passed_over() {
+    let (_top, dir) = source();
+    for name in ["alice.YAML", "bob.Yml", ".carol.YAML", "dave.YAML~"] {
+        fs::write(dir.join(name), name).unwrap();
+    }
+    let snapshot = read_all(&dir).unwrap();
+    let paths: Vec<_> = snapshot
+        .manifests
+        .iter()
+        .map(|file| file.path.as_str())
+        .collect();
+    assert_eq!(paths, ["instances.d/alice.YAML", "instances.d/bob.Yml"]);
+}
+
+#[test]
 fn the_fleets_own_file_stands_beside_the_directory() {
     let (top, dir) = source();
     fs::write(dir.join("fleet.yaml"), "an instance called fleet").unwrap();
