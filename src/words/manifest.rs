@@ -45,8 +45,10 @@ pub struct Manifest {
     #[schemars(extend("examples" = [{ "api_key": { "from_file": "/run/secrets/api_key" } }]))]
     pub secrets: BTreeMap<SecretName, SecretFrom>,
     /// The browser's screen.
+    #[schemars(extend("examples" = [{ "width": 1280 }]))]
     pub screen: Option<ScreenPart>,
     /// What it may use.
+    #[schemars(extend("examples" = [{ "memory": "1GiB" }]))]
     pub resources: Option<ResourcesPart>,
     /// What it serves, each at `<endpoint>-<name>.<domain>`.
     #[schemars(extend("examples" = [{ "mcp": { "port": 8080 } }]))]
@@ -54,6 +56,7 @@ pub struct Manifest {
     /// The browser's screen over VNC.
     pub vnc: Option<VncPart>,
     /// How the daemon asks whether it is well, where its image has no health check.
+    #[schemars(extend("examples" = [{ "path": "/health" }]))]
     pub health: Option<HealthPart>,
     /// When the engine starts it again.
     pub restart: Option<Restart>,
@@ -65,6 +68,7 @@ pub struct Manifest {
     #[schemars(extend("examples" = [[{ "name": "profile", "target": "/home/mcp/profile" }]]))]
     pub volumes: Option<Vec<VolumePart>>,
     /// What it may do; the defaults are the strictest that work.
+    #[schemars(extend("examples" = [{ "user": "1000:1000" }]))]
     pub security: Option<SecurityPart>,
     /// Labels of the container's own; `traefik.*` and `instanced.*` are reserved.
     #[schemars(extend("examples" = [{ "team": "qa" }]))]

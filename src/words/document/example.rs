@@ -69,22 +69,16 @@ pub(super) fn help<'t>(
 
 /// Valid values of the field at `path`.
 fn examples_at(schema: &Value, path: &[Segment]) -> Vec<Value> {
-    let own = nodes_at(schema, path)
-        .into_iter()
-        .map(|node| examples(schema, node, 0));
-    let own = own.into_iter().find(|found| !found.is_empty());
-    match (own, path.split_last()) {
-        (Some(own), _) => own,
-        // An item has what an example of its list has.
-        (None, Some((Segment::Index(_), list))) => {
-            let lists = examples_at(schema, list);
-            lists
-                .into_iter()
-                .filter_map(|list| list.get(0).cloned())
-                .collect()
+    if let Some((Segment::Index(_), list)) = path.split_last() {
+        let lists = examples_at(schema, list).into_iter();
+        let items: Vec<_> = lists.filter_map(|list| list.get(0).cloned()).collect();
+        if !items.is_empty() {
+            return items;
         }
-        (None, _) => Vec::new(),
     }
+    let nodes = nodes_at(schema, path).into_iter();
+    let mut found = nodes.map(|node| examples(schema, node, 0));
+    found.find(|found| !found.is_empty()).unwrap_or_default()
 }
 
 fn has_type(node: &Value, name: &str) -> bool {
@@ -351,13 +345,16 @@ mod tests {
             ("owner: 3.10", "quote it: `\"3.10\"`"),
             ("owner: [a]", "such as `owner: alice@example.com`"),
             ("image: 5", "such as `image: ghcr.io/acme/mcp-server:3`"),
-            ("resources: 1GiB", "such as `resources: { memory: 512MiB }`"),
+            ("resources: 1GiB", "such as `resources: { memory: 1GiB }`"),
             (
                 "protect: maybe",
                 "such as `protect: true` or `protect: false`",
             ),
             ("entrypoint: [[]]", "such as `/usr/bin/server`"),
-            ("volumes: [data]", "such as `{ name: profile }`"),
+            (
+                "volumes: [data]",
+                "such as `{ name: profile, target: /home/mcp/profile }`",
+            ),
             (
                 "tokens: [{ label: ci }]",
                 "such as `hash: blake3:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef`",
