@@ -306,6 +306,9 @@ impl Fleet {
         let Some(file) = file else {
             return Ok((Self::default(), Vec::new()));
         };
+        if let Some(misnamed) = files::misnamed_fleet(file) {
+            return Err(vec![misnamed]);
+        }
         let document = match &file.content {
             Content::Text(text) => Document::parse(&file.path, text).map_err(|d| vec![d])?,
             _ => return Err(parse(file).err().into_iter().collect()),

@@ -18,6 +18,17 @@ pub mod watch;
 /// The names that the fleet's own file may have, of which it has one.
 const FLEET_NAMES: [&str; 2] = ["fleet.yaml", "fleet.yml"];
 
+/// Names that somebody meant for the fleet's own file. One is read where there is none of [`FLEET_NAMES`], so that it
+/// is reported and not passed over.
+const FLEET_MISNAMED: [&str; 6] = [
+    "Fleet.yaml",
+    "Fleet.yml",
+    "fleet.YAML",
+    "fleet.YML",
+    "FLEET.yaml",
+    "FLEET.YAML",
+];
+
 /// Why a source could not be read or watched. The round ends: nothing is known of what is desired.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {

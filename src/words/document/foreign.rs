@@ -20,9 +20,12 @@ pub(super) fn found(path: &str, text: &str) -> Option<Diagnostic> {
         ));
     }
     let is_marker = |line: &str| {
-        CONFLICT.iter().any(|marker| match marker.ends_with(' ') {
-            true => line.starts_with(marker),
-            false => line.trim_end() == *marker,
+        CONFLICT.iter().any(|marker| {
+            if marker.ends_with(' ') {
+                line.starts_with(marker)
+            } else {
+                line.trim_end() == *marker
+            }
         })
     };
     // Searching the whole text first is far quicker than looking at each line.

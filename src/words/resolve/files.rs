@@ -78,6 +78,20 @@ impl Names<'_> {
     }
 }
 
+/// What is wrong with the name of the fleet's own file.
+pub(super) fn misnamed_fleet(file: &SourceFile) -> Option<Diagnostic> {
+    let name = file.path.rsplit('/').next().unwrap_or_default();
+    if ["fleet.yaml", "fleet.yml"].contains(&name) {
+        return None;
+    }
+    let message = format!("the fleet's own file is not called `{}`", shown(name));
+    Some(Diagnostic::of_file(
+        &file.path,
+        message,
+        Some("rename it to fleet.yaml"),
+    ))
+}
+
 /// The nearest text that a DNS label may be.
 fn like(stem: &str) -> String {
     let letters = stem.chars().map(|c| match c.to_ascii_lowercase() {

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::super::{FLEET_NAMES, beside, is_manifest};
+use super::super::{FLEET_MISNAMED, FLEET_NAMES, beside, is_manifest};
 use super::{At, GitError, no_program, text};
 use crate::doors::files::{FileProblem, decode};
 use crate::words::commit;
@@ -117,6 +117,7 @@ impl Repository {
         let dir = below(&format!("{}/", self.name));
         let mut paths = vec![dir.clone()];
         paths.extend(FLEET_NAMES.map(below));
+        paths.extend(FLEET_MISNAMED.map(below));
         let mut entries = self.list(commit, &paths)?;
         entries.retain(|entry| {
             let name = entry.path.strip_prefix(&dir);
@@ -154,6 +155,18 @@ impl Repository {
             .push(file);
         }
         let revision = format!("git:{}", commit::short(commit));
+        if fleets.len() > 1 {
+            let is_named = |file: &SourceFile| {
+                FLEET_NAMES
+                    .iter()
+                    .any(|name| Path::new(&file.path).ends_with(name))
+            };
+            if fleets.iter().any(is_named) {
+                fleets.retain(is_named);
+            } else {
+                fleets.truncate(1);
+            }
+        }
         if fleets.len() > 1 {
             return Err(GitError::TwoFleets {
                 path: shown_beside,
