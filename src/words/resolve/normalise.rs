@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Layered;
+use super::fleet::Layered;
 use crate::words::config::{Config, ProviderConfig, Scheme, TlsConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::label;

@@ -100,7 +100,7 @@ pub(super) fn problems(
 }
 
 /// What it says of an image.
-fn image(image: &str, policy: &Policy, allowed: &Allowed, problems: &mut Vec<Problem>) {
+pub(super) fn image(image: &str, policy: &Policy, allowed: &Allowed, problems: &mut Vec<Problem>) {
     let policy = &policy.images;
     if !matches(&allowed.images, image) {
         problems.push(denied(&["image"], image, "policy.images.allow"));
