@@ -39,6 +39,11 @@ pub const QUERY_PATTERN: &str = "^/(([A-Za-z0-9._~!&()*+,;=:@?-]|%[0-9A-Fa-f]{2}
 /// The longest path of a URL.
 const PATH_MAX: usize = 1024;
 
+/// What a path holds as it is, beside letters, digits and escapes.
+const UNESCAPED: [char; 16] = [
+    '-', '.', '_', '~', '!', '&', '(', ')', '*', '+', ',', ';', '=', ':', '@', '/',
+];
+
 /// Whether a character reorders the text around it (Unicode's explicit bidirectional formatting).
 fn reorders(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -174,27 +179,22 @@ pub fn check_path(path: &str, query: bool) -> Result<(), Fault> {
     }
     for (at, c) in path.char_indices() {
         match c {
-            'a'..='z' | 'A'..='Z' | '0'..='9' => {}
-            '-' | '.' | '_' | '~' | '!' | '&' | '(' | ')' | '*' | '+' | ',' | ';' | '=' | ':'
-            | '@' | '/' => {}
+            c if c.is_ascii_alphanumeric() || UNESCAPED.contains(&c) => {}
             '%' => {
                 let escape = path.get(at + 1..at + 3);
                 let byte = escape.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
                 let byte = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-                match byte {
-                    None => {
-                        return Err(fault(
-                            format!("`{said}` has a `%` without two hexadecimal digits"),
-                            "write `%25` for a `%`",
-                        ));
-                    }
-                    Some(byte) if byte.is_ascii_control() => {
-                        return Err(fault(
-                            format!("`{said}` has the escape of a control character"),
-                            "remove it",
-                        ));
-                    }
-                    Some(_) => {}
+                if byte.is_none() {
+                    return Err(fault(
+                        format!("`{said}` has a `%` without two hexadecimal digits"),
+                        "write `%25` for a `%`",
+                    ));
+                }
+                if byte.is_some_and(|byte| byte.is_ascii_control()) {
+                    return Err(fault(
+                        format!("`{said}` has the escape of a control character"),
+                        "remove it",
+                    ));
                 }
             }
             '?' if query => {}

@@ -240,7 +240,7 @@ fn policy(config: &Config, problems: &mut Vec<Problem>) {
         ("cap_add", &policy.cap_add.allow),
     ];
     for (index, glob) in policy.images.allow.iter().enumerate() {
-        if is_above_the_grammar(glob) {
+        if breaks_the_grammar(glob) {
             let message = format!("`{glob}` matches no image");
             problems.push(
                 Problem::error(&["policy", "images", "allow", &index.to_string()], message)
@@ -268,7 +268,7 @@ fn policy(config: &Config, problems: &mut Vec<Problem>) {
 }
 
 /// Whether a pattern has what no image reference has: a scheme, a space, or capitals in the repository.
-fn is_above_the_grammar(glob: &str) -> bool {
+fn breaks_the_grammar(glob: &str) -> bool {
     let (first, rest) = glob.split_once('/').unwrap_or(("", glob));
     let is_host = first.contains(['.', ':']);
     let repository = if is_host { rest } else { glob };

@@ -291,13 +291,14 @@ mod tests {
                         .all(|found| found.message.starts_with("missing field")),
                     "{text}: {about:?}"
                 );
-                let at: String = path
+                let at: Vec<_> = path
                     .iter()
                     .map(|segment| match segment {
                         Segment::Key(key) => format!("/{}", key.replace('/', "~1")),
                         Segment::Index(index) => format!("/{index}"),
                     })
                     .collect();
+                let at = at.concat();
                 let errors = validator.iter_errors(&wrapped);
                 let errors: Vec<_> = errors
                     .filter(|e| e.instance_path().to_string().starts_with(&at))

@@ -1,6 +1,6 @@
 //! What one layer may not say, whatever lies above or below it: a manifest, the fleet's defaults, a template.
 //!
-//! Each layer is checked where it is written, so that a fault of `fleet.yaml` is told there and not at every manifest.
+//! Each layer is checked where it is written, so that a fault of `fleet.yaml` is reported there and not at every manifest.
 
 use crate::words::bounds::{self, Bounds};
 use crate::words::diagnostic::Problem;
@@ -21,7 +21,7 @@ pub(super) fn problems(base: &[&str], layer: &Manifest) -> Vec<Problem> {
         let path = at(&path);
         found.push(Problem { path, ..problem });
     };
-    // One that is blank is none: that is told of all layers together.
+    // A blank one is none: the merged manifest is checked for that.
     let image = layer
         .image
         .as_deref()
