@@ -177,66 +177,65 @@ pub fn check_path(path: &str, query: bool) -> Result<(), Fault> {
         let message = format!("a path of {} characters, more than {PATH_MAX}", path.len());
         return Err(fault(message, "choose a shorter one"));
     }
-    for (at, c) in path.char_indices() {
-        match c {
-            c if c.is_ascii_alphanumeric() || UNESCAPED.contains(&c) => {}
-            '%' => {
-                let escape = path.get(at + 1..at + 3);
-                let byte = escape.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-                let byte = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-                if byte.is_none() {
-                    return Err(fault(
-                        format!("`{said}` has a `%` without two hexadecimal digits"),
-                        "write `%25` for a `%`",
-                    ));
-                }
-                if byte.is_some_and(|byte| byte.is_ascii_control()) {
-                    return Err(fault(
-                        format!("`{said}` has the escape of a control character"),
-                        "remove it",
-                    ));
-                }
-            }
-            '?' if query => {}
-            '?' => {
-                return Err(fault(
-                    format!("`{said}` has a query, and an endpoint's path has none"),
-                    "leave out the `?` and what follows it: clients add their own",
-                ));
-            }
-            '#' => {
-                return Err(fault(
-                    format!("`{said}` has a fragment, which no server sees"),
-                    "leave out the `#` and what follows it, or write `%23`",
-                ));
-            }
-            '$' | '{' | '}' => {
-                return Err(fault(
-                    format!("`{said}` has `{c}`, which clients take for a variable"),
-                    &format!(
-                        "write the path itself, or `%{:02X}` for `{c}`",
-                        u32::from(c)
-                    ),
-                ));
-            }
-            _ => {
-                let mut bytes = [0; 4];
-                let bytes = c.encode_utf8(&mut bytes).bytes();
-                let escaped: Vec<_> = bytes.map(|byte| format!("%{byte:02X}")).collect();
-                let escaped = escaped.concat();
-                let help = if c.is_control() {
-                    "remove it".to_owned()
-                } else {
-                    format!("write `{escaped}` for it")
-                };
-                return Err(fault(
-                    format!("`{said}` has U+{:04X}, which no path has", u32::from(c)),
-                    &help,
-                ));
+    let mut faults = path
+        .char_indices()
+        .filter_map(|(at, c)| fault_of_character(path, at, c, query));
+    faults.next().map_or(Ok(()), Err)
+}
+
+fn fault_of_character(path: &str, at: usize, c: char, query: bool) -> Option<Fault> {
+    let (message, help) = match c {
+        c if c.is_ascii_alphanumeric() || UNESCAPED.contains(&c) => return None,
+        '?' if query => return None,
+        '%' => {
+            let escape = path.get(at + 1..at + 3);
+            let digits = escape.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+            match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+                None => (
+                    "has a `%` without two hexadecimal digits".to_owned(),
+                    "write `%25` for a `%`".to_owned(),
+                ),
+                Some(byte) if byte.is_ascii_control() => (
+                    "has the escape of a control character".to_owned(),
+                    "remove it".to_owned(),
+                ),
+                Some(_) => return None,
             }
         }
-    }
-    Ok(())
+        '?' => (
+            "has a query, and an endpoint's path has none".to_owned(),
+            "leave out the `?` and what follows it: clients add their own".to_owned(),
+        ),
+        '#' => (
+            "has a fragment, which no server sees".to_owned(),
+            "leave out the `#` and what follows it, or write `%23`".to_owned(),
+        ),
+        '$' | '{' | '}' => (
+            format!("has `{c}`, which clients take for a variable"),
+            format!(
+                "write the path itself, or `%{:02X}` for `{c}`",
+                u32::from(c)
+            ),
+        ),
+        _ => {
+            let mut bytes = [0; 4];
+            let bytes = c.encode_utf8(&mut bytes).bytes();
+            let escaped: Vec<_> = bytes.map(|byte| format!("%{byte:02X}")).collect();
+            let help = if c.is_control() {
+                "remove it".to_owned()
+            } else {
+                format!("write `{}` for it", escaped.concat())
+            };
+            (
+                format!("has U+{:04X}, which no path has", u32::from(c)),
+                help,
+            )
+        }
+    };
+    Some(Fault {
+        message: format!("`{}` {message}", shown(path)),
+        help,
+    })
 }
 
 #[cfg(test)]
