@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly DEFAULT_BASE=node:22-bookworm-slim
 readonly SOURCE_LABEL=instanced.image.source BASE_LABEL=instanced.image.base
 readonly PULL_TIMEOUT_SECS=60
-tag=instanced/browser:1
+tag=localhost/instanced/browser:1
 base=
 rebuild=false
 

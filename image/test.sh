@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=scripts/lib.sh
 . "$here/../scripts/lib.sh"
 
-image=${1:-instanced/browser:1}
+image=${1:-localhost/instanced/browser:1}
 readonly PREFIX=imgtest-$$-
 readonly PASSWORD=S3cret-and-longer # only 'S3cret-a' counts in the protocol
 readonly VIEW_PASSWORD=V1ew-only # only 'V1ew-onl' counts

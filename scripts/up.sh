@@ -18,7 +18,7 @@ cd "$repo"
 # shellcheck source=scripts/local.sh
 . "$repo/scripts/local.sh"
 
-readonly READY_SECS=120 FAILED_SECS=15 ANSWER_SECS=15 STOP_SECS=15 IMAGE=instanced/browser:1
+readonly READY_SECS=120 FAILED_SECS=15 ANSWER_SECS=15 STOP_SECS=15 IMAGE=localhost/instanced/browser:1
 # Nothing in instanced.yaml says where it listens, so that a second project can have its own.
 api=${TRAEFIK_API:-127.0.0.1:8089}
 

@@ -79,7 +79,7 @@ fn broken_fleet() -> tempfile::TempDir {
         ("quotes.yaml", "\"<&>'\\\"%::,\\u0007\": 1\n"),
         ("ümlaut, 100%.yaml", "{}\n"),
         ("torn.yaml", "screen: { width\n"),
-        ("latest.yaml", "image: instanced/browser:latest\n"),
+        ("latest.yaml", "image: localhost/instanced/browser:latest\n"),
     ] {
         std::fs::write(manifests.join(name), text).expect("a manifest");
     }

@@ -1,7 +1,7 @@
 //! The main job with real parts: engine, image, Traefik, the official MCP client, and the daemon as a process
 //! of its own, which is killed where a test says so.
 //!
-//! Needs a container engine with `instanced/browser:1`, and the tools of `scripts/tools.sh`; what is missing
+//! Needs a container engine with `localhost/instanced/browser:1`, and the tools of `scripts/tools.sh`; what is missing
 //! fails with the command that brings it. `make test` brings all of it. Everything made here carries a manager
 //! or a name that begins with `e2e-<pid>`, and goes again, also after a failure.
 //!

@@ -35,7 +35,7 @@ use support::fake_containers::{FakeContainers, Fault};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-const IMAGE: &str = "instanced/browser:1";
+const IMAGE: &str = "localhost/instanced/browser:1";
 
 /// A directory of manifests, a store and a fake engine.
 struct Lab {
@@ -263,10 +263,24 @@ async fn a_source_that_is_gone_or_emptied_removes_nothing() {
 }
 
 #[tokio::test]
+async fn two_of_a_fleet_of_five_go_within_ten_minutes() {
+    let names = ["a", "b", "c", "d", "e"];
+    let manifests: Vec<_> = names.iter().map(|name| (*name, "{}")).collect();
+    let lab = Lab::new(&manifests);
+    lab.round().await;
+    for (gone, left) in [("a", 4), ("b", 3)] {
+        lab.delete(gone);
+        lab.round().await;
+        assert_eq!(lab.running().len(), left, "{gone}");
+    }
+}
+
+#[tokio::test]
 async fn removals_are_counted_across_runs() {
     let names = ["a", "b", "c", "d"];
     let manifests: Vec<_> = names.iter().map(|name| (*name, "{}")).collect();
-    let lab = Lab::new(&manifests);
+    let mut lab = Lab::new(&manifests);
+    lab.site.config.reconcile.prune.min = 1;
     lab.round().await;
     lab.delete("a");
     lab.round().await;

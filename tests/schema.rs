@@ -11,7 +11,7 @@ use instanced::words::schema::{Kind, schema};
 use serde_json::Value;
 
 /// Sound manifests.
-const GOOD: [&str; 24] = [
+const GOOD: [&str; 27] = [
     "{}",
     "template: playwright-browser",
     "template: mcp-http@1\nimage: acme/x:1",
@@ -31,6 +31,9 @@ const GOOD: [&str; 24] = [
     "secrets: { api_key: { from_file: /run/secrets/key } }",
     "health: { endpoint: mcp, path: /, expect: 200-499, interval: 10s, timeout: 3s, retries: 3, start_period: 20s }",
     "health: { expect: 400 }",
+    "health: { path: \"/health?full=1\" }",
+    "image: \"localhost:5000/acme/x:V1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"",
+    "endpoints: { mcp: { path: \"/a/%C3%BC;b=c\" } }",
     "restart: on-failure\nreplace: start-first\npull: never",
     "restart: \"no\"",
     "volumes: [{ name: profile, target: /home/mcp/profile }]",
@@ -39,7 +42,7 @@ const GOOD: [&str; 24] = [
 ];
 
 /// Manifests that break the form; what breaks a policy or another file, no schema can know.
-const BAD: [&str; 33] = [
+const BAD: [&str; 50] = [
     "[mcp-http]",
     "screen: [800, 600]",
     "volumes: [[profile]]",
@@ -73,6 +76,23 @@ const BAD: [&str; 33] = [
     "volumes: [{ name: profile, target: /x, mode: ro }]",
     "tokens: [{ label: ci, hash: \"md5:00\" }]",
     "protect: maybe",
+    "image: ghcr.io/AcmeCorp/mcp:1.2",
+    "image: \"x:\"",
+    "image: \"x:${TAG}\"",
+    "image: x@sha256:123",
+    "image: -x:1",
+    "image: http://ghcr.io/x/y:1",
+    "image: “x:1”",
+    "image: \"x:1 \"",
+    "image: a//b",
+    "endpoints: { mcp: { path: mcp } }",
+    "endpoints: { mcp: { path: \"/mcp?k=${AWS_SECRET_ACCESS_KEY}\" } }",
+    "endpoints: { mcp: { path: /$HOME } }",
+    "endpoints: { mcp: { path: //x } }",
+    "health: { path: \"/a b\" }",
+    "health: { retries: 101 }",
+    "screen: { width: 100 }",
+    "screen: { height: 5000 }",
 ];
 
 fn validator(kind: Kind) -> jsonschema::Validator {

@@ -43,8 +43,8 @@ pub enum PruneVerdict {
 
 /// Decides over all removals of a plan together: either all go or none.
 ///
-/// A single one goes, also when nothing else stands; but an emptied source removes nothing, be it a fleet of
-/// one: that is what a directory that was moved away or not yet mounted looks like.
+/// Within [`WINDOW`], `min` or `max` of the fleet may go, whichever is more, and a single one always. An emptied
+/// source removes nothing, be it of a fleet of one: a directory that was moved away or is not yet mounted looks so.
 pub fn prune(ask: &Ask<'_>, policy: &Prune) -> PruneVerdict {
     if !policy.enabled {
         return PruneVerdict::Disabled;
@@ -56,7 +56,8 @@ pub fn prune(ask: &Ask<'_>, policy: &Prune) -> PruneVerdict {
     // What went lately was part of the fleet: a slow `rm` must not shrink what it is measured against.
     let going = ask.orphans.len() + ask.removed_lately;
     let fleet = ask.fleet + ask.removed_lately;
-    let allowed = policy.max.of(u64::try_from(fleet).unwrap_or(u64::MAX));
+    let share = policy.max.of(u64::try_from(fleet).unwrap_or(u64::MAX));
+    let allowed = share.max(policy.min);
     let many = going > 1 && u64::try_from(going).unwrap_or(u64::MAX) > allowed;
     if ask.source_is_empty || many {
         PruneVerdict::Blocked {
@@ -111,10 +112,19 @@ mod tests {
     }
 
     #[test]
-    fn more_than_one_goes_only_within_the_share() {
-        assert!(!blocked(&ask(&names(2), 10)));
-        assert!(blocked(&ask(&names(3), 10)));
-        assert!(blocked(&ask(&names(2), 9)));
+    fn more_than_the_least_goes_only_within_the_share() {
+        for fleet in [3, 5, 15] {
+            assert!(!blocked(&ask(&names(3), fleet)), "{fleet}");
+            assert!(blocked(&ask(&names(4), fleet)), "{fleet}");
+        }
+        assert!(!blocked(&ask(&names(4), 20)));
+        assert!(blocked(&ask(&names(4), 19)));
+        let none = Prune {
+            min: 0,
+            ..Prune::default()
+        };
+        assert_eq!(prune(&ask(&names(1), 5), &none), PruneVerdict::Go);
+        assert_ne!(prune(&ask(&names(2), 5), &none), PruneVerdict::Go);
     }
 
     #[test]
@@ -130,12 +140,16 @@ mod tests {
     fn a_slow_rm_is_counted_over_the_window() {
         let orphans = names(1);
         assert!(!blocked(&Ask {
-            removed_lately: 1,
-            ..ask(&orphans, 9)
+            removed_lately: 2,
+            ..ask(&orphans, 3)
+        }));
+        assert!(!blocked(&Ask {
+            removed_lately: 3,
+            ..ask(&orphans, 17)
         }));
         assert!(blocked(&Ask {
-            removed_lately: 2,
-            ..ask(&orphans, 8)
+            removed_lately: 3,
+            ..ask(&orphans, 16)
         }));
     }
 

@@ -48,6 +48,7 @@ pub struct Config {
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Browser origins that may call MCP endpoints, such as `https://app.example.com`.
+    #[schemars(extend("examples" = [["https://app.example.com"]]))]
     pub origins: Vec<String>,
     /// When and how far to converge.
     pub reconcile: Reconcile,
@@ -57,6 +58,7 @@ pub struct Config {
     pub notify: Notify,
     /// The store and the control socket; default `/var/lib/instanced` for root, else below
     /// `$XDG_STATE_HOME`.
+    #[schemars(extend("examples" = ["/var/lib/instanced"]))]
     pub state: Option<PathBuf>,
 }
 
@@ -91,6 +93,7 @@ pub struct Public {
     /// `https` or `http`.
     pub scheme: Scheme,
     /// The port that clients connect to; default 443 or 80.
+    #[schemars(extend("examples" = [8443]))]
     pub port: Option<u16>,
 }
 
@@ -160,6 +163,7 @@ pub struct EngineConfig {
 #[serde(default)]
 pub struct DockerConfig {
     /// `unix:///path`; default: `DOCKER_HOST`, then the usual sockets.
+    #[schemars(extend("examples" = ["unix:///run/docker.sock"]))]
     pub host: Option<String>,
 }
 
@@ -222,15 +226,19 @@ pub struct Traefik {
     /// `true`, `false`, or `{ cert_resolver: NAME }`.
     pub tls: TlsConfig,
     /// The `ForwardAuth` address as Traefik reaches it; default: `listen.auth`.
+    #[schemars(extend("examples" = ["http://127.0.0.1:9180/auth/mcp-bearer-check"]))]
     pub auth_url: Option<String>,
     /// The file from which Traefik reads who signs for the `ForwardAuth` listener; the daemon writes it. With it
     /// the listener speaks TLS, and HTTP/2.
+    #[schemars(extend("examples" = ["/run/instanced/auth-ca.pem"]))]
     pub auth_ca: Option<PathBuf>,
     /// Middlewares of the operator's own, before ours.
+    #[schemars(extend("examples" = [["ratelimit@file"]]))]
     pub middlewares: Vec<String>,
     /// `labels`, or `{ file: DIR }`.
     pub provider: ProviderConfig,
     /// Traefik's API, such as `http://127.0.0.1:8080`: lets a swap see what Traefik serves.
+    #[schemars(extend("examples" = ["http://127.0.0.1:8080"]))]
     pub api: Option<String>,
 }
 
@@ -242,7 +250,7 @@ pub enum ProviderConfig {
     #[default]
     Labels,
     /// From one file for each instance in this directory, which Traefik's file provider watches.
-    File(PathBuf),
+    File(#[schemars(extend("examples" = ["/etc/traefik/dynamic"]))] PathBuf),
 }
 
 impl Default for Traefik {
@@ -268,6 +276,7 @@ pub enum TlsConfig {
     /// With certificates from a resolver.
     Resolver {
         /// The resolver's name in Traefik's static configuration.
+        #[schemars(extend("examples" = ["letsencrypt"]))]
         cert_resolver: String,
     },
 }
@@ -350,7 +359,9 @@ impl Default for Rollout {
 pub struct Prune {
     /// Whether orphans are removed at all.
     pub enabled: bool,
-    /// How much of the fleet may go within ten minutes without a person's word.
+    /// So many instances may go within ten minutes without confirmation, however small the fleet is.
+    pub min: u64,
+    /// How much of the fleet may go within ten minutes without confirmation.
     pub max: Share,
 }
 
@@ -358,6 +369,7 @@ impl Default for Prune {
     fn default() -> Self {
         Self {
             enabled: true,
+            min: 3,
             max: Share::Percent(20),
         }
     }
@@ -414,6 +426,7 @@ pub struct ResourcePolicy {
     pub cpus: Option<Cpus>,
     /// Processes and threads.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = [4096]))]
     pub pids: Option<u32>,
     /// Shared memory (`/dev/shm`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -447,6 +460,7 @@ impl Default for ImagePolicy {
 #[serde(default)]
 pub struct Allowed {
     /// Globs.
+    #[schemars(extend("examples" = [["/srv/*"]]))]
     pub allow: Vec<String>,
 }
 

@@ -118,6 +118,8 @@ impl fmt::Display for Diagnostic {
 pub struct Problem {
     /// Path of the field, one segment a level.
     pub path: Vec<String>,
+    /// Whether the fault is the last key of the path, not its value.
+    pub key: bool,
     /// How bad.
     pub severity: Severity,
     /// What is wrong.
@@ -131,6 +133,7 @@ impl Problem {
     pub fn error(path: &[&str], message: impl Into<String>) -> Self {
         Self {
             path: path.iter().map(|s| (*s).to_owned()).collect(),
+            key: false,
             severity: Severity::Error,
             message: message.into(),
             help: None,
@@ -141,6 +144,13 @@ impl Problem {
     #[must_use]
     pub fn as_warning(mut self) -> Self {
         self.severity = Severity::Warning;
+        self
+    }
+
+    /// The same of the field's key.
+    #[must_use]
+    pub fn at_key(mut self) -> Self {
+        self.key = true;
         self
     }
 

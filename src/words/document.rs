@@ -4,21 +4,22 @@
 //! position-keeping parser is asked only when something must be placed. Decoding goes on past an error: the
 //! offending node is put aside and the rest decoded again, so that one pass tells every problem of a file.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_path_to_error::Segment as ErrorSegment;
 
 use super::diagnostic::{Diagnostic, Place, Problem, Severity};
 use super::lines;
+use super::text::shown;
 use outline::{Brackets, Outline};
-use strict::Strict;
 pub use suggest::nearest;
 use yaml::{Failure, Misfit, Part};
 
+mod example;
+mod foreign;
 mod outline;
 mod strict;
 mod suggest;
@@ -47,6 +48,38 @@ pub enum Segment {
     Index(usize),
 }
 
+impl Segment {
+    /// The key; nothing of a list's item.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Key(key) => key,
+            Self::Index(_) => "",
+        }
+    }
+}
+
+/// What was decoded of a document.
+#[derive(Debug)]
+pub struct Decoded<T> {
+    /// Whatever decodes without the faults; absent only when nothing does.
+    pub value: Option<T>,
+    /// Where the faults are that were left out to decode the rest.
+    pub aside: BTreeSet<Vec<Segment>>,
+    /// Every problem.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl<T> Decoded<T> {
+    /// `value` without what was left out.
+    pub fn rest(&self, mut value: Value) -> Value {
+        // Later items first: the indexes of those before them stay.
+        for path in self.aside.iter().rev() {
+            remove(&mut value, path);
+        }
+        value
+    }
+}
+
 /// One parsed file.
 #[derive(Debug)]
 pub struct Document {
@@ -69,6 +102,9 @@ impl Document {
         if let Some(diagnostic) = syntax::forbidden(path, text) {
             return Err(diagnostic);
         }
+        if let Some(diagnostic) = foreign::found(path, text) {
+            return Err(diagnostic);
+        }
         if let Some(diagnostic) = too_costly(path, text) {
             return Err(diagnostic);
         }
@@ -79,8 +115,16 @@ impl Document {
             outline: OnceCell::new(),
         };
         match yaml::load(text) {
-            Ok(value) => Ok(document(value)),
-            Err(Failure::Syntax(error)) => Err(syntax::diagnostic(path, text, &error)),
+            Ok((value, source_texts)) => {
+                let mut document = document(value);
+                document.keep(source_texts);
+                Ok(document)
+            }
+            Err(Failure::Syntax(error)) => {
+                let diagnostic = syntax::diagnostic(path, text, &error);
+                let before = |line| line <= diagnostic.place.line;
+                Err(foreign::odd_space(path, text, before).unwrap_or(diagnostic))
+            }
             Err(Failure::Misfit(misfit)) => Err(document(Value::Null).misfit(misfit)),
             Err(Failure::Several(error)) => Err(several(path, text, error.as_ref())),
         }
@@ -96,65 +140,71 @@ impl Document {
         &self.path
     }
 
-    /// Decodes the document. Every problem is told; the value is whatever decodes without them, and absent
-    /// only when nothing does.
-    pub fn decode<T: DeserializeOwned + JsonSchema>(&self) -> (Option<T>, Vec<Diagnostic>) {
-        self.decode_at(&[], self.value.clone())
+    /// Puts the file's own text in the place of what the parser made of it.
+    fn keep(&mut self, source_texts: yaml::SourceTexts) {
+        for path in source_texts {
+            let text = self.outline().scalar(&path).map(str::to_owned);
+            let value = path.iter().try_fold(&mut self.value, below_mut);
+            // A merged key may be under one of the mapping's own, which takes it away.
+            if let (Some(Value::String(value)), Some(text)) = (value, text) {
+                *value = text;
+            }
+        }
     }
 
-    /// Decodes a part of the document: `value`, which stands at `base`, perhaps without some of its keys.
+    /// Decodes the document, as [`Self::decode_at`] does.
+    pub fn decode<T: DeserializeOwned + JsonSchema>(&self) -> (Option<T>, Vec<Diagnostic>) {
+        let decoded = self.decode_at(&[], self.value.clone());
+        (decoded.value, decoded.diagnostics)
+    }
+
+    /// Decodes a part of the document: the value at `base`, perhaps without some of its keys. Every problem is
+    /// reported.
     pub fn decode_at<T: DeserializeOwned + JsonSchema>(
         &self,
         base: &[Segment],
         mut value: Value,
-    ) -> (Option<T>, Vec<Diagnostic>) {
-        let strange = Cell::new(false);
-        let whole = Strict {
-            value: &value,
-            strange: &strange,
-        };
+    ) -> Decoded<T> {
         // Nearly every document is sound: only one that is not is gone through with a note of each step.
-        if let Ok(decoded) = T::deserialize(whole)
-            && !strange.get()
-        {
-            return (Some(decoded), Vec::new());
+        if let Some(decoded) = strict::decode(&value) {
+            return Decoded {
+                value: Some(decoded),
+                aside: BTreeSet::new(),
+                diagnostics: Vec::new(),
+            };
         }
+        let schema = schemars::schema_for!(T);
         let placed = |path: &[Segment]| [base, path].concat();
         let mut set_aside = SetAside::default();
         let mut unknown: BTreeSet<Vec<Segment>> = BTreeSet::new();
         let mut diagnostics = Vec::new();
-        let mut told: BTreeSet<Vec<Segment>> = BTreeSet::new();
+        let mut aside: BTreeSet<Vec<Segment>> = BTreeSet::new();
         let decoded = loop {
-            let mut ignored = Vec::new();
-            let mut note = |path: serde_ignored::Path<'_>| ignored.push(segments_of(&path));
-            let whole = Strict {
-                value: &value,
-                strange: &strange,
-            };
-            let whole = serde_ignored::Deserializer::new(whole, &mut note);
-            let result: Result<T, _> = serde_path_to_error::deserialize(whole);
-            unknown.extend(ignored.into_iter().map(|path| set_aside.original(&path)));
-            let error = match result {
+            let (result, ignored) = strict::decode_with_notes(&value);
+            unknown.extend(ignored.iter().map(|path| set_aside.original(path)));
+            let strict::Failed { at, part, words } = match result {
                 Ok(decoded) => break Some(decoded),
-                Err(error) => error,
+                Err(failed) => failed,
             };
-            let at = error_path(error.path());
             let original = set_aside.original(&at);
-            let words = error.into_inner().to_string();
             // A required key that was put aside for its own mistake is not missing too.
             let missing = suggest::missing_key(&words)
                 .map(|key| [original.as_slice(), &[Segment::Key(key.to_owned())]].concat());
-            if missing.is_none_or(|path| !told.contains(&path)) {
+            if missing.as_ref().is_none_or(|path| !aside.contains(path)) {
                 let (message, help) = suggest::reword(&words);
-                diagnostics.push(self.diagnostic_at(
-                    &placed(&original),
-                    Part::Value,
-                    message,
-                    help,
-                ));
+                let help = help.or_else(|| {
+                    let field = missing.as_deref().unwrap_or(&original);
+                    let text = || self.outline().scalar(&placed(&original));
+                    (part == Part::Value && !message.contains("; write "))
+                        .then(|| {
+                            example::help(schema.as_value(), field, at_path(&value, &at), text)
+                        })
+                        .flatten()
+                });
+                diagnostics.push(self.diagnostic_at(&placed(&original), part, message, help));
             }
-            told.insert(original);
-            if told.len() >= PROBLEMS_MAX {
+            aside.insert(original);
+            if aside.len() >= PROBLEMS_MAX {
                 diagnostics.push(self.too_many());
                 break None;
             }
@@ -163,30 +213,46 @@ impl Document {
             }
             set_aside.note(&at);
         };
-        if !unknown.is_empty() {
-            let schema = schemars::schema_for!(T);
-            for path in unknown.iter().take(PROBLEMS_MAX) {
-                let (message, help) = suggest::unknown_key(schema.as_value(), path);
-                diagnostics.push(self.diagnostic_at(&placed(path), Part::Key, message, help));
-            }
-            if unknown.len() > PROBLEMS_MAX {
-                diagnostics.push(self.too_many());
-            }
+        for path in unknown.iter().take(PROBLEMS_MAX) {
+            let (message, help) = suggest::unknown_key(schema.as_value(), path);
+            diagnostics.push(self.diagnostic_at(&placed(path), Part::Key, message, help));
+        }
+        if unknown.len() > PROBLEMS_MAX {
+            diagnostics.push(self.too_many());
+        }
+        let is_none = decoded.is_none();
+        let suspect = |line| is_none || diagnostics.iter().any(|found| found.place.line == line);
+        if !diagnostics.is_empty()
+            && let Some(space) = foreign::odd_space(&self.path, &self.text, suspect)
+        {
+            // The space is why they are there.
+            diagnostics.retain(|found| found.place.line != space.place.line);
+            diagnostics.push(space);
         }
         diagnostics.sort();
-        (decoded, diagnostics)
+        Decoded {
+            value: decoded,
+            aside,
+            diagnostics,
+        }
     }
 
     /// Ties a problem to its place. A field that this file does not write (a template does) is placed at
     /// the deepest level that it does write.
     pub fn place(&self, problem: Problem) -> Diagnostic {
-        // A segment of digits is an index: no key of ours is a number.
-        let segment = |text: String| match text.parse() {
-            Ok(index) => Segment::Index(index),
-            Err(_) => Segment::Key(text),
-        };
-        let path: Vec<_> = problem.path.into_iter().map(segment).collect();
-        let diagnostic = self.diagnostic_at(&path, Part::Value, problem.message, problem.help);
+        let mut node = Some(&self.value);
+        let mut path = Vec::with_capacity(problem.path.len());
+        for text in problem.path {
+            // A template's list is none of this file's.
+            let segment = match (node, text.parse()) {
+                (Some(Value::Array(_)) | None, Ok(index)) => Segment::Index(index),
+                _ => Segment::Key(text),
+            };
+            node = node.and_then(|node| below(node, &segment));
+            path.push(segment);
+        }
+        let part = if problem.key { Part::Key } else { Part::Value };
+        let diagnostic = self.diagnostic_at(&path, part, problem.message, problem.help);
         Diagnostic {
             severity: problem.severity,
             ..diagnostic
@@ -216,11 +282,18 @@ impl Document {
 
     fn misfit(&self, misfit: Misfit) -> Diagnostic {
         let Misfit {
-            path,
+            mut path,
             part,
             mut message,
-            help,
+            mut help,
         } = misfit;
+        // The file's own text of the key, which the parser has made a number or the like of.
+        if let (Part::KeyAt(at), Some((last, parents))) = (part, path.split_last_mut())
+            && let Some(text) = self.outline().key_text(parents, at)
+        {
+            (message, help) = yaml::no_string(text);
+            *last = Segment::Key(text.to_owned());
+        }
         if part == Part::SecondKey
             && let Some((line, ..)) = self.outline().find(&path, Part::Key)
         {
@@ -251,21 +324,24 @@ impl Document {
             place: placed(&self.path, &self.text, position),
             severity: Severity::Error,
             field: if path.len() > SAID_DEPTH {
-                shortened(dotted(&path[..SAID_DEPTH])) + "…"
+                shortened(&dotted(&path[..SAID_DEPTH])) + "…"
             } else {
-                shortened(dotted(path))
+                shortened(&dotted(path))
             },
-            message: shortened(message),
-            help: help.map(shortened),
+            message: shortened(&message),
+            help: help.as_deref().map(shortened),
         }
     }
 }
 
-/// A person's text may be a megabyte long, and stands in its file anyway.
-fn shortened(text: String) -> String {
-    match text.char_indices().nth(SAID_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+/// A person's text may be a megabyte long, and stands in its file anyway. What it holds that cannot be seen must not
+/// reach a terminal.
+fn shortened(text: &str) -> String {
+    let end = |text: &str| text.char_indices().nth(SAID_MAX).map(|(end, _)| end);
+    let short = shown(&text[..end(text).unwrap_or(text.len())]);
+    match end(&short).or_else(|| end(text).map(|_| short.len())) {
+        Some(end) => format!("{}…", &short[..end]),
+        None => short,
     }
 }
 
@@ -358,34 +434,23 @@ fn several(path: &str, text: &str, error: Option<&serde_yaml::Error>) -> Diagnos
     diagnostic
 }
 
-fn segments_of(path: &serde_ignored::Path<'_>) -> Vec<Segment> {
-    use serde_ignored::Path;
-    match path {
-        Path::Root => Vec::new(),
-        Path::Seq { parent, index } => {
-            let mut segments = segments_of(parent);
-            segments.push(Segment::Index(*index));
-            segments
-        }
-        Path::Map { parent, key } => {
-            let mut segments = segments_of(parent);
-            segments.push(Segment::Key(key.clone()));
-            segments
-        }
-        Path::Some { parent }
-        | Path::NewtypeStruct { parent }
-        | Path::NewtypeVariant { parent } => segments_of(parent),
+/// The node one level below.
+fn below<'v>(value: &'v Value, segment: &Segment) -> Option<&'v Value> {
+    match segment {
+        Segment::Key(key) => value.get(key),
+        Segment::Index(index) => value.get(index),
     }
 }
 
-fn error_path(path: &serde_path_to_error::Path) -> Vec<Segment> {
-    path.iter()
-        .filter_map(|segment| match segment {
-            ErrorSegment::Seq { index } => Some(Segment::Index(*index)),
-            ErrorSegment::Map { key } => Some(Segment::Key(key.clone())),
-            ErrorSegment::Enum { .. } | ErrorSegment::Unknown => None,
-        })
-        .collect()
+fn below_mut<'v>(value: &'v mut Value, segment: &Segment) -> Option<&'v mut Value> {
+    match segment {
+        Segment::Key(key) => value.get_mut(key),
+        Segment::Index(index) => value.get_mut(index),
+    }
+}
+
+fn at_path<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {
+    path.iter().try_fold(value, below)
 }
 
 /// Takes the node at `path` out of `value`. False when there is none.
@@ -395,11 +460,9 @@ fn remove(value: &mut Value, path: &[Segment]) -> bool {
     };
     let mut node = value;
     for segment in parents {
-        let below = match segment {
-            Segment::Key(key) => node.get_mut(key),
-            Segment::Index(index) => node.get_mut(index),
+        let Some(below) = below_mut(node, segment) else {
+            return false;
         };
-        let Some(below) = below else { return false };
         node = below;
     }
     match (last, node) {

@@ -22,30 +22,41 @@ use super::secret::SecretName;
 #[serde(default)]
 pub struct Manifest {
     /// The template that this instance is made from, such as `playwright-browser` or `mcp-http@1`.
+    #[schemars(extend("examples" = ["playwright-browser", "mcp-http"]))]
     pub template: Option<String>,
     /// Who answers for it; free text, shown in status.
+    #[schemars(extend("examples" = ["alice@example.com"]))]
     pub owner: Option<String>,
     /// Whether it should run.
     pub state: Option<State>,
     /// The container image.
+    #[schemars(regex(pattern = super::reference::PATTERN), extend("examples" = ["ghcr.io/acme/mcp-server:3"]))]
     pub image: Option<String>,
     /// Replaces the image's entry point; rarely needed.
+    #[schemars(extend("examples" = [["/usr/bin/server"]]))]
     pub entrypoint: Option<Vec<String>>,
     /// Replaces the image's command.
+    #[schemars(extend("examples" = [["--port", "8080"]]))]
     pub command: Option<Vec<String>>,
     /// Environment variables. They show in inspect: secrets belong under `secrets`.
+    #[schemars(extend("examples" = [{ "LOG_LEVEL": "debug" }]))]
     pub env: BTreeMap<String, EnvValue>,
     /// Files under `/run/secrets`, mode 0400, owned by the instance's user.
+    #[schemars(extend("examples" = [{ "api_key": { "from_file": "/run/secrets/api_key" } }]))]
     pub secrets: BTreeMap<SecretName, SecretFrom>,
     /// The browser's screen.
+    #[schemars(extend("examples" = [{ "width": 1280 }]))]
     pub screen: Option<ScreenPart>,
     /// What it may use.
+    #[schemars(extend("examples" = [{ "memory": "1GiB" }]))]
     pub resources: Option<ResourcesPart>,
     /// What it serves, each at `<endpoint>-<name>.<domain>`.
+    #[schemars(extend("examples" = [{ "mcp": { "port": 8080 } }]))]
     pub endpoints: BTreeMap<EndpointName, EndpointPart>,
     /// The browser's screen over VNC.
     pub vnc: Option<VncPart>,
     /// How the daemon asks whether it is well, where its image has no health check.
+    #[schemars(extend("examples" = [{ "path": "/health" }]))]
     pub health: Option<HealthPart>,
     /// When the engine starts it again.
     pub restart: Option<Restart>,
@@ -54,10 +65,13 @@ pub struct Manifest {
     /// When the image is pulled.
     pub pull: Option<Pull>,
     /// What it keeps, and what of the host it sees.
+    #[schemars(extend("examples" = [[{ "name": "profile", "target": "/home/mcp/profile" }]]))]
     pub volumes: Option<Vec<VolumePart>>,
     /// What it may do; the defaults are the strictest that work.
+    #[schemars(extend("examples" = [{ "user": "1000:1000" }]))]
     pub security: Option<SecurityPart>,
     /// Labels of the container's own; `traefik.*` and `instanced.*` are reserved.
+    #[schemars(extend("examples" = [{ "team": "qa" }]))]
     pub labels: BTreeMap<String, EnvValue>,
     /// Hashes of bearer tokens that this manifest grants.
     pub tokens: Option<Vec<TokenPart>>,
@@ -65,13 +79,29 @@ pub struct Manifest {
     pub protect: Option<bool>,
 }
 
+/// The part of a path that is within a manifest: a fleet's file has manifests below `defaults` and
+/// `templates.NAME`, and no manifest has such keys.
+pub fn within<'p, 'k>(path: &'p [&'k str]) -> &'p [&'k str] {
+    match path {
+        ["defaults", rest @ ..] | ["templates", _, rest @ ..] => rest,
+        _ => path,
+    }
+}
+
+/// Whether a field takes a scalar as the text that its file has, also where YAML reads a number or a truth value.
+pub fn is_source_text(path: &[&str]) -> bool {
+    matches!(within(path), ["env" | "labels", _] | ["security", "user"])
+}
+
 /// What a template says beside its manifest fields.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TemplateHead {
     /// What it is for, in a line.
+    #[schemars(extend("examples" = ["Metabase over MCP"]))]
     pub description: Option<String>,
     /// Environment variables that every manifest of this template must set.
+    #[schemars(extend("examples" = [["METABASE_URL"]]))]
     pub required_env: Vec<String>,
 }
 
@@ -143,9 +173,9 @@ pub enum Auth {
 #[serde(rename_all = "snake_case")]
 pub enum SecretFrom {
     /// A file on the daemon's host, where its policy allows the path.
-    FromFile(String),
+    FromFile(#[schemars(extend("examples" = ["/run/secrets/api_key"]))] String),
     /// A variable of the daemon's environment, where its policy allows `env:NAME`.
-    FromEnv(String),
+    FromEnv(#[schemars(extend("examples" = ["API_KEY"]))] String),
 }
 
 /// The browser's screen.
@@ -153,10 +183,13 @@ pub enum SecretFrom {
 #[serde(default)]
 pub struct ScreenPart {
     /// Pixels.
+    #[schemars(range(min = 320, max = 7680), extend("examples" = [1280]))]
     pub width: Option<NonZeroU16>,
     /// Pixels.
+    #[schemars(range(min = 240, max = 4320), extend("examples" = [720]))]
     pub height: Option<NonZeroU16>,
     /// Bits a pixel: 16 or 24.
+    #[schemars(extend("examples" = [24, 16]))]
     pub depth: Option<u8>,
 }
 
@@ -169,6 +202,7 @@ pub struct ResourcesPart {
     /// Processors.
     pub cpus: Option<Cpus>,
     /// Processes and threads.
+    #[schemars(extend("examples" = [256]))]
     pub pids: Option<NonZeroU32>,
     /// Shared memory (`/dev/shm`).
     pub shm: Option<Bytes>,
@@ -179,8 +213,10 @@ pub struct ResourcesPart {
 #[serde(default)]
 pub struct EndpointPart {
     /// The port inside the container.
+    #[schemars(extend("examples" = [8080]))]
     pub port: Option<NonZeroU16>,
     /// The path that clients and people open.
+    #[schemars(regex(pattern = super::text::PATH_PATTERN), extend("examples" = ["/mcp"]))]
     pub path: Option<String>,
     /// Who may reach it.
     pub auth: Option<Auth>,
@@ -204,6 +240,7 @@ pub struct HealthPart {
     /// The endpoint that is asked.
     pub endpoint: Option<EndpointName>,
     /// The path that is asked.
+    #[schemars(regex(pattern = super::text::QUERY_PATTERN), extend("examples" = ["/health"]))]
     pub path: Option<String>,
     /// The HTTP statuses that mean well, such as `200-499`.
     pub expect: Option<StatusRange>,
@@ -212,6 +249,7 @@ pub struct HealthPart {
     /// How long an answer may take.
     pub timeout: Option<Span>,
     /// How many failures in a row make it unhealthy.
+    #[schemars(range(min = 1, max = 100), extend("examples" = [3]))]
     pub retries: Option<NonZeroU16>,
     /// How long after its start failures do not count.
     pub start_period: Option<Span>,
@@ -222,10 +260,13 @@ pub struct HealthPart {
 #[serde(default)]
 pub struct VolumePart {
     /// The volume's name; it belongs to this instance and outlives its containers.
+    #[schemars(extend("examples" = ["profile"]))]
     pub name: Option<String>,
     /// A directory of the host, where policy allows it.
+    #[schemars(extend("examples" = ["/srv/data"]))]
     pub host: Option<String>,
     /// Where it is mounted.
+    #[schemars(extend("examples" = ["/data"]))]
     pub target: Option<String>,
     /// Whether it can only be read.
     pub read_only: Option<bool>,
@@ -236,12 +277,15 @@ pub struct VolumePart {
 #[serde(default)]
 pub struct SecurityPart {
     /// The user, as a number (`"1000"`) or `user:group`, both numbers.
+    #[schemars(extend("examples" = ["1000:1000"]))]
     pub user: Option<EnvValue>,
     /// Capabilities beyond none, where policy allows them.
+    #[schemars(extend("examples" = [["NET_ADMIN"]]))]
     pub cap_add: Option<Vec<String>>,
     /// Whether the root file system can only be read.
     pub read_only: Option<bool>,
     /// Memory file systems: path to size.
+    #[schemars(extend("examples" = [{ "/tmp": "256MiB" }]))]
     pub tmpfs: BTreeMap<String, Bytes>,
 }
 
@@ -249,12 +293,13 @@ pub struct SecurityPart {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenPart {
     /// What it is for.
+    #[schemars(extend("examples" = ["ci"]))]
     pub label: String,
     /// `blake3:` and 64 hexadecimal digits; `instanced token hash` makes it.
     pub hash: super::token::TokenHash,
     /// The first day on which it is no longer valid (UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("examples" = ["2027-01-01"]))]
     pub expires: Option<jiff::civil::Date>,
 }
 
@@ -295,7 +340,7 @@ impl JsonSchema for EnvValue {
         "Text".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "number", "boolean"] })
+        json_schema!({ "type": ["string", "number", "boolean"], "examples": ["debug"] })
     }
 }
 
@@ -340,6 +385,7 @@ impl JsonSchema for StatusRange {
             "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$",
             "minimum": 100,
             "maximum": 599,
+            "examples": ["200", "200-399"],
         })
     }
 }

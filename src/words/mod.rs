@@ -2,6 +2,7 @@
 //! here reads a file, a clock or a socket.
 
 pub mod act;
+pub mod bounds;
 pub mod commit;
 pub mod config;
 pub mod control;
@@ -19,6 +20,7 @@ pub mod origin;
 pub mod overrides;
 pub mod quantity;
 pub mod redact;
+pub mod reference;
 pub mod resolve;
 pub mod route;
 pub mod router;
@@ -28,5 +30,6 @@ pub mod snapshot;
 pub mod spec;
 pub mod spread;
 pub mod template;
+pub mod text;
 pub mod token;
 pub mod watch;

@@ -68,7 +68,7 @@ fn check_label(text: &str) -> Result<(), NameError> {
 }
 
 macro_rules! label_type {
-    ($(#[$doc:meta])* $name:ident, $schema_name:literal) => {
+    ($(#[$doc:meta])* $name:ident, $schema_name:literal, $example:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -123,6 +123,7 @@ macro_rules! label_type {
                     "type": "string",
                     "maxLength": LABEL_MAX,
                     "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+                    "examples": [$example],
                 })
             }
         }
@@ -131,15 +132,15 @@ macro_rules! label_type {
 
 label_type! {
     /// An instance's name: a DNS label, the stem of its manifest.
-    InstanceName, "InstanceName"
+    InstanceName, "InstanceName", "alice"
 }
 label_type! {
     /// An endpoint's name: a DNS label, the first part of its host name.
-    EndpointName, "EndpointName"
+    EndpointName, "EndpointName", "mcp"
 }
 label_type! {
     /// The name under which a daemon owns containers: a DNS label.
-    ManagerName, "ManagerName"
+    ManagerName, "ManagerName", "default"
 }
 
 /// The DNS label of one endpoint of one instance: `<endpoint>-<name>`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::bounds;
 use super::manifest::{Pull, ReplaceOrder, Restart, State, StatusRange, TokenPart};
 use super::name::{EndpointName, InstanceName};
 use super::quantity::{Bytes, Cpus, Span};
@@ -124,6 +125,7 @@ pub struct Resources {
 
 /// How the daemon asks whether an instance is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "RecordedProbe")]
 pub struct HealthProbe {
     /// The endpoint that is asked.
     pub endpoint: EndpointName,
@@ -139,6 +141,32 @@ pub struct HealthProbe {
     pub retries: u16,
     /// How long after its start failures do not count.
     pub start_period: Span,
+}
+
+/// A probe as a container's label records it. A release without bounds may have written it.
+#[derive(Deserialize)]
+struct RecordedProbe {
+    endpoint: EndpointName,
+    path: String,
+    expect: StatusRange,
+    interval: Span,
+    timeout: Span,
+    retries: u16,
+    start_period: Span,
+}
+
+impl From<RecordedProbe> for HealthProbe {
+    fn from(recorded: RecordedProbe) -> Self {
+        Self {
+            endpoint: recorded.endpoint,
+            path: recorded.path,
+            expect: recorded.expect,
+            interval: bounds::HEALTH_INTERVAL.clamp(recorded.interval),
+            timeout: bounds::HEALTH_TIMEOUT.clamp(recorded.timeout),
+            retries: bounds::HEALTH_RETRIES.clamp(recorded.retries),
+            start_period: bounds::HEALTH_START_PERIOD.clamp(recorded.start_period),
+        }
+    }
 }
 
 /// Something mounted.

@@ -208,12 +208,16 @@ impl fmt::Debug for TokenHash {
     }
 }
 
+/// A hash in its form, of no token.
+const EXAMPLE_HASH: &str =
+    "blake3:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 impl JsonSchema for TokenHash {
     fn schema_name() -> Cow<'static, str> {
         "TokenHash".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^blake3:[0-9a-f]{64}$" })
+        json_schema!({ "type": "string", "pattern": "^blake3:[0-9a-f]{64}$", "examples": [EXAMPLE_HASH] })
     }
 }
 

@@ -22,7 +22,7 @@ use super::support::fake_containers::FakeContainers;
 
 /// The rules, as the host and CI have them.
 const RULES: &str = "domain: example.com\n\
-                     policy: { images: { allow: [\"instanced/browser:*\", \"acme/*\"] } }\n";
+                     policy: { images: { allow: [\"localhost/instanced/browser:*\", \"acme/*\"] } }\n";
 
 /// What a program said, on both streams, and how it ended.
 pub struct Said {

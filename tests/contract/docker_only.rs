@@ -290,6 +290,23 @@ async fn an_unreachable_registry_is_worth_another_try() {
 }
 
 #[tokio::test]
+async fn no_registry_is_asked_for_an_image_of_this_host() {
+    in_lab(async |lab| {
+        // A registry that is asked is refused, which is worth another try.
+        let error = lab.engine().pull("localhost/instanced/none:1").await;
+        let error = error.expect_err("it is not there");
+        assert_eq!(error.class, ErrorClass::Permanent, "{error}");
+        assert!(
+            error
+                .help
+                .expect("a remedy")
+                .contains("docker build --tag localhost/instanced/none:1")
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_engine_that_is_not_there_is_away() {
     let error = Docker::connect(Some("unix:///run/no-such-engine.sock"))
         .err()

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::said::{Said, run};
 
 /// The image of a browser instance.
-pub const BROWSER: &str = "instanced/browser:1";
+pub const BROWSER: &str = "localhost/instanced/browser:1";
 /// The image of an instance that costs next to nothing.
 pub const TINY: &str = "instanced/tiny:1";
 /// The same with a health check. A tag of its own: the contract suite moves those of its images.

@@ -47,7 +47,7 @@ impl Lab {
             warnings: Vec::new(),
         };
         let lab = Self {
-            engine: FakeContainers::new(&["instanced/browser:1"], "mcp_instances"),
+            engine: FakeContainers::new(&["localhost/instanced/browser:1"], "mcp_instances"),
             follower: None,
             site,
             dir,

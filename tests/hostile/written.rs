@@ -65,7 +65,7 @@ fn merge_keys_lay_mappings_under_their_own() {
     // A mistake in what is merged is told where it is written.
     told(
         "env: { <<: [{ A: b }, { B: [] }] }\n",
-        "1:25: env.B: found a list, expected a text",
+        "1:25: env.B: found a list, expected a text (such as `B: debug`)",
     );
     let way_out = "(name the anchor of a mapping: `<<: *name`)";
     told(
@@ -134,7 +134,8 @@ fn nul_bytes_are_told_with_their_place() {
     );
     told(
         b"env: { A: \"\\0\" }\n",
-        "1:11: env.A: no name or value of a variable (a NUL, a `=` in a name, or no name at all)",
+        "1:11: env.A: U+0000, a control character, in `\\u{0}` (remove it; what a container needs of the kind belongs into \
+         its image or a secret)",
     );
 }
 
@@ -220,10 +221,16 @@ fn aliases_unfold_to_a_bounded_size() {
 #[test]
 fn nesting_of_a_hundred_levels_is_read() {
     let lists = format!("env: {}{}\n", "[".repeat(99), "]".repeat(99));
-    told(lists, "1:1: env: found a list, expected a mapping");
+    told(
+        lists,
+        "1:1: env: found a list, expected a mapping (such as `env: { LOG_LEVEL: debug }`)",
+    );
     let block = (0..99).map(|level| format!("{}env:\n", " ".repeat(level)));
     let block = block.collect::<Vec<_>>().concat();
-    told(block, "2:2: env.env: found a mapping, expected a text");
+    told(
+        block,
+        "2:2: env.env: found a mapping, expected a text (such as `env: debug`)",
+    );
 }
 
 #[test]
@@ -362,12 +369,12 @@ fn broken_grammar_is_told_in_plain_words() {
             "1:1: 1: the key `1` is no string (quote it: \"1\")",
         ),
         (
-            "env: { A: 99999999999999999999 }\n",
-            "1:11: env.A: 99999999999999999999 is no number that fits 64 bits (quote it where a text is meant)",
+            "owner: 99999999999999999999\n",
+            "1:8: owner: 99999999999999999999 is no number that fits 64 bits (quote it where a text is meant)",
         ),
         (
-            "env: { A: .inf }\n",
-            "1:11: env.A: not a finite number (write a number, or quote it where a text is meant)",
+            "owner: .inf\n",
+            "1:8: owner: not a finite number (write a number, or quote it where a text is meant)",
         ),
     ] {
         told(text, wanted);
@@ -379,7 +386,7 @@ fn a_list_is_no_mapping() {
     told("[mcp-http]\n", "1:1: found a list, expected a mapping");
     told(
         "screen: [800, 600]\n",
-        "1:1: screen: found a list, expected a mapping",
+        "1:1: screen: found a list, expected a mapping (such as `screen: { width: 1280 }`)",
     );
     told("alice\n", "1:1: found string \"alice\", expected a mapping");
 }

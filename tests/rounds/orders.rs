@@ -224,7 +224,8 @@ async fn a_saved_plan_is_refused_when_an_operator_spoke_since() {
 async fn a_confirmed_prune_is_refused_when_the_removals_have_changed() {
     let names = ["a", "b", "c", "d", "e"];
     let manifests: Vec<_> = names.iter().map(|name| (*name, "{}")).collect();
-    let lab = Lab::new(&manifests);
+    let mut lab = Lab::new(&manifests);
+    lab.site.config.reconcile.prune.min = 1;
     lab.round().await;
     for gone in ["a", "b", "c"] {
         lab.delete(gone);

@@ -237,6 +237,7 @@ fn lab() -> Lab {
     let mut lab = Lab::new(&[]);
     let secrets = format!("{}/*", lab.dir.path().display());
     lab.site.config.policy.secrets.allow = vec![secrets];
+    lab.site.config.reconcile.prune.min = 1;
     lab.site.config.reconcile.prune.max = "60%".parse().expect("a share");
     lab.file("secret", "value");
     for (at, name) in NAMES.iter().enumerate() {
@@ -500,7 +501,8 @@ async fn a_source_that_the_host_cannot_use_is_mended_by_what_is_under_review() {
 
 #[tokio::test]
 async fn removals_of_the_last_minutes_count_in_a_plan_from_a_snapshot() {
-    let lab = Lab::new(&[("a", "{}"), ("b", "{}"), ("c", "{}"), ("d", "{}")]);
+    let mut lab = Lab::new(&[("a", "{}"), ("b", "{}"), ("c", "{}"), ("d", "{}")]);
+    lab.site.config.reconcile.prune.min = 1;
     lab.round().await;
     lab.delete("a");
     lab.round().await;

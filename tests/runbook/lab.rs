@@ -125,7 +125,7 @@ impl Lab {
                 format!("instanced.manager={}", self.manager),
                 "instanced.manager=default",
             ),
-            (IMAGE.to_owned(), "instanced/browser:1"),
+            (IMAGE.to_owned(), "localhost/instanced/browser:1"),
         ]
     }
 

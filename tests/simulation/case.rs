@@ -203,6 +203,7 @@ impl Script {
         let terms = Terms {
             unavailable_percent: dice.pick(&[10, 10, 34, 50]),
             halt_after: dice.pick(&[2, 2, 1, 0]),
+            prune_min: dice.pick(&[1, 1, 3]),
             prune_percent: dice.pick(&[20, 20, 50]),
             prune: dice.percent(95),
         };
@@ -211,6 +212,7 @@ impl Script {
             image_refresh: Span::secs(dice.pick(&[3600, 3600, 60])),
             prune: Prune {
                 enabled: terms.prune,
+                min: terms.prune_min,
                 max: Share::Percent(terms.prune_percent),
             },
             replace: Rollout {

@@ -24,6 +24,8 @@ pub struct Terms {
     pub unavailable_percent: u8,
     /// So many new generations that fail halt a rollout; 0 never.
     pub halt_after: usize,
+    /// So many may go within ten minutes, however small the fleet is.
+    pub prune_min: u64,
     /// How much of the fleet may go within ten minutes.
     pub prune_percent: u8,
     pub prune: bool,

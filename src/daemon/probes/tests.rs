@@ -34,10 +34,14 @@ impl Lab {
                 let _ = stream.write_all(answer.as_bytes()).await;
             }
         });
-        let desired = desired(&format!(
+        let mut desired = desired(&format!(
             "template: mcp-http\nimage: x:1\nendpoints: {{ mcp: {{ port: {port} }} }}\n\
-             health: {{ interval: 10ms, retries: 2, start_period: 0 }}\n"
+             health: {{ retries: 2, start_period: 0 }}\n"
         ));
+        let spec = desired.specs.get_mut("alice").expect("a spec");
+        // More often than a manifest may ask.
+        let health = Arc::make_mut(spec).health.as_mut().expect("a probe");
+        health.interval = Span(10);
         let spec = &desired.specs["alice"];
         let generation = Generation {
             id: "id-1".to_owned(),

@@ -3,14 +3,12 @@
 use globset::Glob;
 
 use crate::doors::edge::Api;
+use crate::words::bounds;
 use crate::words::config::{AdminToken, Config, ProviderConfig};
 use crate::words::diagnostic::Problem;
-use crate::words::quantity::Span;
 
 mod notices;
 mod source;
-
-const PARALLELISM_MAX: usize = 64;
 
 /// Everything that is wrong with a configuration, or worth a look.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -186,33 +184,37 @@ fn routing(config: &Config, problems: &mut Vec<Problem>) {
 
 fn pace(config: &Config, problems: &mut Vec<Problem>) {
     let reconcile = &config.reconcile;
-    if reconcile.resync < Span::secs(1) {
-        problems.push(
-            Problem::error(&["reconcile", "resync"], "shorter than a second")
-                .with_help("60s is the default; changes are seen at once anyway"),
-        );
-    }
-    if !(1..=PARALLELISM_MAX).contains(&reconcile.parallelism) {
-        let message = format!(
-            "{} is not within 1 and {PARALLELISM_MAX}",
-            reconcile.parallelism
-        );
-        problems.push(
-            Problem::error(&["reconcile", "parallelism"], message).with_help("8 is the default"),
-        );
-    }
-    if reconcile.image_refresh < Span::secs(10) {
-        problems.push(
-            Problem::error(&["reconcile", "image_refresh"], "shorter than ten seconds")
-                .with_help("1h is the default; registries limit how often they are asked"),
-        );
-    }
-    if config.policy.max_instances == 0 {
-        problems.push(
-            Problem::error(&["policy", "max_instances"], "0 allows no instance at all")
-                .with_help("200 is the default"),
-        );
-    }
+    let at = |key| ["reconcile", key];
+    problems.extend(bounds::RESYNC.check(
+        &at("resync"),
+        reconcile.resync,
+        "60s is the default; changes are seen at once anyway",
+    ));
+    problems.extend(bounds::PARALLELISM.check(
+        &at("parallelism"),
+        reconcile.parallelism,
+        "8 is the default",
+    ));
+    problems.extend(bounds::IMAGE_REFRESH.check(
+        &at("image_refresh"),
+        reconcile.image_refresh,
+        "1h is the default; registries limit how often they are asked",
+    ));
+    problems.extend(bounds::PRUNE_MIN.check(
+        &["reconcile", "prune", "min"],
+        reconcile.prune.min,
+        "3 is the default; `enabled: false` removes nothing",
+    ));
+    problems.extend(bounds::HALT_AFTER.check(
+        &["reconcile", "replace", "halt_after_failures"],
+        reconcile.replace.halt_after_failures,
+        "2 is the default; 0 never halts",
+    ));
+    problems.extend(bounds::INSTANCES.check(
+        &["policy", "max_instances"],
+        config.policy.max_instances,
+        "200 is the default",
+    ));
 }
 
 /// A browser sends `scheme://host[:port]`, and that alone is compared.
@@ -237,6 +239,18 @@ fn policy(config: &Config, problems: &mut Vec<Problem>) {
         ("secrets", &policy.secrets.allow),
         ("cap_add", &policy.cap_add.allow),
     ];
+    for (index, glob) in policy.images.allow.iter().enumerate() {
+        if breaks_the_grammar(glob) {
+            let message = format!("`{glob}` matches no image");
+            problems.push(
+                Problem::error(&["policy", "images", "allow", &index.to_string()], message)
+                    .as_warning()
+                    .with_help(
+                        "a repository is in lower case and has no scheme, such as ghcr.io/acme/*",
+                    ),
+            );
+        }
+    }
     for (key, globs) in lists {
         for (index, glob) in globs.iter().enumerate() {
             let pattern = glob.strip_prefix("env:").unwrap_or(glob);
@@ -251,4 +265,16 @@ fn policy(config: &Config, problems: &mut Vec<Problem>) {
             );
         }
     }
+}
+
+/// Whether a pattern has what no image reference has: a scheme, a space, or capitals in the repository.
+fn breaks_the_grammar(glob: &str) -> bool {
+    let (first, rest) = glob.split_once('/').unwrap_or(("", glob));
+    let is_host = first.contains(['.', ':']);
+    let repository = if is_host { rest } else { glob };
+    // A tag may have capitals, and a class of characters may name some.
+    let repository = repository.split([':', '[', '{']).next().unwrap_or_default();
+    glob.contains("://")
+        || glob.contains(char::is_whitespace)
+        || repository.bytes().any(|b| b.is_ascii_uppercase())
 }

@@ -10,6 +10,7 @@ use crate::words::config::{Config, ProviderConfig};
 use crate::words::desired::Unreadable;
 use crate::words::diagnostic::Diagnostic;
 use crate::words::document::Document;
+use crate::words::text;
 
 /// The file's name in a working directory.
 const LOCAL: &str = "instanced.yaml";
@@ -168,7 +169,8 @@ fn decode(path: &Path, shown_as: &str, text: &str) -> Result<LoadedConfig, Confi
         document.decode::<Config>()
     };
     // What does not decode stands at its default here, so its check finds nothing.
-    let problems = config.as_ref().map(check::problems).unwrap_or_default();
+    let mut problems = config.as_ref().map(check::problems).unwrap_or_default();
+    problems.extend(text::problems(document.value(), |_| text::Use::Line));
     diagnostics.extend(problems.into_iter().map(|problem| document.place(problem)));
     diagnostics.sort();
     let base = path.parent().unwrap_or(Path::new("/"));

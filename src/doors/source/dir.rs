@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::{FLEET_NAMES, Size, SourceError, TooLarge, beside, is_manifest};
+use super::{FLEET_MISNAMED, FLEET_NAMES, Size, SourceError, TooLarge, beside, is_manifest};
 use crate::doors::files::read_text;
 use crate::words::desired::{Content, Snapshot, SourceFile};
 use crate::words::spread::spread;
@@ -213,17 +213,18 @@ fn find_fleet(
     dir: &Path,
     unsettled: &BTreeSet<PathBuf>,
 ) -> Result<Option<(PathBuf, Identity)>, SourceError> {
-    let paths = FLEET_NAMES.map(|name| dir.join(name));
-    let mut found = paths
-        .into_iter()
-        .filter_map(|path| identify(&path, unsettled).map(|identity| (path, identity)));
+    let look = |name: &str| {
+        let path = dir.join(name);
+        identify(&path, unsettled).map(|identity| (path, identity))
+    };
+    let mut found = FLEET_NAMES.into_iter().filter_map(look);
     match (found.next(), found.next()) {
         (Some((_, Identity::Unsettled)), Some(other)) => Ok(Some(other)),
         (Some(first), Some((_, Identity::Unsettled)) | None) => Ok(Some(first)),
         (Some(_), Some(_)) => Err(SourceError::TwoFleets {
             path: dir.to_owned(),
         }),
-        (None, _) => Ok(None),
+        (None, _) => Ok(FLEET_MISNAMED.into_iter().find_map(look)),
     }
 }
 

@@ -20,6 +20,17 @@ pub mod watch;
 /// The names that the fleet's own file may have, of which it has one.
 const FLEET_NAMES: [&str; 2] = ["fleet.yaml", "fleet.yml"];
 
+/// Names that somebody meant for the fleet's own file. One is read where there is none of [`FLEET_NAMES`], so that it
+/// is reported and not passed over.
+const FLEET_MISNAMED: [&str; 6] = [
+    "Fleet.yaml",
+    "Fleet.yml",
+    "fleet.YAML",
+    "fleet.YML",
+    "FLEET.yaml",
+    "FLEET.YAML",
+];
+
 /// How many manifests a source may have.
 pub const MANIFESTS_MAX: usize = 10_000;
 /// How long all files of a source may be together, in bytes. A fleet of 10,000 usual manifests has a tenth of it.
@@ -201,11 +212,14 @@ fn beside(dir: &Path) -> PathBuf {
     }
 }
 
-/// Whether a file of this name is a manifest, not a dotfile, a backup, a lock or an editor's own.
+/// Whether a file of this name is a manifest, not a dotfile, a backup, a lock or an editor's own. An ending in capitals
+/// counts: such a file is reported, not passed over.
 fn is_manifest(name: &OsStr) -> bool {
+    let path = Path::new(name);
+    let ends = |ending: &str| {
+        path.extension()
+            .is_some_and(|is| is.eq_ignore_ascii_case(ending))
+    };
     let bytes = name.as_encoded_bytes();
-    let stem = bytes
-        .strip_suffix(b".yaml")
-        .or_else(|| bytes.strip_suffix(b".yml"));
-    stem.is_some_and(|stem| !stem.is_empty() && !stem.starts_with(b".") && !stem.starts_with(b"#"))
+    (ends("yaml") || ends("yml")) && !bytes.starts_with(b".") && !bytes.starts_with(b"#")
 }

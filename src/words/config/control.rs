@@ -11,6 +11,7 @@ use crate::words::token::TokenHash;
 pub struct Control {
     /// A group of this host whose members may use the control socket, for everything.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("examples" = ["operators"]))]
     pub group: Option<String>,
     /// Admin tokens, by their hashes: with one of them the API answers on `listen.admin`.
     pub tokens: Vec<AdminToken>,
@@ -20,6 +21,7 @@ pub struct Control {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct AdminToken {
     /// Whose it is, or what for.
+    #[schemars(extend("examples" = ["prometheus"]))]
     pub label: String,
     /// `blake3:` and 64 hexadecimal digits; `instanced token hash` makes it.
     pub hash: TokenHash,
@@ -28,7 +30,7 @@ pub struct AdminToken {
     pub access: Access,
     /// The first day on which it is no longer valid (UTC).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("examples" = ["2027-01-01"]))]
     pub expires: Option<jiff::civil::Date>,
 }
 

@@ -33,11 +33,14 @@ impl Default for Notify {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Receiver {
     /// `https://…` or `http://…`.
+    #[schemars(extend("examples" = ["https://hooks.example.com/instanced"]))]
     pub url: String,
     /// A file that holds the secret to sign with: `whsec_` and 24 to 64 bytes in base64. A second line may hold the
     /// one before, while it is being changed.
+    #[schemars(extend("examples" = ["/etc/instanced/notify.secret"]))]
     pub secret_file: PathBuf,
     /// Who signs for the receiver, as certificates in PEM, in place of those whom this host trusts.
     #[serde(default)]
+    #[schemars(extend("examples" = ["/etc/instanced/hooks-ca.pem"]))]
     pub ca_file: Option<PathBuf>,
 }

@@ -37,15 +37,19 @@ impl Default for Source {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct GitSource {
     /// As `git fetch` takes it: `https://…`, `git@host:team/fleet.git`, a path.
+    #[schemars(extend("examples" = ["https://git.example.com/team/fleet.git"]))]
     pub url: String,
     /// This branch.
     #[serde(default)]
+    #[schemars(extend("examples" = ["main"]))]
     pub branch: Option<String>,
     /// This tag, wherever it moves.
     #[serde(default)]
+    #[schemars(extend("examples" = ["v1.2"]))]
     pub tag: Option<String>,
     /// This commit and no other: its whole id.
     #[serde(default)]
+    #[schemars(extend("examples" = ["0123456789abcdef0123456789abcdef01234567"]))]
     pub commit: Option<String>,
     /// The directory of manifests in it; `fleet.yaml` stands beside it.
     #[serde(default = "instances_d")]
@@ -65,6 +69,7 @@ pub struct GitSource {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Signers {
     /// A file as `ssh-keygen` reads it, under ALLOWED SIGNERS: `ada@example.com ssh-ed25519 AAAA…`.
+    #[schemars(extend("examples" = ["/etc/instanced/allowed_signers"]))]
     pub allowed_signers: PathBuf,
 }
 
@@ -72,6 +77,7 @@ pub struct Signers {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub struct Webhook {
     /// A file that holds the secret that was given to the forge, too.
+    #[schemars(extend("examples" = ["/etc/instanced/webhook.secret"]))]
     pub secret_file: PathBuf,
 }
 

@@ -111,6 +111,11 @@ impl Outline {
         let mut position = self.nodes.first()?.position;
         for (depth, segment) in path.iter().enumerate() {
             let last = depth + 1 == path.len();
+            if let (true, Part::KeyAt(at)) = (last, part) {
+                return self
+                    .key_at(node, at)
+                    .map_or(Some(position), |(key, _)| Some(key));
+            }
             let nth = usize::from(last && part == Part::SecondKey);
             let Some((key, value)) = self.below(self.resolve(node), segment, nth, MERGES_MAX)
             else {
@@ -127,6 +132,39 @@ impl Outline {
             node = value;
         }
         Some(position)
+    }
+
+    /// The key of the mapping at `path` that so many come before, and its text.
+    pub(super) fn key_text(&self, path: &[Segment], at: usize) -> Option<&str> {
+        let node = self.node(path)?;
+        self.key_at(node, at).map(|(_, text)| text)
+    }
+
+    /// The text of the scalar at `path` as the file has it, without its quotes.
+    pub(super) fn scalar(&self, path: &[Segment]) -> Option<&str> {
+        match &self.nodes[self.resolve(self.node(path)?)].kind {
+            Kind::Scalar(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn node(&self, path: &[Segment]) -> Option<usize> {
+        self.nodes.first()?;
+        path.iter().try_fold(0, |node, segment| {
+            let below = self.below(self.resolve(node), segment, 0, MERGES_MAX);
+            below.map(|(_, value)| value)
+        })
+    }
+
+    fn key_at(&self, node: usize, at: usize) -> Option<(Position, &str)> {
+        let Kind::Map(pairs) = &self.nodes[self.resolve(node)].kind else {
+            return None;
+        };
+        let key = &self.nodes[pairs.get(at)?.0];
+        match &key.kind {
+            Kind::Scalar(text) => Some((key.position, text)),
+            _ => None,
+        }
     }
 
     fn resolve(&self, node: usize) -> usize {

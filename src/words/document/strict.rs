@@ -5,12 +5,89 @@
 use std::cell::Cell;
 
 use serde::de::{
-    self, Deserializer, EnumAccess, Error as _, IntoDeserializer, Unexpected, VariantAccess,
-    Visitor,
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _,
+    IntoDeserializer, MapAccess, Unexpected, VariantAccess, Visitor,
     value::{MapDeserializer, SeqDeserializer},
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value};
+use serde_path_to_error::Segment as ErrorSegment;
+
+use super::Segment;
+use super::yaml::Part;
+
+/// Decodes a value that is sound, and has no key that its type does not know.
+pub(super) fn decode<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    let (strange, refused) = (Cell::new(false), Cell::new(None));
+    let whole = Strict {
+        value,
+        strange: &strange,
+        refused: &refused,
+    };
+    T::deserialize(whole).ok().filter(|_| !strange.get())
+}
+
+/// Where decoding ended, and why.
+pub(super) struct Failed {
+    pub at: Vec<Segment>,
+    pub part: Part,
+    pub words: String,
+}
+
+/// Decodes a value, with a note of each step: keys that its type does not know, and where it failed.
+pub(super) fn decode_with_notes<T: DeserializeOwned>(
+    value: &Value,
+) -> (Result<T, Failed>, Vec<Vec<Segment>>) {
+    let (strange, refused) = (Cell::new(false), Cell::new(None));
+    let whole = Strict {
+        value,
+        strange: &strange,
+        refused: &refused,
+    };
+    let mut ignored = Vec::new();
+    let mut note = |path: serde_ignored::Path<'_>| ignored.push(segments_of(&path));
+    let whole = serde_ignored::Deserializer::new(whole, &mut note);
+    let result = serde_path_to_error::deserialize(whole).map_err(|error| {
+        let mut at = error_path(error.path());
+        let words = error.into_inner().to_string();
+        let refused = refused.take().map(|key| Segment::Key(key.to_owned()));
+        let part = refused.as_ref().map_or(Part::Value, |_| Part::Key);
+        // Whether the path ends with the key is the reader's choice.
+        at.extend(refused.filter(|key| at.last() != Some(key)));
+        Failed { at, part, words }
+    });
+    (result, ignored)
+}
+
+fn segments_of(path: &serde_ignored::Path<'_>) -> Vec<Segment> {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => Vec::new(),
+        Path::Seq { parent, index } => {
+            let mut segments = segments_of(parent);
+            segments.push(Segment::Index(*index));
+            segments
+        }
+        Path::Map { parent, key } => {
+            let mut segments = segments_of(parent);
+            segments.push(Segment::Key(key.clone()));
+            segments
+        }
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => segments_of(parent),
+    }
+}
+
+fn error_path(path: &serde_path_to_error::Path) -> Vec<Segment> {
+    path.iter()
+        .filter_map(|segment| match segment {
+            ErrorSegment::Seq { index } => Some(Segment::Index(*index)),
+            ErrorSegment::Map { key } => Some(Segment::Key(key.clone())),
+            ErrorSegment::Enum { .. } | ErrorSegment::Unknown => None,
+        })
+        .collect()
+}
 
 /// A value to decode.
 #[derive(Clone, Copy)]
@@ -18,6 +95,8 @@ pub(super) struct Strict<'v> {
     pub value: &'v Value,
     /// Whether a key was met that no struct has.
     pub strange: &'v Cell<bool>,
+    /// The key of a mapping that its type refused.
+    pub refused: &'v Cell<Option<&'v str>>,
 }
 
 impl<'v> Strict<'v> {
@@ -65,9 +144,13 @@ impl<'de> Deserializer<'de> for Strict<'de> {
                 let pairs = map
                     .iter()
                     .map(|(key, value)| (key.as_str(), self.beside(value)));
-                let mut pairs = MapDeserializer::new(pairs);
+                let mut pairs = Pairs {
+                    keys: map.keys(),
+                    pairs: MapDeserializer::new(pairs),
+                    refused: self.refused,
+                };
                 let value = visitor.visit_map(&mut pairs)?;
-                pairs.end().map(|()| value)
+                pairs.pairs.end().map(|()| value)
             }
         }
     }
@@ -139,6 +222,33 @@ impl<'de> IntoDeserializer<'de, Error> for Strict<'de> {
     type Deserializer = Self;
     fn into_deserializer(self) -> Self {
         self
+    }
+}
+
+/// The pairs of a mapping. A key that its type refuses is noted: the error names only the mapping.
+struct Pairs<'v, I: Iterator<Item = (&'v str, Strict<'v>)>> {
+    keys: serde_json::map::Keys<'v>,
+    pairs: MapDeserializer<'v, I, Error>,
+    refused: &'v Cell<Option<&'v str>>,
+}
+
+impl<'de, I: Iterator<Item = (&'de str, Strict<'de>)>> MapAccess<'de> for &mut Pairs<'de, I> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
+        let key = self.keys.next();
+        let decoded = self.pairs.next_key_seed(seed);
+        if decoded.is_err() {
+            self.refused.set(key.map(String::as_str));
+        }
+        decoded
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        self.pairs.next_value_seed(seed)
     }
 }
 

@@ -24,6 +24,26 @@ const PLAIN_WORDS: [(&str, &str); 13] = [
     ("found map", "found a mapping"),
 ];
 
+/// Keys of a service in a Compose file, and where a manifest has the same; with a value where it is not the same one.
+const OF_COMPOSE: [(&str, &str); 16] = [
+    ("environment", "env"),
+    ("healthcheck", "health"),
+    ("ports", "endpoints: { mcp: { port: 8080 } }"),
+    ("expose", "endpoints: { mcp: { port: 8080 } }"),
+    ("user", "security.user"),
+    ("cap_add", "security.cap_add"),
+    ("read_only", "security.read_only"),
+    ("tmpfs", "security.tmpfs"),
+    ("shm_size", "resources.shm"),
+    ("mem_limit", "resources.memory"),
+    ("memory", "resources.memory"),
+    ("cpus", "resources.cpus"),
+    ("pids_limit", "resources.pids"),
+    ("pull_policy", "pull"),
+    ("deploy", "resources"),
+    ("entry_point", "entrypoint"),
+];
+
 /// A decoder's message as message and way out.
 pub(super) fn reword(message: &str) -> (String, Option<String>) {
     // serde_json appends a place in its own text, which is not the person's file.
@@ -67,6 +87,17 @@ pub(super) fn unknown_key(schema: &Value, path: &[Segment]) -> (String, Option<S
     };
     let message = format!("unknown key `{key}`");
     let keys = keys_at(schema, parents);
+    let ours = OF_COMPOSE.iter().find(|(theirs, _)| theirs == key);
+    let is_known = |field: &str| {
+        let mut path = parents.to_vec();
+        path.extend(field.split('.').map(|key| Segment::Key(key.to_owned())));
+        !nodes_at(schema, &path).is_empty()
+    };
+    if let Some((_, ours)) =
+        ours.filter(|(_, ours)| is_known(ours.split(':').next().unwrap_or(ours)))
+    {
+        return (message, Some(format!("Compose's key; here it is `{ours}`")));
+    }
     let help = match nearest(key, keys.iter().map(String::as_str)) {
         Some(near) => Some(format!("did you mean `{near}`?")),
         None if keys.is_empty() => None,
@@ -86,29 +117,33 @@ pub fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Op
 
 /// The keys that a mapping at `path` may have.
 fn keys_at(schema: &Value, path: &[Segment]) -> Vec<String> {
-    let mut nodes = vec![schema];
-    for segment in path {
-        nodes = alternatives(schema, nodes);
-        nodes = nodes
-            .into_iter()
-            .filter_map(|node| match segment {
-                Segment::Key(key) => node
-                    .get("properties")
-                    .and_then(|p| p.get(key))
-                    .or_else(|| node.get("additionalProperties")),
-                Segment::Index(_) => node.get("items"),
-            })
-            .collect();
-    }
-    alternatives(schema, nodes)
+    alternatives(schema, nodes_at(schema, path))
         .into_iter()
         .filter_map(|node| node.get("properties")?.as_object())
         .flat_map(|properties| properties.keys().cloned())
         .collect()
 }
 
+/// The schemas of what stands at `path`.
+pub(super) fn nodes_at<'s>(schema: &'s Value, path: &[Segment]) -> Vec<&'s Value> {
+    let below = |node: &'s Value, segment: &Segment| match segment {
+        Segment::Key(key) => {
+            let named = node.get("properties").and_then(|p| p.get(key));
+            // A mapping whose keys have a grammar has one pattern.
+            let pattern = || node.get("patternProperties")?.as_object()?.values().next();
+            let open = || node.get("additionalProperties").filter(|of| of.is_object());
+            named.or_else(pattern).or_else(open)
+        }
+        Segment::Index(_) => node.get("items"),
+    };
+    path.iter().fold(vec![schema], |nodes, segment| {
+        let nodes = alternatives(schema, nodes).into_iter();
+        nodes.filter_map(|node| below(node, segment)).collect()
+    })
+}
+
 /// Follows references and unfolds `anyOf`, `oneOf` and `allOf`.
-fn alternatives<'a>(root: &'a Value, nodes: Vec<&'a Value>) -> Vec<&'a Value> {
+pub(super) fn alternatives<'a>(root: &'a Value, nodes: Vec<&'a Value>) -> Vec<&'a Value> {
     let mut found = Vec::new();
     for mut node in nodes {
         while let Some(name) = node.get("$ref").and_then(Value::as_str) {

@@ -44,11 +44,11 @@ fn every_problem_is_told_with_its_place() {
         problems(text),
         [
             "a.yaml:1:1: memry: unknown key `memry` (did you mean `memory`?)",
-            "a.yaml:3:9: nested.port: found string \"many\", expected a whole number from 0 to 65535",
+            "a.yaml:3:9: nested.port: found string \"many\", expected a whole number from 0 to 65535 (such as `port: 1`)",
             "a.yaml:4:3: nested.pth: unknown key `pth` (did you mean `path`?)",
-            "a.yaml:7:9: list[1].port: found string \"no\", expected a whole number from 0 to 65535",
+            "a.yaml:7:9: list[1].port: found string \"no\", expected a whole number from 0 to 65535 (such as `port: 1`)",
             "a.yaml:8:4: list[2].path: found a list, expected a string",
-            "a.yaml:9:9: list[3].port: found integer `-1`, expected a whole number from 0 to 65535",
+            "a.yaml:9:9: list[3].port: found integer `-1`, expected a whole number from 0 to 65535 (such as `port: 1`)",
         ]
     );
 }
@@ -80,8 +80,8 @@ fn merge_keys_and_anchors_are_resolved_and_placed() {
     assert_eq!(
         problems(text),
         [
-            "a.yaml:2:9: list[0].port: found string \"x\", expected a whole number from 0 to 65535",
-            "a.yaml:2:9: nested.port: found string \"x\", expected a whole number from 0 to 65535",
+            "a.yaml:2:9: list[0].port: found string \"x\", expected a whole number from 0 to 65535 (such as `port: 1`)",
+            "a.yaml:2:9: nested.port: found string \"x\", expected a whole number from 0 to 65535 (such as `port: 1`)",
         ]
     );
 }

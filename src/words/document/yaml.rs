@@ -4,6 +4,7 @@
 //! repeats, and a text without aliases never comes near the bound.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{
@@ -13,6 +14,7 @@ use serde::de::{
 use serde_json::{Map, Number, Value};
 
 use super::{LENGTH_MAX, Segment};
+use crate::words::manifest::is_source_text;
 
 /// Levels of a file that means something: ours have six at most.
 pub(super) const DEPTH_MAX: usize = 100;
@@ -46,6 +48,8 @@ pub(super) enum Part {
     Key,
     /// The same key, written once more.
     SecondKey,
+    /// The key at this position of its mapping, from 0, whatever its text is.
+    KeyAt(usize),
 }
 
 /// Why there is no value.
@@ -59,11 +63,15 @@ pub(super) enum Failure {
     Several(Option<serde_yaml::Error>),
 }
 
-/// The value of the one document of a text; `Null` when there is none.
-pub(super) fn load(text: &str) -> Result<Value, Failure> {
+/// Paths of scalars whose text in the file is meant, without merge keys.
+pub(super) type SourceTexts = BTreeSet<Vec<Segment>>;
+
+/// The value of the one document of a text; `Null` when there is none. Scalars that [`is_source_text`] names are
+/// strings in it; what the parser made of them is not what the file says, so their paths are returned too.
+pub(super) fn load(text: &str) -> Result<(Value, SourceTexts), Failure> {
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let Some(first) = documents.next() else {
-        return Ok(Value::Null);
+        return Ok((Value::Null, SourceTexts::new()));
     };
     let state = State::default();
     let value = Node(&state).deserialize(first);
@@ -72,7 +80,7 @@ pub(super) fn load(text: &str) -> Result<Value, Failure> {
     }
     let value = value.map_err(Failure::Syntax)?;
     match documents.next() {
-        None => Ok(value),
+        None => Ok((value, state.source_texts.take())),
         Some(second) => Err(Failure::Several(IgnoredAny::deserialize(second).err())),
     }
 }
@@ -83,6 +91,8 @@ struct State {
     path: RefCell<Vec<Segment>>,
     /// Nodes and bytes so far.
     unfolded: Cell<usize>,
+    /// Where a text was meant.
+    source_texts: RefCell<SourceTexts>,
     /// What ended it. The error that serde carries up has no room for it.
     misfit: RefCell<Option<Misfit>>,
 }
@@ -109,6 +119,38 @@ impl State {
             message,
             "remove it, or quote a text that begins with `!`",
         )
+    }
+
+    /// A scalar that the parser takes for no string, where the file's own text is meant. The text is put in later.
+    fn source_text<E: de::Error>(&self, parsed: &impl fmt::Display) -> Result<Option<Value>, E> {
+        let path = self.path.borrow();
+        let mut segments = path.iter().peekable();
+        let mut meant = Vec::new();
+        while let Some(segment) = segments.next() {
+            match segment {
+                Segment::Key(key) if key == MERGE => {
+                    segments.next_if(|next| matches!(next, Segment::Index(_)));
+                }
+                segment => meant.push(segment),
+            }
+        }
+        let keys: Vec<_> = meant.iter().map(|segment| segment.key()).collect();
+        if !is_source_text(&keys) {
+            return Ok(None);
+        }
+        let text = parsed.to_string();
+        self.count(text.len())?;
+        let meant = meant.into_iter().cloned().collect();
+        self.source_texts.borrow_mut().insert(meant);
+        Ok(Some(Value::String(text)))
+    }
+
+    /// The same, or the value that the parser made of it.
+    fn scalar<E: de::Error>(&self, parsed: impl fmt::Display + Into<Value>) -> Result<Value, E> {
+        match self.source_text(&parsed)? {
+            Some(text) => Ok(text),
+            None => self.count(0).map(|()| parsed.into()),
+        }
     }
 
     /// Counts a node with so many bytes of text.
@@ -169,26 +211,29 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Value, E> {
-        self.0.count(0).map(|()| Value::Bool(flag))
+        self.0.scalar(flag)
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
-        self.0.count(0).map(|()| number.into())
+        self.0.scalar(number)
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
-        self.0.count(0).map(|()| number.into())
+        self.0.scalar(number)
     }
 
     fn visit_u128<E: de::Error>(self, number: u128) -> Result<Value, E> {
-        Err(self.too_long(&number.to_string()))
+        self.too_long(&number.to_string())
     }
 
     fn visit_i128<E: de::Error>(self, number: i128) -> Result<Value, E> {
-        Err(self.too_long(&number.to_string()))
+        self.too_long(&number.to_string())
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
+        if let Some(text) = self.0.source_text(&number)? {
+            return Ok(text);
+        }
         self.0.count(0)?;
         let Some(number) = Number::from_f64(number) else {
             let message = "not a finite number".to_owned();
@@ -219,7 +264,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Value, A::Error> {
         self.0.count(0)?;
         let mut map = Map::new();
-        while let Some(key) = pairs.next_key_seed(Key(self.0))? {
+        while let Some(key) = pairs.next_key_seed(Key(self.0, map.len()))? {
             let is_new = !map.contains_key(&key);
             // The path holds the key meanwhile: there is one for each line, and none is copied.
             self.0.path.borrow_mut().push(Segment::Key(key));
@@ -248,10 +293,13 @@ impl<'de> Visitor<'de> for Node<'_> {
 }
 
 impl Node<'_> {
-    fn too_long<E: de::Error>(self, digits: &str) -> E {
+    fn too_long<E: de::Error>(self, digits: &str) -> Result<Value, E> {
+        if let Some(text) = self.0.source_text(&digits)? {
+            return Ok(text);
+        }
         let message = format!("{digits} is no number that fits 64 bits");
         let help = "quote it where a text is meant";
-        self.0.misfit(Part::Value, message, help)
+        Err(self.0.misfit(Part::Value, message, help))
     }
 
     /// The key at which the path ends is there already.
@@ -289,8 +337,14 @@ impl Node<'_> {
     }
 }
 
-/// Reads a mapping's key.
-struct Key<'a>(&'a State);
+/// Message and help for a key that YAML takes for no string.
+pub(super) fn no_string(text: &str) -> (String, String) {
+    let message = format!("the key `{text}` is no string");
+    (message, format!("quote it: \"{text}\""))
+}
+
+/// Reads the key at a position of its mapping, from 0.
+struct Key<'a>(&'a State, usize);
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
     type Value = String;
@@ -301,11 +355,11 @@ impl<'de> DeserializeSeed<'de> for Key<'_> {
 
 impl Key<'_> {
     fn no_string<E: de::Error>(&self, text: String) -> E {
-        let message = format!("the key `{text}` is no string");
-        let help = format!("quote it: \"{text}\"");
+        let (message, help) = no_string(&text);
+        let part = Part::KeyAt(self.1);
         let segment = Segment::Key(text);
         self.0
-            .within(segment, || self.0.misfit(Part::Key, message, help))
+            .within(segment, || self.0.misfit(part, message, help))
     }
 
     fn no_scalar<E: de::Error>(&self, what: &str) -> E {

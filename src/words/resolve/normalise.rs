@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Layered;
+use super::fleet::Layered;
 use crate::words::config::{Config, ProviderConfig, Scheme, TlsConfig};
 use crate::words::diagnostic::Problem;
 use crate::words::label;
@@ -19,8 +19,6 @@ use grants::{security, volumes};
 
 mod grants;
 
-/// Less memory than the engine takes.
-const MEMORY_MIN: Bytes = Bytes::mib(6);
 
 /// The spec, absent when a problem leaves nothing to make one of, and every problem.
 pub(super) fn normalise(
@@ -66,7 +64,7 @@ pub(super) fn normalise(
             .screen
             .as_ref()
             .map(|screen| self::screen(screen, &mut told)),
-        resources: resources(manifest.resources.as_ref(), &mut told),
+        resources: resources(manifest.resources.as_ref()),
         health: manifest
             .health
             .as_ref()
@@ -105,15 +103,6 @@ fn endpoints(
         let at = ["endpoints", key.as_str()];
         let host = name::host_label(key, name).and_then(|label| config.domain.child(&label));
         let path = part.path.clone().unwrap_or_else(|| "/".to_owned());
-        if !path.starts_with('/') {
-            told.push(
-                Problem::error(
-                    &[at[0], at[1], "path"],
-                    format!("`{path}` does not begin with `/`"),
-                )
-                .with_help(format!("write `/{path}`")),
-            );
-        }
         match (part.port, host) {
             (Some(port), Ok(host)) => {
                 let auth = part.auth.unwrap_or_default();
@@ -282,23 +271,14 @@ fn screen(part: &ScreenPart, told: &mut Vec<Problem>) -> Screen {
     screen
 }
 
-fn resources(part: Option<&ResourcesPart>, told: &mut Vec<Problem>) -> Resources {
+fn resources(part: Option<&ResourcesPart>) -> Resources {
     let part = part.cloned().unwrap_or_default();
-    let resources = Resources {
+    Resources {
         memory: part.memory.unwrap_or(Bytes::mib(512)),
         cpus: part.cpus.unwrap_or(Cpus(1_000_000_000)),
         pids: part.pids.map_or(256, std::num::NonZero::get),
         shm: part.shm.unwrap_or(Bytes::mib(64)),
-    };
-    if resources.memory < MEMORY_MIN {
-        let message = format!("{} is less than {MEMORY_MIN}", resources.memory);
-        told.push(Problem::error(&["resources", "memory"], message));
     }
-    if resources.cpus < Cpus(10_000_000) {
-        let message = format!("{} is less than 0.01", resources.cpus);
-        told.push(Problem::error(&["resources", "cpus"], message));
-    }
-    resources
 }
 
 fn health(
@@ -333,9 +313,13 @@ fn health(
 
 fn labels(manifest: &Manifest, told: &mut Vec<Problem>) -> BTreeMap<String, String> {
     for key in manifest.labels.keys() {
-        if label::is_reserved(key) {
+        if key.is_empty() {
+            let problem = Problem::error(&["labels", key], "a label without a name");
+            told.push(problem.at_key().with_help("such as `team: qa`"));
+        } else if label::is_reserved(key) {
             told.push(
                 Problem::error(&["labels", key], format!("`{key}` is reserved"))
+                    .at_key()
                     .with_help("labels under traefik. and instanced. are the daemon's own"),
             );
         }
@@ -367,15 +351,17 @@ const OURS: [&str; 5] = [
 ];
 
 fn check_env(manifest: &Manifest, told: &mut Vec<Problem>) {
-    for (key, value) in &manifest.env {
-        if key.is_empty() || key.contains(['=', '\0']) || value.0.contains('\0') {
+    for key in manifest.env.keys() {
+        if key.is_empty() || key.contains('=') {
             told.push(
-                Problem::error(&["env", key], "no name or value of a variable")
-                    .with_help("a NUL, a `=` in a name, or no name at all"),
+                Problem::error(&["env", key], format!("`{key}` is no name of a variable"))
+                    .at_key()
+                    .with_help("a name has one character at least, and no `=`"),
             );
         } else if OURS.contains(&key.as_str()) {
             told.push(
                 Problem::error(&["env", key], format!("{key} is set by the daemon"))
+                    .at_key()
                     .with_help("`screen` sets the screen; the rest follows from name and domain"),
             );
         }

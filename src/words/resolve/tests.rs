@@ -66,7 +66,7 @@ fn every_built_in_template_is_a_sound_manifest() {
 fn an_empty_mapping_is_an_instance_of_the_default_template() {
     let spec = one("{}");
     assert_eq!(spec.template, "playwright-browser@1");
-    assert_eq!(spec.image, "instanced/browser:1");
+    assert_eq!(spec.image, "localhost/instanced/browser:1");
     assert!(spec.security.read_only);
     assert_eq!(spec.resources.memory.to_string(), "1GiB");
     let hosts: Vec<_> = spec.endpoints.values().map(|e| e.host.as_str()).collect();
@@ -188,7 +188,10 @@ fn each_mistake_has_its_place_and_its_way_out() {
             "endpoints: { x: { port: 0 } }",
             "endpoints.x.port: found integer `0`",
         ),
-        ("endpoints: { X: { port: 1 } }", "is no DNS label"),
+        (
+            "endpoints: { X: { port: 1 } }",
+            "i/a.yaml:1:14: endpoints.X: `X` is no DNS label",
+        ),
         (
             "endpoints: { mcp: { path: mcp } }",
             "`mcp` does not begin with `/` (write `/mcp`)",
@@ -207,16 +210,16 @@ fn each_mistake_has_its_place_and_its_way_out() {
         ),
         (
             "resources: { memory: 1k }",
-            "resources.memory: 1KiB is less than 6MiB",
+            "resources.memory: 1KiB is not from 6MiB to 64TiB",
         ),
         ("resources: { cpus: 0 }", "`0` is no number of processors"),
         (
             "labels: { traefik.enable: x }",
-            "`traefik.enable` is reserved",
+            "i/a.yaml:1:11: labels.traefik.enable: `traefik.enable` is reserved",
         ),
         (
             "env: { INSTANCE_ID: x }",
-            "INSTANCE_ID is set by the daemon",
+            "i/a.yaml:1:8: env.INSTANCE_ID: INSTANCE_ID is set by the daemon",
         ),
         (
             "security: { user: root }",
@@ -499,3 +502,5 @@ fn a_public_port_is_part_of_the_allowed_host() {
         "mcp-a.mcp.localhost:8443"
     );
 }
+
+mod grammar;

@@ -68,7 +68,8 @@ impl Witness {
         let mut fleet: BTreeSet<Slot> = all.iter().map(|brief| brief.slot).collect();
         fleet.extend((0..SLOTS).filter(|slot| census.stands[*slot]));
         fleet.extend(&gone);
-        let allowed = fleet.len() * usize::from(terms.prune_percent) / 100;
+        let share = fleet.len() * usize::from(terms.prune_percent) / 100;
+        let allowed = share.max(usize::try_from(terms.prune_min).expect("a small number"));
         (gone.len() > 1 && gone.len() > allowed).then(|| {
             format!(
                 "{name}: {} of {} go within ten minutes",

@@ -18,6 +18,7 @@ use super::{Defaults, Docker, archive, draft, facts, network, pull};
 use crate::words::host_path::is_related;
 use crate::words::manifest::Restart;
 use crate::words::observed::{Limits, Phase};
+use crate::words::reference::{self, is_local};
 
 impl ChangeContainers for Docker {
     async fn create_network(
@@ -30,6 +31,13 @@ impl ChangeContainers for Docker {
     }
 
     async fn pull(&self, reference: &str, progress: &OnProgress<'_>) -> Result<(), EngineError> {
+        // No registry is asked for a name that only this host can have, also where `pull: always` says so.
+        if is_local(reference) {
+            return match self.image(reference).await? {
+                Some(_) => Ok(()),
+                None => Err(missing_local(reference)),
+            };
+        }
         pull::pull(self.client(), reference, progress).await
     }
 
@@ -232,10 +240,19 @@ pub(super) fn with_tag(reference: &str) -> String {
     }
 }
 
+/// The error of an image that is missing and comes from no registry.
+fn missing_local(reference: &str) -> EngineError {
+    let operation = format!("find image {reference}");
+    let detail = "the engine does not have it, and a name under localhost/ is of this host alone";
+    EngineError::new(operation, ErrorClass::Permanent, detail).with_help(image_help(reference))
+}
+
 /// The way out when an image cannot be had.
 pub(super) fn image_help(reference: &str) -> String {
-    if with_tag(reference) == "instanced/browser:1" {
+    if with_tag(reference) == reference::BROWSER {
         "build it: image/build.sh".to_owned()
+    } else if is_local(reference) {
+        format!("build it: docker build --tag {reference} DIRECTORY")
     } else {
         format!("check the name, or build it, or pull it by hand: docker pull {reference}")
     }
@@ -279,9 +296,10 @@ mod tests {
 
     #[test]
     fn our_own_image_is_built() {
-        assert_eq!(
-            image_help("instanced/browser:1"),
-            "build it: image/build.sh"
-        );
+        let error = missing_local("localhost/instanced/browser:1");
+        assert_eq!(error.help.as_deref(), Some("build it: image/build.sh"));
+        assert_eq!(error.class, ErrorClass::Permanent);
+        let help = image_help("localhost/x:1");
+        assert_eq!(help, "build it: docker build --tag localhost/x:1 DIRECTORY");
     }
 }

@@ -1,21 +1,25 @@
 //! What a configuration may not say of who is told.
 
 use crate::doors::post::Target;
+use crate::words::bounds;
 use crate::words::config::Notify;
 use crate::words::diagnostic::Problem;
-use crate::words::quantity::Span;
 
 /// So many are told at most.
 const RECEIVERS_MAX: usize = 8;
 
 /// Everything that is wrong with it.
 pub(super) fn problems(notify: &Notify, problems: &mut Vec<Problem>) {
-    if notify.remind < Span::secs(60) {
-        problems.push(
-            Problem::error(&["notify", "remind"], "shorter than a minute")
-                .with_help("1d is the default"),
-        );
-    }
+    problems.extend(bounds::NOTIFY_AFTER.check(
+        &["notify", "after"],
+        notify.after,
+        "5m is the default",
+    ));
+    problems.extend(bounds::NOTIFY_REMIND.check(
+        &["notify", "remind"],
+        notify.remind,
+        "1d is the default",
+    ));
     if notify.webhooks.len() > RECEIVERS_MAX {
         let message = format!(
             "{} receivers, and {RECEIVERS_MAX} are the most",

@@ -2,9 +2,9 @@
 
 use std::path::{Component, Path};
 
+use crate::words::bounds;
 use crate::words::config::{GitSource, Source};
 use crate::words::diagnostic::Problem;
-use crate::words::quantity::Span;
 
 /// Everything that is wrong with it.
 pub(super) fn problems(source: &Source, problems: &mut Vec<Problem>) {
@@ -44,12 +44,11 @@ pub(super) fn problems(source: &Source, problems: &mut Vec<Problem>) {
         );
         problems.push(problem.with_help("such as instances.d, or hosts/berlin/instances.d"));
     }
-    if git.interval < Span::secs(5) {
-        problems.push(
-            of("interval", "shorter than five seconds")
-                .with_help("60s is the default; a webhook has it asked at once"),
-        );
-    }
+    problems.extend(bounds::GIT_INTERVAL.check(
+        &["source", "git", "interval"],
+        git.interval,
+        "60s is the default; a webhook has it asked at once",
+    ));
 }
 
 fn following(git: &GitSource, problems: &mut Vec<Problem>) {

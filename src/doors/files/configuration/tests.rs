@@ -250,7 +250,7 @@ fn whom_notices_go_to_is_looked_at_and_its_files_are_found() {
     }
     let told = load("notify: { remind: 59s }").unwrap_err().diagnostics();
     assert!(
-        told[0].to_string().contains("shorter than a minute"),
+        told[0].to_string().contains("59s is not from 1m to 365d"),
         "{told:?}"
     );
 }
@@ -319,4 +319,84 @@ fn a_file_that_another_user_can_change_is_not_used_unless_it_is_named() {
     assert!(load_config(None, cwd).is_ok());
     chown(away.path(), Some(1234), None).unwrap();
     assert!(load_config(None, cwd).is_err());
+}
+
+#[test]
+fn durations_and_counts_have_bounds() {
+    for (text, wanted) in [
+        (
+            "reconcile: { resync: 3650d }",
+            "reconcile.resync: 3650d is not from 1s to 1d",
+        ),
+        (
+            "reconcile: { image_refresh: 1s }",
+            "reconcile.image_refresh: 1s is not from 10s to 90d",
+        ),
+        (
+            "reconcile: { parallelism: 65 }",
+            "reconcile.parallelism: 65 is not from 1 to 64",
+        ),
+        (
+            "reconcile: { prune: { min: 200000 } }",
+            "reconcile.prune.min: 200000 is not from 0 to 100000",
+        ),
+        (
+            "policy: { max_instances: 0 }",
+            "policy.max_instances: 0 is not from 1 to 100000",
+        ),
+        (
+            "source: { git: { url: 'https://x/y', interval: 4s } }",
+            "source.git.interval: 4s is not from 5s to 1d",
+        ),
+        (
+            "notify: { after: 8d }",
+            "notify.after: 8d is not from 0s to 7d",
+        ),
+        (
+            "notify: { remind: 59s }",
+            "notify.remind: 59s is not from 1m to 365d",
+        ),
+    ] {
+        let told = told(text);
+        assert_eq!(told.len(), 1, "{text}: {told:?}");
+        assert!(
+            told[0].contains(wanted) && told[0].ends_with(')'),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_seen_is_an_error_in_every_text() {
+    let told_of = |text: &str| told(text).join("\n");
+    assert!(
+        told_of("traefik: { middlewares: [\"a\\e[2J\"] }")
+            .contains("1:26: traefik.middlewares[0]: U+001B")
+    );
+    assert!(told_of("policy: { host_paths: { allow: [\"/srv/\\u202e*\"] } }").contains("U+202E"));
+}
+
+#[test]
+fn a_pattern_that_matches_no_image_is_a_warning() {
+    let warnings = |glob: &str| {
+        let loaded = load(&format!("policy: {{ images: {{ allow: ['{glob}'] }} }}"));
+        loaded.expect("a sound configuration").warnings.len()
+    };
+    for glob in [
+        "ghcr.io/AcmeCorp/*",
+        "https://ghcr.io/*",
+        "ghcr.io/acme/* ",
+        "Acme/*",
+    ] {
+        assert_eq!(warnings(glob), 1, "{glob}");
+    }
+    for glob in [
+        "*",
+        "ghcr.io/acme/*",
+        "GHCR.io/acme/*:V1",
+        "localhost/instanced/browser:*",
+        "acme/[a-zA-Z]*",
+    ] {
+        assert_eq!(warnings(glob), 0, "{glob}");
+    }
 }

@@ -57,6 +57,39 @@ fn manifests_are_read_sorted_and_everything_else_is_left_alone() {
 }
 
 #[test]
+fn an_ending_in_capitals_is_not_passed_over() {
+    let (_top, dir) = source();
+    for name in ["alice.YAML", "bob.Yml", ".carol.YAML", "dave.YAML~"] {
+        fs::write(dir.join(name), name).unwrap();
+    }
+    let snapshot = read_all(&dir).unwrap();
+    let paths: Vec<_> = snapshot
+        .manifests
+        .iter()
+        .map(|file| file.path.as_str())
+        .collect();
+    assert_eq!(paths, ["instances.d/alice.YAML", "instances.d/bob.Yml"]);
+}
+
+#[test]
+fn a_fleets_own_file_in_capitals_is_not_passed_over() {
+    let (top, dir) = source();
+    fs::write(top.path().join("Fleet.yaml"), "defaults: {}").unwrap();
+    let path = |snapshot: Snapshot| snapshot.fleet.map(|file| file.path);
+    assert_eq!(path(read_all(&dir).unwrap()).as_deref(), Some("Fleet.yaml"));
+    let snapshot = read_all(&dir).unwrap();
+    let config = crate::words::config::Config::default();
+    let told = crate::words::resolve::resolve(&snapshot, &config).unwrap_err();
+    assert_eq!(
+        told[0].to_string(),
+        "Fleet.yaml:1:1: the fleet's own file is not called `Fleet.yaml` (rename it to fleet.yaml)"
+    );
+    // One that is there counts.
+    fs::write(top.path().join("fleet.yml"), "defaults: {}").unwrap();
+    assert_eq!(path(read_all(&dir).unwrap()).as_deref(), Some("fleet.yml"));
+}
+
+#[test]
 fn the_fleets_own_file_stands_beside_the_directory() {
     let (top, dir) = source();
     fs::write(dir.join("fleet.yaml"), "an instance called fleet").unwrap();

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::super::{FLEET_NAMES, Size, beside, is_manifest};
+use super::super::{FLEET_MISNAMED, FLEET_NAMES, Size, beside, is_manifest};
 use super::command::Git;
 use super::place::Place;
 use super::{GitError, commit_id, facts, text};
@@ -189,6 +189,18 @@ impl Repository {
         }
         let revision = format!("git:{}", commit::short(commit));
         if fleets.len() > 1 {
+            let is_named = |file: &SourceFile| {
+                FLEET_NAMES
+                    .iter()
+                    .any(|name| Path::new(&file.path).ends_with(name))
+            };
+            if fleets.iter().any(is_named) {
+                fleets.retain(is_named);
+            } else {
+                fleets.truncate(1);
+            }
+        }
+        if fleets.len() > 1 {
             return Err(GitError::TwoFleets {
                 path: shown_beside,
                 revision,
@@ -229,6 +241,7 @@ impl Repository {
         let dir = self.directory_path();
         let mut paths = vec![dir.clone()];
         paths.extend(FLEET_NAMES.map(|name| self.below(name)));
+        paths.extend(FLEET_MISNAMED.map(|name| self.below(name)));
         self.list(commit, &paths, |entry| {
             let name = entry.path.strip_prefix(&dir);
             let counts = name.is_none_or(|name| !name.contains('/') && is_manifest(name.as_ref()));
