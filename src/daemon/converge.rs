@@ -88,7 +88,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
     /// A report that says why the round was aborted.
     pub async fn look(
         &mut self,
-        desired: Desired,
+        mut desired: Desired,
         ask: Ask,
         watched: bool,
     ) -> Result<View, Box<Report>> {
@@ -114,6 +114,7 @@ impl<E: Engine, N: Notebook> Converger<E, N> {
         self.journal.know(&acts);
         self.note_protection(&mut memory, &desired).await;
         let observed = observed.map_err(|error| round::engine_failed(&desired, error))?;
+        desired.admit_incumbents(&observed);
         self.refuse_strangers(&desired, &observed, &memory)?;
         self.spells.note(&desired, &observed, now);
         let (absent_for, waiting) = if watched {

@@ -152,7 +152,9 @@ pub async fn look<O: Observe, N: Notebook>(
 
 /// What the engine says, with the images that are desired.
 pub async fn observe<O: Observe>(engine: &O, desired: &Desired) -> Result<Observed, EngineError> {
-    let images = desired.specs.values().map(|spec| spec.image.clone());
+    let contested = desired.contested.values().map(|contest| &contest.spec);
+    let specs = desired.specs.values().chain(contested);
+    let images = specs.map(|spec| spec.image.clone());
     engine.observe(&images.collect()).await
 }
 
@@ -167,6 +169,7 @@ pub async fn decide<O: Observe, N: Notebook>(
     known: &Known<'_, N>,
     ask: &Ask,
 ) -> Result<View, Box<Report>> {
+    desired.admit_incumbents(&observed);
     let memory = known.memory;
     let sealed = seal(
         &mut desired,

@@ -12,11 +12,13 @@ use jiff::civil::Date;
 use serde_json::{Map, Value};
 
 use super::config::Config;
-use super::desired::{Content, Desired, Snapshot, SourceFile, Unreadable};
+use super::desired::{
+    AccessLimit, Content, Desired, InstanceLimit, Snapshot, SourceFile, Unreadable,
+};
 use super::diagnostic::{Diagnostic, Problem, Severity};
 use super::document::{self, Document, Segment};
 use super::manifest::{Manifest, TemplateHead, TokenPart};
-use super::name::{InstanceName, NameError};
+use super::name::{EndpointName, InstanceName, NameError};
 use super::origin::{Origin, Origins};
 use super::spec::Spec;
 use super::spread::spread;
@@ -26,6 +28,7 @@ use super::template::ListedTemplate;
 pub use normalise::auth_url;
 
 mod across;
+mod limit;
 mod normalise;
 mod policy;
 #[cfg(test)]
@@ -84,12 +87,17 @@ pub fn resolve_on(
             }
         };
         if desired.names(&name) {
+            let limit = match &resolved {
+                Ok((spec, ..)) => AccessLimit::of(spec),
+                Err((_, limit)) => limit.clone(),
+            };
             let diagnostic = Diagnostic::of_file(
                 &file.path,
                 format!("a second manifest for `{name}`"),
                 Some("keep one of the two files"),
             );
-            hold(&mut desired, &name, vec![diagnostic]);
+            desired.hold(&name, vec![diagnostic]);
+            desired.limit(&name, limit);
             continue;
         }
         match resolved {
@@ -99,22 +107,27 @@ pub fn resolve_on(
                 desired.origins.insert(name.clone(), origins);
                 files.insert(name, file);
             }
-            Err(diagnostics) => hold(&mut desired, &name, diagnostics),
+            Err((diagnostics, limit)) => {
+                desired.hold(&name, diagnostics);
+                desired.limit(&name, limit);
+            }
         }
     }
     for (name, diagnostic) in miswritten {
         if !desired.names(&name) {
-            hold(&mut desired, &name, vec![diagnostic]);
+            desired.hold(&name, vec![diagnostic]);
         }
     }
-    for (name, problem) in across::problems(&desired.specs, config) {
+    desired.instance_limit = instance_limit(&desired, &files, config);
+    for (name, problem, claim) in across::problems(&desired.specs, config) {
         // Few have such a problem: their documents are read again rather than all kept.
         let Some(Ok(document)) = files.get(&name).map(|file| parse(file)) else {
             continue;
         };
         let diagnostic = document.place(problem);
         if diagnostic.is_error() {
-            hold(&mut desired, &name, vec![diagnostic]);
+            desired.contest(&name, claim);
+            desired.hold(&name, vec![diagnostic]);
         } else {
             desired.diagnostics.push(diagnostic);
         }
@@ -122,6 +135,54 @@ pub fn resolve_on(
     desired.diagnostics.sort();
     desired.diagnostics.dedup();
     Ok(desired)
+}
+
+/// The limit on instances with an error for each manifest, where there are too many of them.
+fn instance_limit(
+    desired: &Desired,
+    files: &BTreeMap<InstanceName, &SourceFile>,
+    config: &Config,
+) -> Option<InstanceLimit> {
+    let most = config.policy.max_instances;
+    if desired.specs.len() <= most {
+        return None;
+    }
+    let error = |file: &SourceFile| {
+        Diagnostic::of_file(
+            &file.path,
+            across::too_many(config),
+            Some(across::TOO_MANY_HELP),
+        )
+    };
+    let too_many = files.iter().map(|(name, file)| (name.clone(), error(file)));
+    Some(InstanceLimit {
+        most,
+        too_many: too_many.collect(),
+    })
+}
+
+/// The limits on access of each manifest, where `fleet.yaml` cannot be used: nothing else is known of any instance.
+pub fn access_limits(snapshot: &Snapshot) -> BTreeMap<InstanceName, AccessLimit> {
+    let fleet = Fleet::read(snapshot.fleet.as_ref()).ok().map(|(fleet, _)| fleet);
+    let mut desired = Desired::default();
+    for file in &snapshot.manifests {
+        let (Ok(name), Ok(document)) = (file.stem.parse::<InstanceName>(), parse(file)) else {
+            continue;
+        };
+        desired.limit(&name, limit::of_broken(&document, fleet.as_ref()));
+    }
+    desired.access_limits
+}
+
+/// The endpoints of a spec, of a running generation say, that policy denies.
+pub fn denied_endpoints(spec: &Spec, config: &Config) -> BTreeSet<EndpointName> {
+    let allowed = policy::Allowed::by(&config.policy);
+    limit::denied(&policy::problems(
+        spec,
+        &Manifest::default(),
+        config,
+        &allowed,
+    ))
 }
 
 /// What all manifests of a source stand on.
@@ -145,25 +206,18 @@ impl Ground<'_> {
     }
 }
 
-fn hold(desired: &mut Desired, name: &InstanceName, diagnostics: Vec<Diagnostic>) {
-    desired.specs.remove(name);
-    desired.origins.remove(name);
-    desired.diagnostics.extend(diagnostics.iter().cloned());
-    desired
-        .unreadable
-        .entry(name.clone())
-        .or_default()
-        .extend(diagnostics);
-}
-
+/// Why an instance is held, and what its manifest says of access all the same.
+type Held = (Vec<Diagnostic>, AccessLimit);
 type Resolved = (Spec, Origins, Vec<Diagnostic>);
 
 fn resolve_one(
     name: &InstanceName,
     file: &SourceFile,
     ground: &Ground<'_>,
-) -> Result<Resolved, Vec<Diagnostic>> {
-    let document = parse(file).map_err(|diagnostic| vec![diagnostic])?;
+) -> Result<Resolved, Held> {
+    // A file that is no YAML says nothing of access either: what was known last stays.
+    let document = parse(file).map_err(|d| (vec![d], AccessLimit::default()))?;
+    let broken = || limit::of_broken(&document, Some(&ground.fleet));
     let (manifest, mut diagnostics) =
         document.decode_at::<Manifest>(&[], without_nulls(document.value().clone()));
     let manifest = match manifest {
@@ -171,17 +225,19 @@ fn resolve_one(
         _ => {
             let more = ground.beside_errors(document.value());
             diagnostics.extend(document.place_all(more));
-            return Err(diagnostics);
+            return Err((diagnostics, broken()));
         }
     };
     let layered = ground
         .fleet
         .lay_over(&document, manifest.template.as_deref())
-        .map_err(|problem| vec![document.place(problem)])?;
+        .map_err(|problem| (vec![document.place(problem)], broken()))?;
+    let mut denied = BTreeSet::new();
     let (spec, mut problems) = normalise::normalise(name, &layered, ground.config);
     if let Some(spec) = &spec {
-        let broken = policy::problems(spec, &layered.merged, ground.config, &ground.allowed);
-        problems.extend(broken);
+        let denials = policy::problems(spec, &layered.merged, ground.config, &ground.allowed);
+        denied = limit::denied(&denials);
+        problems.extend(denials);
         problems.extend(ground.today.iter().flat_map(|today| expired(spec, *today)));
     }
     diagnostics.extend(document.place_all(problems));
@@ -189,7 +245,10 @@ fn resolve_one(
         Some(spec) if !diagnostics.iter().any(Diagnostic::is_error) => {
             Ok((spec, layered.origins, diagnostics))
         }
-        _ => Err(diagnostics),
+        _ => {
+            let limit = broken();
+            Err((diagnostics, AccessLimit { denied, ..limit }))
+        }
     }
 }
 

@@ -40,6 +40,7 @@ use crate::doors::sole::Sole;
 use crate::doors::store::Store;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Severity;
+use crate::words::resolve::access_limits;
 
 /// How long to wait before routes that could not be written are tried again.
 const ROUTES_RETRY: Duration = Duration::from_secs(5);
@@ -160,6 +161,7 @@ impl Rounds {
         };
         let mut report = self.round_as_known(asked).await;
         report.notes.extend(note);
+        report.notes.extend(self.source.polls());
         report
     }
 
@@ -172,7 +174,8 @@ impl Rounds {
         let desired = match round::desired(&snapshot, &self.site) {
             Ok(desired) => desired,
             Err(report) => {
-                // Verdicts go on from what was known.
+                // Verdicts go on from what was known, without what the manifests revoke.
+                self.guards.limit(&access_limits(&snapshot));
                 self.publish().await;
                 return *report;
             }
