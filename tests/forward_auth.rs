@@ -21,7 +21,7 @@ use instanced::daemon::forward_auth::{EdgeTable, ForwardAuthError, Limits, bind}
 use instanced::daemon::uses::Uses;
 use instanced::decisions::access::{Guard, Reason};
 use instanced::words::manifest::Auth;
-use instanced::words::token::{TokenKind, TokenRecord};
+use instanced::words::token::TokenKind;
 use lab::{Answer, Server, access_table};
 
 const PATH: &str = "/auth/mcp-bearer-check/mcp-alice";

@@ -165,6 +165,7 @@ impl ForwardAuth {
         let untrusted = Arc::new(Semaphore::new(self.limits.untrusted_connections));
         let mut connections = Connections::new(self.limits);
         let mut pressure = Pressure::on("listen.auth");
+        let mut has_failed = false;
         let pulse = Pulse::every(connections.every())?;
         loop {
             let accepted = tokio::select! {
@@ -187,11 +188,13 @@ impl ForwardAuth {
                 Err(error) => {
                     pressure.failed(&error);
                     // Mostly for want of file descriptors: an idle connection has one.
-                    connections.make_room().await;
-                    tokio::time::sleep(ACCEPT_REST).await;
+                    if std::mem::replace(&mut has_failed, true) || !connections.make_room().await {
+                        tokio::time::sleep(ACCEPT_REST).await;
+                    }
                     continue;
                 }
             };
+            has_failed = false;
             self.shared.counts.count_connection();
             let is_trusted = self.shared.policy.trusts(peer.ip());
             let permit = if is_trusted {

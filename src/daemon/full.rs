@@ -38,7 +38,11 @@ impl Pressure {
     pub(super) fn evicted(&mut self) {
         if let Some(times) = self.evictions.due(Instant::now()) {
             let listener = self.listener;
-            tracing::warn!(listener, times, "listener full; closing the longest idle connections");
+            tracing::warn!(
+                listener,
+                times,
+                "listener full; closing the longest idle connections"
+            );
         }
     }
 }

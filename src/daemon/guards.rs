@@ -119,7 +119,7 @@ impl Guards {
         for (name, spec) in &desired.specs {
             guards.insert(name.clone(), guards_of(spec));
         }
-        known.note_revoked(before);
+        known.note_revoked(&before);
     }
 
     /// Takes in the files of a source, before the engine was asked.
@@ -137,7 +137,7 @@ impl Guards {
         if let Some(guards) = &mut known.guards {
             self.restrict(guards, |name| limits.get(name));
         }
-        known.note_revoked(before);
+        known.note_revoked(&before);
     }
 
     /// Cuts guards down to these limits, and to policy.
@@ -184,7 +184,7 @@ impl Guards {
 
 impl Known {
     /// Remembers the grants that are no more.
-    fn note_revoked(&mut self, before: BTreeSet<TokenHash>) {
+    fn note_revoked(&mut self, before: &BTreeSet<TokenHash>) {
         let now = grants(self.guards.as_ref());
         self.revoked.extend(before.difference(&now));
         self.revoked.retain(|hash| !now.contains(hash));

@@ -186,7 +186,8 @@ impl Routes {
         }
         let newest = generations.iter().rev();
         let newest = newest.filter(|generation| generation.phase == Phase::Running);
-        let Some(Applied::Spec(record)) = newest.map(|generation| &generation.applied).next() else {
+        let Some(Applied::Spec(record)) = newest.map(|generation| &generation.applied).next()
+        else {
             return None;
         };
         let limit = desired.access_limits.get(name).cloned();

@@ -73,7 +73,11 @@ impl Sole {
         let base = format!("instanced-{}", &hash[..32]);
         let (mut held, mut passed) = (None, 0);
         for n in 0..NAMES {
-            let name = if n == 0 { base.clone() } else { format!("{base}-{n}") };
+            let name = if n == 0 {
+                base.clone()
+            } else {
+                format!("{base}-{n}")
+            };
             if held.is_none() {
                 match Name::take(&name) {
                     Ok(taken) => {
@@ -93,7 +97,11 @@ impl Sole {
                 }
                 Some((uid, _)) => {
                     passed += 1;
-                    tracing::warn!(uid, manager, "another user's process holds the manager's name; ignoring it");
+                    tracing::warn!(
+                        uid,
+                        manager,
+                        "another user's process holds the manager's name; ignoring it"
+                    );
                 }
                 None => {}
             }
@@ -114,7 +122,7 @@ impl Name {
         let address = SocketAddr::from_abstract_name(name)?;
         let socket = Arc::new(UnixListener::bind_addr(&address)?);
         let listener = Arc::clone(&socket);
-        // Whoever looks at who holds it waits in a queue, which must not run full.
+        // Processes that look for the holder wait in a queue, which must not run full.
         let answering = thread::Builder::new()
             .name("sole".to_owned())
             .stack_size(64 << 10)
@@ -167,9 +175,7 @@ fn may_act(uid: u32, gid: u32, engine: &str) -> bool {
     found.is_ok_and(|socket| {
         let mode = socket.mode();
         let is_member = || gid == socket.gid() || is_in_group(uid, socket.gid());
-        mode & 0o002 != 0
-            || uid == socket.uid()
-            || mode & 0o020 != 0 && is_member()
+        mode & 0o002 != 0 || uid == socket.uid() || mode & 0o020 != 0 && is_member()
     })
 }
 
@@ -225,6 +231,57 @@ mod tests {
         assert!(matches!(taken, Err(SoleError::Taken { .. })));
         drop(later);
         Sole::take("sole-test-3", "unix:///a").expect("free again");
+    }
+
+    #[test]
+    fn another_user_s_process_that_holds_the_name_is_passed_over() {
+        use std::io::Read as _;
+        use std::process::{Command, Stdio};
+        let hash = blake3::hash(b"sole-test-4\0unix:///a").to_hex();
+        let base = format!("instanced-{}", &hash[..32]);
+        // Binds the first name, or all of them, says so, and holds them until its input ends.
+        let script = r#"
+            my ($base, $names) = @ARGV;
+            for my $n (0 .. $names - 1) {
+                socket(my $held, AF_UNIX, SOCK_STREAM, 0) or die;
+                bind($held, pack_sockaddr_un("\0$base" . ($n ? "-$n" : ""))) or die;
+                listen($held, 1) or die;
+                push @all, $held;
+            }
+            $| = 1;
+            print "held";
+            <STDIN>;
+        "#;
+        if rustix::process::geteuid().as_raw() != 0 {
+            // Only root can be another user; `only_those_who_can_use_the_engine_count` runs for everybody.
+            return;
+        }
+        for names in ["1", "8"] {
+            let mut squatter = Command::new("setpriv")
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+                .args(["perl", "-MSocket", "-e"])
+                .args([script, &base, names])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("setpriv and perl are essential");
+            let mut said = [0; 4];
+            let stdout = squatter.stdout.as_mut().expect("piped");
+            stdout.read_exact(&mut said).expect("it holds the names");
+            let first = Sole::take("sole-test-4", "unix:///a").expect("not kept out");
+            if names == "1" {
+                let second = Sole::take("sole-test-4", "unix:///a");
+                assert!(matches!(second, Err(SoleError::Taken { .. })));
+            }
+            drop(squatter.stdin.take());
+            squatter.wait().expect("it ends");
+            if names == "1" {
+                // The first name is free again, and ours is a later one.
+                let second = Sole::take("sole-test-4", "unix:///a");
+                assert!(matches!(second, Err(SoleError::Taken { .. })));
+            }
+            drop(first);
+        }
     }
 
     #[test]

@@ -12,19 +12,18 @@ use jiff::civil::Date;
 use serde_json::{Map, Value};
 
 use super::config::Config;
-use super::desired::{
-    AccessLimit, Content, Desired, InstanceLimit, Snapshot, SourceFile, Unreadable,
-};
+use super::desired::{AccessLimit, Content, Desired, Snapshot, SourceFile, Unreadable};
 use super::diagnostic::{Diagnostic, Problem, Severity};
 use super::document::{self, Document, Segment};
-use super::manifest::{Manifest, TemplateHead, TokenPart};
-use super::name::{EndpointName, InstanceName, NameError};
+use super::manifest::{Manifest, TemplateHead};
+use super::name::{InstanceName, NameError};
 use super::origin::{Origin, Origins};
 use super::spec::Spec;
 use super::spread::spread;
 use super::template;
 use super::template::ListedTemplate;
 
+pub use limit::{access_limits, denied_endpoints};
 pub use normalise::auth_url;
 
 mod across;
@@ -118,7 +117,7 @@ pub fn resolve_on(
             desired.hold(&name, vec![diagnostic]);
         }
     }
-    desired.instance_limit = instance_limit(&desired, &files, config);
+    desired.instance_limit = limit::instances(&desired, &files, config);
     for (name, problem, claim) in across::problems(&desired.specs, config) {
         // Few have such a problem: their documents are read again rather than all kept.
         let Some(Ok(document)) = files.get(&name).map(|file| parse(file)) else {
@@ -135,54 +134,6 @@ pub fn resolve_on(
     desired.diagnostics.sort();
     desired.diagnostics.dedup();
     Ok(desired)
-}
-
-/// The limit on instances with an error for each manifest, where there are too many of them.
-fn instance_limit(
-    desired: &Desired,
-    files: &BTreeMap<InstanceName, &SourceFile>,
-    config: &Config,
-) -> Option<InstanceLimit> {
-    let most = config.policy.max_instances;
-    if desired.specs.len() <= most {
-        return None;
-    }
-    let error = |file: &SourceFile| {
-        Diagnostic::of_file(
-            &file.path,
-            across::too_many(config),
-            Some(across::TOO_MANY_HELP),
-        )
-    };
-    let too_many = files.iter().map(|(name, file)| (name.clone(), error(file)));
-    Some(InstanceLimit {
-        most,
-        too_many: too_many.collect(),
-    })
-}
-
-/// The limits on access of each manifest, where `fleet.yaml` cannot be used: nothing else is known of any instance.
-pub fn access_limits(snapshot: &Snapshot) -> BTreeMap<InstanceName, AccessLimit> {
-    let fleet = Fleet::read(snapshot.fleet.as_ref()).ok().map(|(fleet, _)| fleet);
-    let mut desired = Desired::default();
-    for file in &snapshot.manifests {
-        let (Ok(name), Ok(document)) = (file.stem.parse::<InstanceName>(), parse(file)) else {
-            continue;
-        };
-        desired.limit(&name, limit::of_broken(&document, fleet.as_ref()));
-    }
-    desired.access_limits
-}
-
-/// The endpoints of a spec, of a running generation say, that policy denies.
-pub fn denied_endpoints(spec: &Spec, config: &Config) -> BTreeSet<EndpointName> {
-    let allowed = policy::Allowed::by(&config.policy);
-    limit::denied(&policy::problems(
-        spec,
-        &Manifest::default(),
-        config,
-        &allowed,
-    ))
 }
 
 /// What all manifests of a source stand on.
@@ -238,7 +189,12 @@ fn resolve_one(
         let denials = policy::problems(spec, &layered.merged, ground.config, &ground.allowed);
         denied = limit::denied(&denials);
         problems.extend(denials);
-        problems.extend(ground.today.iter().flat_map(|today| expired(spec, *today)));
+        problems.extend(
+            ground
+                .today
+                .iter()
+                .flat_map(|today| limit::expired(spec, *today)),
+        );
     }
     diagnostics.extend(document.place_all(problems));
     match spec {
@@ -250,24 +206,6 @@ fn resolve_one(
             Err((diagnostics, AccessLimit { denied, ..limit }))
         }
     }
-}
-
-/// Tokens that a manifest still grants, and that open nothing any more.
-fn expired(spec: &Spec, today: Date) -> Vec<Problem> {
-    let over = |(index, token): (usize, &TokenPart)| {
-        let expires = token.expires.filter(|day| *day <= today)?;
-        let message = format!(
-            "the token `{}` has opened nothing since {expires}",
-            token.label
-        );
-        let problem = Problem::error(&["tokens", &index.to_string(), "expires"], message);
-        Some(
-            problem
-                .as_warning()
-                .with_help("remove it, or grant another one in its place"),
-        )
-    };
-    spec.tokens.iter().enumerate().filter_map(over).collect()
 }
 
 fn parse(file: &SourceFile) -> Result<Document, Diagnostic> {

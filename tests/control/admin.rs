@@ -54,8 +54,9 @@ impl Listener {
             token => format!("Authorization: Bearer {token}\r\n"),
         };
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let text =
-            format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n");
+        let text = format!(
+            "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n"
+        );
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -170,7 +171,9 @@ async fn a_log_that_is_followed_ends_with_the_daemon() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_taken_is_named() {
     let admin = Listener::on("127.0.0.1:0").await;
-    let again = Admin::bind(admin.address, &[], &[], None).await.unwrap_err();
+    let again = Admin::bind(admin.address, &[], &[], None)
+        .await
+        .unwrap_err();
     let told = again.to_string();
     assert!(
         told.contains("listen.admin") && told.contains(&admin.address.to_string()),
@@ -191,8 +194,16 @@ async fn a_name_that_was_pointed_at_the_listener_is_refused() {
         "GET /v1/instances",
         "POST /v1/sync",
     ] {
-        for host in ["evil.example", "evil.example:9181", "localhost.evil.example"] {
-            assert_eq!(admin.status_at(host, request, "none").await, 421, "{request} {host}");
+        for host in [
+            "evil.example",
+            "evil.example:9181",
+            "localhost.evil.example",
+        ] {
+            assert_eq!(
+                admin.status_at(host, request, "none").await,
+                421,
+                "{request} {host}"
+            );
         }
         for host in ["localhost", &own, "metrics.internal:80", "[::1]:9181"] {
             let status = admin.status_at(host, request, "none").await;
@@ -241,7 +252,10 @@ async fn while_all_connections_are_busy_health_is_answered_and_nothing_else() {
         idle.push(TcpStream::connect(admin.address).await.unwrap());
         assert_eq!(admin.status("GET /health/live", "").await, 200);
         assert_eq!(admin.status("GET /v1/plan", "looks").await, 503);
-        assert_eq!(admin.status_at("evil.example", "GET /health", "").await, 421);
+        assert_eq!(
+            admin.status_at("evil.example", "GET /health", "").await,
+            421
+        );
     }
     // Nobody who is being answered was cut off for it.
     busy.pop();
@@ -250,9 +264,9 @@ async fn while_all_connections_are_busy_health_is_answered_and_nothing_else() {
     }
     for stream in &mut busy {
         let mut piece = [0; 4096];
-        match tokio::time::timeout(Duration::from_millis(1), stream.read(&mut piece)).await {
-            Ok(read) => assert!(read.unwrap() > 0),
-            Err(_) => {}
+        let reading = tokio::time::timeout(Duration::from_millis(1), stream.read(&mut piece));
+        if let Ok(read) = reading.await {
+            assert!(read.unwrap() > 0);
         }
     }
 }

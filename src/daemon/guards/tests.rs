@@ -4,7 +4,8 @@ use crate::words::desired::{Content, SourceFile};
 use crate::words::observed::{Generation, Limits, Phase};
 
 /// Two instances whose names and endpoints can make the same host.
-const TEAM_VIC: &str = "tokens:\n- { label: a, hash: HASH-stays }\n- { label: b, hash: HASH-goes }\n";
+const TEAM_VIC: &str =
+    "tokens:\n- { label: a, hash: HASH-stays }\n- { label: b, hash: HASH-goes }\n";
 
 struct Bench {
     guards: Guards,
@@ -88,10 +89,9 @@ fn source(fleet: Option<&str>, files: &[(&str, &str)]) -> Snapshot {
         words.map(word).collect::<String>()
     };
     let manifest = |(stem, more): &(&str, &str)| {
-        let text = if more.starts_with('!') {
-            more[1..].to_owned()
-        } else {
-            format!("template: mcp-http\nimage: x:1\n{}", hashed(more))
+        let text = match more.strip_prefix('!') {
+            Some(text) => text.to_owned(),
+            None => format!("template: mcp-http\nimage: x:1\n{}", hashed(more)),
         };
         file(stem, text)
     };
@@ -142,7 +142,10 @@ fn a_commit_that_collides_neither_takes_a_host_nor_keeps_a_revoked_grant_open() 
     let less = "tokens:\n- { label: a, hash: HASH-stays }\n";
     let files = [("team-vic", less), ("vic", vic)];
     let contested = bench.desired(&files);
-    assert!(contested.specs.is_empty(), "files alone do not say who was first");
+    assert!(
+        contested.specs.is_empty(),
+        "files alone do not say who was first"
+    );
     bench.guards.update(&contested, None);
     assert_eq!(
         bench.asked("mcp-team-vic", "goes"),
@@ -152,11 +155,24 @@ fn a_commit_that_collides_neither_takes_a_host_nor_keeps_a_revoked_grant_open() 
     assert!(bench.opens("mcp-team-vic", "stays"));
 
     let desired = bench.round(&files, &observed);
-    assert_eq!(desired.specs.keys().map(|n| n.as_str()).collect::<Vec<_>>(), ["team-vic"]);
+    assert_eq!(
+        desired
+            .specs
+            .keys()
+            .map(InstanceName::as_str)
+            .collect::<Vec<_>>(),
+        ["team-vic"]
+    );
     assert!(desired.has_errors() && desired.unreadable.contains_key("vic"));
-    assert_eq!(bench.asked("mcp-team-vic", "stays"), Ok("team-vic".to_owned()));
+    assert_eq!(
+        bench.asked("mcp-team-vic", "stays"),
+        Ok("team-vic".to_owned())
+    );
     assert_eq!(bench.asked("mcp-team-vic", "mine"), Err(Reason::WrongToken));
-    assert!(!bench.opens("mcp-vic", "mine"), "a held manifest grants nothing");
+    assert!(
+        !bench.opens("mcp-vic", "mine"),
+        "a held manifest grants nothing"
+    );
     // The incumbent is served as ever: its manifest may grant.
     let more = "tokens:\n- { label: a, hash: HASH-new }\n";
     bench.round(&[("team-vic", more), ("vic", vic)], &observed);
@@ -180,10 +196,21 @@ fn whatever_holds_an_instance_a_grant_that_its_manifest_takes_away_is_gone() {
         assert!(bench.opens("mcp-alice", "goes") && bench.opens("api-alice", "stays"));
         let desired = bench.round(&[("alice", &format!("{less}{broken}"))], &observed);
         assert!(desired.specs.is_empty(), "{what}");
-        assert_eq!(bench.asked("mcp-alice", "goes"), Err(Reason::RetiredToken), "{what}");
+        assert_eq!(
+            bench.asked("mcp-alice", "goes"),
+            Err(Reason::RetiredToken),
+            "{what}"
+        );
         assert!(bench.opens("mcp-alice", "stays"), "{what}");
-        assert!(!bench.opens("mcp-alice", "new"), "{what}: a held manifest grants nothing");
-        assert_eq!(bench.asked("api-alice", "stays"), Err(Reason::Unknown), "{what}");
+        assert!(
+            !bench.opens("mcp-alice", "new"),
+            "{what}: a held manifest grants nothing"
+        );
+        assert_eq!(
+            bench.asked("api-alice", "stays"),
+            Err(Reason::Unknown),
+            "{what}"
+        );
         // What was taken away once does not come back by a file that says nothing.
         bench.round(&[("alice", "!{ no: [yaml")], &observed);
         assert!(!bench.opens("mcp-alice", "goes"), "{what}");
@@ -201,7 +228,9 @@ fn a_guard_that_a_held_manifest_tightens_or_loosens_lets_nobody_new_in() {
     assert!(bench.opens("mcp-alice", "a") && !bench.opens("mcp-alice", "b"));
     let tighter = format!("{bearer}endpoints: {{ mcp: {{ auth: ticket }} }}\nwrong: 1\n");
     bench.round(&[("alice", &tighter)], &observed);
-    assert_eq!(bench.asked("mcp-alice", "a"), Err(Reason::Unknown));
+    // No endpoint has the grant any more.
+    assert_eq!(bench.asked("mcp-alice", "a"), Err(Reason::RetiredToken));
+    assert_eq!(bench.asked("mcp-alice", "b"), Err(Reason::Unknown));
 }
 
 #[test]
@@ -225,21 +254,24 @@ fn a_manifest_that_is_no_yaml_keeps_what_was_known_but_what_policy_denies() {
         assert!(after.guards.recall(&store).unwrap());
         let files = source(None, &[("alice", text)]);
         after.guards.take_in(&files, &after.config);
-        assert_eq!(after.asked("mcp-alice", "a"), Err(Reason::Unknown), "{text}");
+        assert_eq!(
+            after.asked("mcp-alice", "a"),
+            Err(Reason::Unknown),
+            "{text}"
+        );
         assert!(after.opens("api-alice", "a"), "{text}");
     }
 }
 
 #[test]
 fn what_was_revoked_while_no_daemon_ran_opens_nothing_before_the_first_round() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), std::time::Duration::ZERO).unwrap();
-    let before = Bench::new();
-    before.round(&[("alice", TEAM_VIC)], &Observed::default());
-    before.guards.update(&before.desired(&[("alice", TEAM_VIC)]), None);
-    before.guards.keep(&store).unwrap();
     let less = "tokens:\n- { label: a, hash: HASH-stays }\n";
     for fleet in [None, Some("- no fleet\n")] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), std::time::Duration::ZERO).unwrap();
+        let before = Bench::new();
+        before.round(&[("alice", TEAM_VIC)], &Observed::default());
+        before.guards.keep(&store).unwrap();
         let after = Bench::new();
         after.guards.recall(&store).unwrap();
         let files = source(fleet, &[("alice", less)]);

@@ -49,8 +49,8 @@ fn has_ticket(uri: &[u8]) -> bool {
     let Some(question) = uri.iter().position(|b| *b == b'?') else {
         return false;
     };
-    let pairs = uri[question + 1..].split(|b| *b == b'&');
-    pairs.into_iter().any(|pair| pair.starts_with(TICKET))
+    let mut pairs = uri[question + 1..].split(|b| *b == b'&');
+    pairs.any(|pair| pair.starts_with(TICKET))
 }
 
 /// A question about an endpoint that is guarded by tickets.
@@ -82,10 +82,7 @@ impl<'t> Asked<'t, '_> {
             Header::Once(value) => {
                 let hash = TokenHash::of(value);
                 let reached = reach(&subject.keys, &hash, now);
-                (
-                    Some(reached),
-                    self.table.refused(&hash, Reason::WrongToken),
-                )
+                (Some(reached), self.table.refused(&hash, Reason::WrongToken))
             }
             // Which one counts is anybody's guess.
             Header::Repeated => (Some(Reach::Nowhere), Reason::WrongToken),
@@ -104,11 +101,13 @@ impl<'t> Asked<'t, '_> {
         match session {
             None => Err(Reason::NoCredentials),
             Some(Reach::Through(token)) if self.is_at_home(visitor) => {
-                match self.uri.is_some_and(has_ticket) {
-                    false => Ok(Verdict::Allow(pass(token))),
-                    // Whoever reads the container's log could redeem it.
-                    true if visitor.reads() => Ok(Verdict::Redirect(pass(token))),
-                    true => Err(Reason::Malformed),
+                if !self.uri.is_some_and(has_ticket) {
+                    Ok(Verdict::Allow(pass(token)))
+                } else if visitor.reads() {
+                    // A reader of the container's log could redeem it.
+                    Ok(Verdict::Redirect(pass(token)))
+                } else {
+                    Err(Reason::Malformed)
                 }
             }
             Some(Reach::Through(_)) => Err(Reason::UnlistedOrigin),

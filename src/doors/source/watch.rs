@@ -290,8 +290,8 @@ fn watcher(
     shared: &Arc<Shared>,
     places: &Arc<Places>,
 ) -> Result<RecommendedWatcher, (PathBuf, notify::Error)> {
-    let told = (Arc::clone(shared), Arc::clone(places));
-    let handler = move |event| told.0.note(&told.1, event);
+    let (shared, known) = (Arc::clone(shared), Arc::clone(places));
+    let handler = move |event| shared.note(&known, event);
     let mut watcher = RecommendedWatcher::new(handler, Config::default())
         .map_err(|error| (dir.to_owned(), error))?;
     for directory in places.directories() {

@@ -198,7 +198,10 @@ impl Desired {
         let newcomers = newcomers.filter(|name| !has_generation(observed, name));
         let refused: Vec<_> = newcomers.take(excess).cloned().collect();
         for name in refused {
-            let error = self.instance_limit.as_ref().and_then(|p| p.too_many.get(&name));
+            let error = self
+                .instance_limit
+                .as_ref()
+                .and_then(|p| p.too_many.get(&name));
             let errors = error.cloned().into_iter().collect();
             let claims = [Claim::Place];
             self.contest(&name, claims);
@@ -244,15 +247,12 @@ impl Desired {
 /// Whether a generation of it was ever started. What it does just now does not count: an instance that restarts
 /// loses nothing.
 fn has_generation(observed: &Observed, name: &InstanceName) -> bool {
-    let generations = observed.instances.get(name).into_iter().flatten();
-    generations.into_iter().any(|g| g.phase != Phase::Created)
+    let mut generations = observed.instances.get(name).into_iter().flatten();
+    generations.any(|g| g.phase != Phase::Created)
 }
 
 /// The instances of which a generation has what is claimed.
-fn holders<'o>(
-    observed: &'o Observed,
-    claim: &Claim,
-) -> impl Iterator<Item = &'o InstanceName> {
+fn holders<'o>(observed: &'o Observed, claim: &Claim) -> impl Iterator<Item = &'o InstanceName> {
     let has = |spec: &Spec| match claim {
         Claim::Host(host) => spec.endpoints.values().any(|e| e.host == *host),
         Claim::Volume(volume) => spec.volumes.iter().any(|v| match &v.source {

@@ -38,8 +38,10 @@ impl Poll {
         let now = stamps(places);
         let gone = self.seen.keys().filter(|path| !now.contains_key(*path));
         let gone = gone.map(|path| (FileEvent::Gone, path.clone()));
-        // Whoever wrote may still be at it: files settle as they do for a watch.
-        let changed = now.iter().filter(|(path, stamp)| self.seen.get(*path) != Some(*stamp));
+        // The writer may not be done: files settle as they do for a watch.
+        let changed = now
+            .iter()
+            .filter(|(path, stamp)| self.seen.get(*path) != Some(*stamp));
         let changed = changed.map(|(path, _)| (FileEvent::Writing, path.clone()));
         let events = gone.chain(changed).collect();
         self.seen = now;

@@ -115,7 +115,10 @@ fn newcomers_take_no_place_of_an_instance_that_exists() {
     assert_eq!(admitted(&config, &files, &exist), ["aa", "zoe"]);
     let exist = observed(Phase::Running, &[("zoe", ""), ("zora", "")]);
     assert_eq!(admitted(&config, &files, &exist), ["zoe", "zora"]);
-    assert_eq!(admitted(&config, &files, &Observed::default()), ["aa", "ab"]);
+    assert_eq!(
+        admitted(&config, &files, &Observed::default()),
+        ["aa", "ab"]
+    );
 }
 
 #[test]
@@ -123,12 +126,10 @@ fn the_loser_has_an_error_and_the_winner_a_warning() {
     let files = [("team-vic", ""), CLAIMS];
     let mut desired = desired(&Config::default(), &files);
     desired.admit_incumbents(&observed(Phase::Running, &[("team-vic", "")]));
-    let told = desired.diagnostics.iter();
-    let told: Vec<_> = told
-        .map(|d| (d.place.path.as_str(), d.severity))
-        .collect();
+    let found = desired.diagnostics.iter();
+    let found: Vec<_> = found.map(|d| (d.place.path.as_str(), d.severity)).collect();
     assert_eq!(
-        told,
+        found,
         [
             ("i/team-vic.yaml", Severity::Warning),
             ("i/vic.yaml", Severity::Error)
@@ -148,7 +149,10 @@ fn two_limits_allow_what_both_allow() {
     let (api, mcp) = ("api".parse().unwrap(), "mcp".parse().unwrap());
     assert!(unknown.keeps(&api, Auth::Bearer) && unknown.keeps(&api, Auth::None));
     assert!(bearer.keeps(&api, Auth::Bearer) && !bearer.keeps(&api, Auth::None));
-    assert!(open.keeps(&api, Auth::Bearer), "a held manifest loosens nothing");
+    assert!(
+        open.keeps(&api, Auth::Bearer),
+        "a held manifest loosens nothing"
+    );
     let both = bearer.clone().and(open);
     assert!(!both.keeps(&api, Auth::Bearer) && both.keeps(&mcp, Auth::Bearer));
     assert_eq!(unknown.clone().and(bearer.clone()), bearer);
