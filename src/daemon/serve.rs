@@ -199,9 +199,7 @@ impl Session {
         let end = shutdown.child_token();
         let store = open_store(site).await?;
         let uses = Arc::<Uses>::default();
-        let policy = &site.config.policy;
-        let guards = Guards::new(edge.table(), edge.counts(), Arc::clone(&uses), policy);
-        let guards = Arc::new(guards);
+        let guards = guards(site, edge, &uses);
         let tokens = Tokens::new(Arc::clone(&store), Arc::clone(&uses), publisher(&guards));
         let tokens = Arc::new(tokens);
         answer_from_the_store(site, &store, &guards, &tokens).await;
@@ -500,6 +498,12 @@ fn look_on_hangup(
             }
         }
     })
+}
+
+/// The guards that the edge answers from.
+fn guards(site: &Site, edge: &Edge, uses: &Arc<Uses>) -> Arc<Guards> {
+    let (table, counts, uses) = (edge.table(), edge.counts(), Arc::clone(uses));
+    Arc::new(Guards::new(table, counts, uses, &site.config.policy))
 }
 
 fn publisher(guards: &Arc<Guards>) -> super::tokens::Changed {

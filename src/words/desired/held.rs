@@ -257,7 +257,7 @@ fn holders<'o>(observed: &'o Observed, claim: &Claim) -> impl Iterator<Item = &'
         Claim::Host(host) => spec.endpoints.values().any(|e| e.host == *host),
         Claim::Volume(volume) => spec.volumes.iter().any(|v| match &v.source {
             VolumeSource::Name(own) => volume_name(&spec.name, own) == *volume,
-            _ => false,
+            VolumeSource::Host(_) => false,
         }),
         Claim::Place => false,
     };
