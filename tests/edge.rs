@@ -8,5 +8,7 @@ mod availability;
 mod lab;
 #[path = "support/process.rs"]
 mod process;
+#[path = "edge/scarce.rs"]
+mod scarce;
 #[path = "edge/tickets.rs"]
 mod tickets;

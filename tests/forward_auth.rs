@@ -5,6 +5,8 @@
 
 #[path = "support/access.rs"]
 mod access;
+#[path = "forward_auth/crowds.rs"]
+mod crowds;
 #[path = "forward_auth/lab.rs"]
 mod lab;
 #[path = "forward_auth/tickets.rs"]
@@ -19,7 +21,7 @@ use instanced::daemon::forward_auth::{EdgeTable, ForwardAuthError, Limits, bind}
 use instanced::daemon::uses::Uses;
 use instanced::decisions::access::{Guard, Reason};
 use instanced::words::manifest::Auth;
-use instanced::words::token::{TokenKind, TokenRecord};
+use instanced::words::token::TokenKind;
 use lab::{Answer, Server, access_table};
 
 const PATH: &str = "/auth/mcp-bearer-check/mcp-alice";
@@ -373,25 +375,6 @@ fn an_idle_connection_is_closed_in_the_end() {
     ));
     client.answer().assert_allows("alice");
     assert!(client.is_closed());
-}
-
-#[test]
-fn connections_beyond_the_limit_wait_for_their_turn() {
-    let limits = Limits {
-        connections: 2,
-        ..Limits::default()
-    };
-    let server = Server::start_with("127.0.0.0/8", limits);
-    let request = format!("GET {PATH} HTTP/1.1\r\nHost: a\r\n{HOST}{BEARER}\r\n");
-    let mut open: Vec<_> = (0..2).map(|_| server.connect()).collect();
-    for client in &mut open {
-        client.send(&request);
-        client.answer().assert_allows("alice");
-    }
-    let mut waiting = server.connect();
-    waiting.send(&request);
-    drop(open);
-    waiting.answer().assert_allows("alice");
 }
 
 #[test]

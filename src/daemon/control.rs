@@ -22,6 +22,7 @@ pub mod description;
 mod query;
 mod router;
 mod server;
+mod slots;
 mod socket;
 
 /// Lines of a log, as they are written. They end where the log does, or with what went wrong.

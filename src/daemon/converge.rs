@@ -129,7 +129,7 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
     /// A report that says why the round was aborted.
     pub async fn look(
         &mut self,
-        desired: Desired,
+        mut desired: Desired,
         ask: Ask,
         watched: bool,
     ) -> Result<View, Box<Report>> {
@@ -156,6 +156,7 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         self.journal.know(&acts);
         self.note_protection(&mut memory, &desired).await;
         let observed = observed.map_err(|error| round::engine_failed(&desired, error))?;
+        desired.admit_incumbents(&observed);
         self.withdraw(&desired, &memory);
         self.refuse_strangers(&desired, &observed, &memory)?;
         self.spells.note(&desired, &observed, now, moment);

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::full::Pressure;
 use super::tokens::Tokens;
 use crate::decisions::access::AccessPolicy;
 use crate::doors::tls::Acceptor;
@@ -88,7 +89,7 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ForwardAuthError> {
 /// What one client may take of the listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections of trusted peers at a time; more of them wait.
+    /// Connections at a time. One more takes the place of the one that is missed least.
     pub connections: usize,
     /// Connections of other peers at a time; more of them are closed.
     pub untrusted_connections: usize,
@@ -161,19 +162,14 @@ impl ForwardAuth {
     /// # Errors
     /// When it has no thread to watch over connections.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
-        let trusted = Arc::new(Semaphore::new(self.limits.connections));
         let untrusted = Arc::new(Semaphore::new(self.limits.untrusted_connections));
         let mut connections = Connections::new(self.limits);
+        let mut pressure = Pressure::on("listen.auth");
+        let mut has_failed = false;
         let pulse = Pulse::every(connections.every())?;
         loop {
-            // Taken before a connection is: beyond the limit they wait in the backlog.
-            let next = async {
-                let permit = Arc::clone(&trusted).acquire_owned().await;
-                let (stream, peer) = listener.accept().await?;
-                Ok::<_, io::Error>((stream, peer, permit.map_err(io::Error::other)?))
-            };
             let accepted = tokio::select! {
-                next = next => next,
+                next = listener.accept() => next,
                 was_cut = connections.next_end() => {
                     if was_cut {
                         self.shared.counts.count_broken();
@@ -187,25 +183,34 @@ impl ForwardAuth {
                 }
                 () = shutdown.cancelled() => break,
             };
-            let (stream, peer, permit) = match accepted {
+            let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "the auth listener cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_REST).await;
+                    pressure.failed(&error);
+                    // Mostly for want of file descriptors: an idle connection has one.
+                    if std::mem::replace(&mut has_failed, true) || !connections.make_room().await {
+                        tokio::time::sleep(ACCEPT_REST).await;
+                    }
                     continue;
                 }
             };
+            has_failed = false;
             self.shared.counts.count_connection();
-            let permit = if self.shared.policy.trusts(peer.ip()) {
-                permit
+            let is_trusted = self.shared.policy.trusts(peer.ip());
+            let permit = if is_trusted {
+                None
             } else {
                 self.shared.counts.tell_untrusted(peer.ip());
                 let Ok(permit) = Arc::clone(&untrusted).try_acquire_owned() else {
                     continue;
                 };
-                permit
+                Some(permit)
             };
-            connections.spawn(|life| self.connection(stream, peer, permit, life));
+            if connections.is_full() && connections.make_room().await {
+                pressure.evicted();
+            }
+            let permitted = |life| self.connection(stream, peer, permit, life);
+            connections.spawn(is_trusted, permitted);
         }
         drop(listener);
         let left = connections.drain().await;
@@ -220,7 +225,7 @@ impl ForwardAuth {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
         life: Arc<Life>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let shared = Arc::clone(&self.shared);

@@ -11,6 +11,7 @@ pub mod events;
 mod failures;
 pub mod follow;
 pub mod forward_auth;
+mod full;
 pub mod guards;
 mod journal;
 pub mod memory;

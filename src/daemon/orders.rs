@@ -71,9 +71,14 @@ pub async fn take(
     order: Order,
     now: jiff::Timestamp,
 ) -> Result<Taken, OrderError> {
-    let desired = round::read_source(site)
+    let mut desired = round::read_source(site)
         .and_then(|snapshot| round::desired(&snapshot, site))
         .map_err(OrderError::Source)?;
+    if desired.contested.contains_key(name)
+        && let Ok(observed) = operate::observe(site).await
+    {
+        desired.admit_incumbents(&observed);
+    }
     if is_for_any(order) && !is_known(site, notebook, &desired, name).await? {
         let help = meant(name, desired.all_names());
         let name = name.clone();

@@ -160,7 +160,9 @@ pub async fn look<O: Observe, N: Notebook>(
 
 /// What the engine says, with the images that are desired.
 pub async fn observe<O: Observe>(engine: &O, desired: &Desired) -> Result<Observed, EngineError> {
-    let images = desired.specs.values().map(|spec| spec.image.clone());
+    let contested = desired.contested.values().map(|contest| &contest.spec);
+    let specs = desired.specs.values().chain(contested);
+    let images = specs.map(|spec| spec.image.clone());
     engine.observe(&images.collect()).await
 }
 
@@ -175,6 +177,7 @@ pub async fn decide<O: Observe, N: Notebook>(
     known: &Known<'_, N>,
     ask: &Ask,
 ) -> Result<View, Box<Report>> {
+    desired.admit_incumbents(&observed);
     let memory = known.memory;
     let sealed = seal(
         &mut desired,
@@ -286,7 +289,14 @@ pub fn log(report: &Report) {
         .and_then(|commit| commit.author.as_deref());
     if let Some(Failure { message, help }) = &report.aborted {
         let help = help.as_deref();
-        tracing::error!(revision, commit, author, help, error = message, "round aborted");
+        tracing::error!(
+            revision,
+            commit,
+            author,
+            help,
+            error = message,
+            "round aborted"
+        );
     }
     for StepReport { step, outcome, .. } in &report.steps {
         let (instance, reason) = (&step.instance, &step.reason);

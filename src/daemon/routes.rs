@@ -24,9 +24,12 @@ use crate::decisions::routing::{Routing, Standing, route};
 use crate::doors::edge::{RouteFile, RouteFileError, RouteFiles};
 use crate::doors::engine::Observe;
 use crate::doors::probe::Target;
-use crate::words::desired::Desired;
+use crate::words::config::Config;
+use crate::words::desired::{AccessLimit, Desired};
 use crate::words::name::InstanceName;
-use crate::words::observed::Observed;
+use crate::words::observed::{Applied, Generation, Observed, Phase};
+use crate::words::resolve::denied_endpoints;
+use crate::words::spec::Spec;
 
 /// How often one that does not answer yet is asked at first, and in the end.
 const ASK_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -38,6 +41,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// The routes of one daemon.
 pub struct Routes {
     files: RouteFiles,
+    config: Config,
     /// Those that were seen answering, each to be led to in the next round.
     answered: Arc<Mutex<BTreeSet<Newcomer>>>,
     /// Told when there is a new one among them: a round is due.
@@ -72,6 +76,7 @@ impl Routes {
         let files = site.edge().files()?.clone();
         Some(Self {
             files,
+            config: site.config.clone(),
             answered: Arc::default(),
             due,
             news: Arc::default(),
@@ -180,6 +185,30 @@ impl Routes {
         self.watch_for(waiting);
     }
 
+    /// A held instance's spec with the routes that remain, where its manifest or policy takes some away.
+    fn limited(
+        &self,
+        desired: &Desired,
+        name: &InstanceName,
+        generations: &[Generation],
+    ) -> Option<Spec> {
+        if desired.specs.contains_key(name) {
+            return None;
+        }
+        let newest = generations.iter().rev();
+        let newest = newest.filter(|generation| generation.phase == Phase::Running);
+        let Some(Applied::Spec(record)) = newest.map(|generation| &generation.applied).next()
+        else {
+            return None;
+        };
+        let limit = desired.access_limits.get(name).cloned();
+        let limit = limit.unwrap_or_default().and(AccessLimit {
+            denied: denied_endpoints(record, &self.config),
+            ..AccessLimit::default()
+        });
+        limit.routes(record)
+    }
+
     fn work(
         &self,
         desired: &Desired,
@@ -203,7 +232,12 @@ impl Routes {
                 generation: file.generation,
                 address: file.address,
             });
-            match route(desired.spec(name), generations, standing) {
+            let limited = self.limited(desired, name, generations);
+            match route(
+                desired.spec(name).or(limited.as_ref()),
+                generations,
+                standing,
+            ) {
                 Routing::Said(lead) => {
                     let draft = self.files.draft(lead.spec, lead.generation, lead.address);
                     if file != Some(&draft) {

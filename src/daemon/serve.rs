@@ -29,18 +29,20 @@ use super::notices::{self, NoticeCounts};
 use super::operate::Operator;
 use super::ops::open_store;
 use super::probes::Probes;
+use super::round;
 use super::round_health::SharedRoundHealth;
 use super::routes::Routes;
 use super::site::{ActError, Acting, Site};
 use super::source::Source;
 use super::spells::Unwell;
 use super::steps::InFlight;
-use super::tokens::Tokens;
+use super::tokens::{Published, Tokens};
 use super::uses::{self, Uses};
 use super::watch::Sampler;
 use super::webhook::{self, Webhook};
 use crate::decisions::report::{Failure, Report};
 use crate::doors::handover::{Offer, Other, Word};
+use crate::doors::host;
 use crate::doors::store::Store;
 use crate::doors::systemd;
 use crate::words::config::Isolation;
@@ -78,6 +80,10 @@ pub struct Start {
 pub async fn serve(site: Site, start: Start, ready: impl FnOnce(&str)) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
+    match host::raise_file_limit() {
+        Ok(limit) => tracing::debug!(limit, "limit of open files"),
+        Err(error) => tracing::warn!(%error, "failed to raise the limit of open files"),
+    }
     let mut before = if start.take_over {
         Before::find(&site).await?
     } else {
@@ -196,10 +202,10 @@ impl Session {
         let end = shutdown.child_token();
         let store = open_store(site).await?;
         let uses = Arc::<Uses>::default();
-        let guards = Arc::new(Guards::new(edge.table(), edge.counts(), Arc::clone(&uses)));
+        let guards = guards(site, edge, &uses);
         let tokens = Tokens::new(Arc::clone(&store), Arc::clone(&uses), publisher(&guards));
         let tokens = Arc::new(tokens);
-        answer_from_the_store(&store, &guards, &tokens).await;
+        answer_from_the_store(site, &store, &guards, &tokens).await;
         edge.open()?;
         edge.redeem_at(Some(Arc::clone(&tokens)));
 
@@ -396,13 +402,25 @@ async fn release(mut store: Arc<Store>) -> Result<(), Failure> {
     }
 }
 
-/// Who may pass, as far as the store knows: before any source was read or engine seen.
-async fn answer_from_the_store(store: &Arc<Store>, guards: &Arc<Guards>, tokens: &Arc<Tokens>) {
+/// Who may pass, as far as the store and the files of the source know: before any engine was seen. What was revoked
+/// while no daemon ran opens nothing.
+async fn answer_from_the_store(
+    site: &Site,
+    store: &Arc<Store>,
+    guards: &Arc<Guards>,
+    tokens: &Arc<Tokens>,
+) {
     let (store, guards, tokens) = (Arc::clone(store), Arc::clone(guards), Arc::clone(tokens));
+    let site = site.clone();
     let recall = move || {
         match guards.recall(&store) {
             // What went wrong is told where the table is made.
-            Ok(true) => drop(tokens.refresh(jiff::Timestamp::now())),
+            Ok(true) => {
+                if let Ok(snapshot) = round::read_source(&site) {
+                    guards.take_in(&snapshot, &site.config);
+                }
+                drop(tokens.refresh(jiff::Timestamp::now()));
+            }
             Ok(false) => {}
             Err(error) => tracing::error!(
                 "who may pass is not known before the first round: {}",
@@ -458,7 +476,8 @@ async fn admin(site: &Site, source: &Source) -> Result<Admin, Failure> {
             "listen.admin can be reached from elsewhere, and speaks plain HTTP: put TLS before it"
         );
     }
-    let bound = Admin::bind(address, &site.config.control.tokens, webhook).await;
+    let (hosts, tokens) = (&site.config.listen.admin_hosts, &site.config.control.tokens);
+    let bound = Admin::bind(address, hosts, tokens, webhook).await;
     let admin = bound.map_err(|error| failure(&error))?;
     if has_webhook {
         let at = admin.address().map(|at| at.to_string());
@@ -494,15 +513,22 @@ fn look_on_hangup(
     })
 }
 
+/// The guards that the edge answers from.
+fn guards(site: &Site, edge: &Edge, uses: &Arc<Uses>) -> Arc<Guards> {
+    let (table, counts, uses) = (edge.table(), edge.counts(), Arc::clone(uses));
+    Arc::new(Guards::new(table, counts, uses, &site.config.policy))
+}
+
 fn publisher(guards: &Arc<Guards>) -> super::tokens::Changed {
     let guards = Arc::clone(guards);
-    Box::new(move |tokens| {
-        if let Err(error) = tokens {
+    Box::new(move |published| match published {
+        Ok(Published { tokens, retired }) => guards.publish(Some(tokens), retired),
+        Err(error) => {
             tracing::error!(
-                "tokens cannot be read, so nobody is let in: {}",
-                chain(error)
+                error = %chain(error),
+                "failed to read tokens; denying all requests"
             );
+            guards.publish(None, &BTreeSet::new());
         }
-        guards.publish(tokens.ok());
     })
 }

@@ -78,7 +78,9 @@ pub async fn record<O: Observe>(
         ));
         Desired::default()
     });
-    let mut images: BTreeSet<String> = desired.specs.values().map(|s| s.image.clone()).collect();
+    let contested = desired.contested.values().map(|contest| &contest.spec);
+    let specs = desired.specs.values().chain(contested);
+    let mut images: BTreeSet<String> = specs.map(|s| s.image.clone()).collect();
     let mut observed = engine.observe(&images).await?;
     // Another revision may go back to what stands: whether its image has moved is asked of those, too.
     let standing = images_of(&observed);
@@ -86,6 +88,7 @@ pub async fn record<O: Observe>(
         images.extend(standing);
         observed = engine.observe(&images).await?;
     }
+    desired.admit_incumbents(&observed);
     let sealed = seal(
         &mut desired,
         &observed,
@@ -183,6 +186,7 @@ pub fn dry_run(
         Ok(desired) => desired,
         Err(report) => return (None, *report),
     };
+    desired.admit_incumbents(&snapshot.observed);
     let sealed = Sealed {
         unreadable: snapshot.seal(&mut desired),
         ..Sealed::default()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::chain::chain;
 use super::events::Events;
 use super::follow::{Follower, Syncer};
 use super::site::Site;
@@ -70,6 +71,15 @@ impl Source {
             Self::Directory { watch, .. } => watch.changed().await,
             Self::Repository(follower) => follower.changed().await,
         }
+    }
+
+    /// Why changes of a directory are noticed late, where the system gives no watch.
+    pub fn polls(&self) -> Option<String> {
+        let Self::Directory { watch, .. } = self else {
+            return None;
+        };
+        let why = chain(watch.polls()?);
+        Some(format!("the source is polled every 2 s: {why}"))
     }
 
     /// Reads it. Blocks for as long as the disk takes.

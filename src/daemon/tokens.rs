@@ -5,7 +5,7 @@
 //! changes two tokens (one comes, the other goes or ends) is one write of the store. All calls block: async
 //! callers use `spawn_blocking`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +16,9 @@ use crate::doors::store::{Store, StoreError, TokenChange};
 use crate::words::control::{AskTicket, IssueToken, OVERLAP, RotateToken};
 use crate::words::name::{EndpointName, InstanceName};
 use crate::words::quantity::Span;
-use crate::words::token::{ListedToken, TOKEN_RANDOM_BYTES, Token, TokenKind, TokenRecord};
+use crate::words::token::{
+    ListedToken, TOKEN_RANDOM_BYTES, Token, TokenHash, TokenKind, TokenRecord,
+};
 
 mod error;
 
@@ -36,12 +38,23 @@ const SESSION: Span = Span::secs(12 * 60 * 60);
 const SESSION_MAX: Span = Span::secs(30 * 24 * 60 * 60);
 /// For how long a token that was replaced is listed after its end.
 const REPLACED_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// For how long a token that was removed is known: clients that still show it learn of it within that time.
+const RETIRED_KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// How often what is over is removed where nothing else is written.
 const SWEEP: SignedDuration = SignedDuration::from_mins(10);
 
 /// Called with all tokens after each change, or with why they cannot be told. Whoever decides over
 /// requests must then let nobody in: the change might have been a revocation.
-pub type Changed = Box<dyn Fn(Result<&[TokenRecord], &StoreError>) + Send + Sync>;
+pub type Changed = Box<dyn Fn(Result<Published<'_>, &StoreError>) + Send + Sync>;
+
+/// What verdicts are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Published<'t> {
+    /// All tokens.
+    pub tokens: &'t [TokenRecord],
+    /// Hashes of tokens that were removed within the last day.
+    pub retired: &'t BTreeSet<TokenHash>,
+}
 
 /// The tokens of a store.
 pub struct Tokens {
@@ -99,7 +112,7 @@ impl Tokens {
                 tracing::warn!("tokens that are over stay for now: {}", chain(&error));
             }
         }
-        self.publish()
+        self.publish(now)
     }
 
     /// All tokens, or one instance's.
@@ -267,9 +280,12 @@ impl Tokens {
 
     /// Ends a token. It opens nothing any more when this returns.
     pub fn revoke(&self, id: &str) -> Result<(), TokensError> {
-        let _changing = self.lock();
+        let (_changing, now) = (self.lock(), Timestamp::now());
+        // One that cannot be read is revoked all the same.
+        let kept = self.store.tokens().unwrap_or_default();
+        self.retire(&kept, &[id.to_owned()], now);
         let was = self.store.remove_token(id)?;
-        self.publish()?;
+        self.publish(now)?;
         if was {
             Ok(())
         } else {
@@ -295,30 +311,53 @@ impl Tokens {
             change.insert.push(record.clone());
             change.remove.extend(over(kept, draft.created));
             draws -= 1;
+            self.retire(kept, &change.remove, draft.created);
             match self.store.change_tokens(&change) {
                 Ok(()) => break (record, token),
                 Err(StoreError::Exists(_)) if draws > 0 => {}
                 Err(error) => return Err(error.into()),
             }
         };
-        self.publish()?;
+        self.publish(draft.created)?;
         Ok(made)
     }
 
     fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        let remove: Vec<_> = over(&self.store.tokens()?, now).collect();
+        self.store.forget_retired_before(retired_since(now))?;
+        let kept = self.store.tokens()?;
+        let remove: Vec<_> = over(&kept, now).collect();
         if remove.is_empty() {
             return Ok(());
         }
+        self.retire(&kept, &remove, now);
         self.store.change_tokens(&TokenChange {
             remove,
             ..TokenChange::default()
         })
     }
 
-    fn publish(&self) -> Result<(), TokensError> {
+    /// Remembers the hashes of tokens that are about to go: a client that still shows one does not guess. Without
+    /// that it may be slowed down for a while, nothing else.
+    fn retire(&self, kept: &[TokenRecord], ids: &[String], now: Timestamp) {
+        let gone = kept.iter().filter(|token| ids.contains(&token.id));
+        let hashes: BTreeSet<TokenHash> = gone.map(|token| token.hash).collect();
+        if let Err(error) = self.store.retire(&hashes, now) {
+            tracing::warn!(error = %chain(&error), "failed to remember removed tokens");
+        }
+    }
+
+    fn publish(&self, now: Timestamp) -> Result<(), TokensError> {
         let tokens = self.store.tokens();
-        (self.changed)(tokens.as_deref());
+        let retired = self.store.retired_since(retired_since(now));
+        let retired = retired.unwrap_or_else(|error| {
+            tracing::warn!(error = %chain(&error), "failed to read removed tokens");
+            BTreeSet::new()
+        });
+        let published = tokens.as_deref().map(|tokens| Published {
+            tokens,
+            retired: &retired,
+        });
+        (self.changed)(published);
         tokens.map(drop).map_err(TokensError::Store)
     }
 
@@ -385,6 +424,11 @@ fn lasting(what: &'static str, asked: Span, most: Span) -> Result<SignedDuration
 
 fn duration(span: Span) -> SignedDuration {
     SignedDuration::from_millis(i64::try_from(span.0).unwrap_or(i64::MAX))
+}
+
+/// Tokens that were removed since then are remembered.
+fn retired_since(now: Timestamp) -> Timestamp {
+    now.checked_sub(RETIRED_KEPT).unwrap_or(Timestamp::MIN)
 }
 
 /// The end of time, where that would be later.

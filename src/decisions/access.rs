@@ -212,7 +212,7 @@ fn judge<'t>(
     let hash = TokenHash::of(token);
     let (Some(by_host), Some(by_label)) = (by_host, by_label) else {
         reach(&[], &hash, now);
-        return Err(refuse(Reason::Unknown));
+        return Err(refuse(table.refused(&hash, Reason::Unknown)));
     };
     let subject = &table.subjects[by_label];
     let mut reached = reach(&subject.keys, &hash, now);
@@ -220,7 +220,7 @@ fn judge<'t>(
         reached = reached.max(reach(&table.subjects[by_host].keys, &hash, now));
     }
     match reached {
-        Reach::Nowhere => Err(refuse(Reason::WrongToken)),
+        Reach::Nowhere => Err(refuse(table.refused(&hash, Reason::WrongToken))),
         Reach::Expired => Err(refuse(Reason::ExpiredToken)),
         _ if by_host != by_label => Err(refuse(Reason::HostDisagrees)),
         Reach::OtherEndpoint => Err(refuse(Reason::WrongEndpoint)),

@@ -1,5 +1,7 @@
 //! Who may ask the control API for what on `listen.admin`. On its socket the kernel says who may.
 
+use std::net::{IpAddr, SocketAddr};
+
 use crate::words::config::{Access, AdminToken};
 use crate::words::token::TokenHash;
 
@@ -67,6 +69,35 @@ pub fn admit(
     }
 }
 
+/// Whether a `Host` is one of this listener's: an IP address, `localhost`, or a name that is `listed`. A page of a
+/// name that is pointed at this host can ask, too (DNS rebinding), and is refused by it.
+pub fn is_own_host(host: Header<'_>, listed: &[String]) -> bool {
+    let host = match host {
+        // No browser leaves it out.
+        Header::Absent => return true,
+        Header::Once(host) => host,
+        Header::Repeated => return false,
+    };
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    if host.parse::<IpAddr>().is_ok() || host.parse::<SocketAddr>().is_ok() {
+        return true;
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bracketed = name.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
+    if bracketed.is_some_and(|address| address.parse::<IpAddr>().is_ok()) {
+        return true;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || listed.iter().any(|known| known.eq_ignore_ascii_case(&name))
+}
+
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(b"bearer ".len())?;
     let token = token.trim_ascii();
@@ -84,6 +115,35 @@ mod tests {
             access,
             expires: expires.map(|day| day.parse().unwrap()),
         }
+    }
+
+    #[test]
+    fn a_name_that_was_pointed_here_is_none_of_ours() {
+        let listed = ["metrics.internal".to_owned()];
+        for (host, is_own) in [
+            ("127.0.0.1:9181", true),
+            ("127.0.0.1", true),
+            ("[::1]:9181", true),
+            ("[::1]", true),
+            ("10.0.0.7:9181", true),
+            ("localhost", true),
+            ("LOCALHOST:9181", true),
+            ("localhost.:9181", true),
+            ("instanced.localhost", true),
+            ("Metrics.Internal:9181", true),
+            ("evil.example", false),
+            ("evil.example:9181", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example:9181", false),
+            ("xmetrics.internal", false),
+            ("", false),
+            (":9181", false),
+        ] {
+            let header = Header::Once(host.as_bytes());
+            assert_eq!(is_own_host(header, &listed), is_own, "{host:?}");
+        }
+        assert!(is_own_host(Header::Absent, &[]));
+        assert!(!is_own_host(Header::Repeated, &[]));
     }
 
     #[test]

@@ -115,7 +115,10 @@ pub fn draw_source(source: &SourceStatus, now: Timestamp) -> Lines {
     }
     if let Some(issue) = &source.commit_issue {
         let mark = paint(Label::Warning, '!');
-        drawn.line(format_args!("{mark} {}: {}", issue.message, issue.place.path));
+        drawn.line(format_args!(
+            "{mark} {}: {}",
+            issue.message, issue.place.path
+        ));
         if let Some(help) = &issue.help {
             drawn.line(format_args!("  {}: {help}", paint(Label::Help, "help")));
         }

@@ -206,6 +206,10 @@ pub struct Listen {
     /// For the control API, figures and webhooks. From elsewhere than this host it needs `control.tokens`.
     #[schemars(with = "String")]
     pub admin: SocketAddr,
+    /// Names under which clients reach `listen.admin`, beside IP addresses and `localhost`. A request for another
+    /// name needs an admin token.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub admin_hosts: Vec<String>,
 }
 
 impl Default for Listen {
@@ -213,6 +217,7 @@ impl Default for Listen {
         Self {
             auth: ([127, 0, 0, 1], 9180).into(),
             admin: ([127, 0, 0, 1], 9181).into(),
+            admin_hosts: Vec::new(),
         }
     }
 }

@@ -264,6 +264,11 @@ impl Problem {
         Self::new(500, "internal", "The daemon failed", detail)
     }
 
+    /// 421: another host is meant.
+    pub fn misdirected(detail: impl Into<String>) -> Self {
+        Self::new(421, "misdirected", "Misdirected Request", detail)
+    }
+
     /// 503: not now.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(503, "unavailable", "This cannot be done now", detail)

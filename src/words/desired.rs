@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use held::{AccessLimit, Claim, Contested, InstanceLimit, volume_name};
+
 use super::commit::Commit;
 use super::diagnostic::Diagnostic;
 use super::name::InstanceName;
 use super::origin::Origins;
 use super::spec::Spec;
+
+mod held;
 
 /// The files of a source at one moment. Reading them is a door's work; nothing here is parsed yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +76,12 @@ pub struct Desired {
     pub origins: BTreeMap<InstanceName, Origins>,
     /// Manifests that could not be resolved: their instances are held as they are.
     pub unreadable: BTreeMap<InstanceName, Vec<Diagnostic>>,
+    /// Of each held manifest: the most access that it allows.
+    pub access_limits: BTreeMap<InstanceName, AccessLimit>,
+    /// Manifests among the unreadable ones that are sound, but claim what others claim.
+    pub contested: BTreeMap<InstanceName, Contested>,
+    /// The limit on instances, where it is exceeded.
+    pub instance_limit: Option<InstanceLimit>,
     /// Everything that is wrong or worth a look, also of files whose stem is no name.
     pub diagnostics: Vec<Diagnostic>,
 }

@@ -5,17 +5,17 @@
 //! Later layers win: built-in template, the fleet's defaults, the fleet's own template, manifest. Maps
 //! merge deeply, lists are replaced whole, `null` takes away what a layer below says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::civil::Date;
 use serde_json::Value;
 
 use super::config::Config;
-use super::desired::{Content, Desired, Snapshot, SourceFile, Unreadable};
+use super::desired::{AccessLimit, Content, Desired, Snapshot, SourceFile, Unreadable};
 use super::diagnostic::{Diagnostic, Problem, Severity};
 use super::document::Document;
-use super::manifest::{Manifest, TokenPart};
+use super::manifest::Manifest;
 use super::name::InstanceName;
 use super::origin::Origins;
 use super::spec::Spec;
@@ -25,12 +25,14 @@ use super::template::ListedTemplate;
 use super::text;
 
 use fleet::{Fleet, Layered, without_nulls};
+pub use limit::{access_limits, denied_endpoints};
 pub use normalise::auth_url;
 
 mod across;
 mod files;
 mod fleet;
 mod layer;
+mod limit;
 mod normalise;
 mod policy;
 #[cfg(test)]
@@ -83,12 +85,17 @@ pub fn resolve_on(
             }
         };
         if desired.names(&name) {
+            let limit = match &resolved {
+                Ok((spec, ..)) => AccessLimit::of(spec),
+                Err((_, limit)) => limit.clone(),
+            };
             let diagnostic = Diagnostic::of_file(
                 &file.path,
                 format!("a second manifest for `{name}`"),
                 Some("keep one of the two files"),
             );
-            hold(&mut desired, &name, vec![diagnostic]);
+            desired.hold(&name, vec![diagnostic]);
+            desired.limit(&name, limit);
             continue;
         }
         match resolved {
@@ -98,22 +105,27 @@ pub fn resolve_on(
                 desired.origins.insert(name.clone(), origins);
                 files.insert(name, file);
             }
-            Err(diagnostics) => hold(&mut desired, &name, diagnostics),
+            Err((diagnostics, limit)) => {
+                desired.hold(&name, diagnostics);
+                desired.limit(&name, limit);
+            }
         }
     }
     for (name, diagnostic) in miswritten {
         if !desired.names(&name) {
-            hold(&mut desired, &name, vec![diagnostic]);
+            desired.hold(&name, vec![diagnostic]);
         }
     }
-    for (name, problem) in across::problems(&desired.specs, config) {
+    desired.instance_limit = limit::instances(&desired, &files, config);
+    for (name, problem, claim) in across::problems(&desired.specs, config) {
         // Few have such a problem: their documents are read again rather than all kept.
         let Some(Ok(document)) = files.get(&name).map(|file| parse(file)) else {
             continue;
         };
         let diagnostic = document.place(problem);
         if diagnostic.is_error() {
-            hold(&mut desired, &name, vec![diagnostic]);
+            desired.contest(&name, claim);
+            desired.hold(&name, vec![diagnostic]);
         } else {
             desired.diagnostics.push(diagnostic);
         }
@@ -153,25 +165,18 @@ impl Ground<'_> {
     }
 }
 
-fn hold(desired: &mut Desired, name: &InstanceName, diagnostics: Vec<Diagnostic>) {
-    desired.specs.remove(name);
-    desired.origins.remove(name);
-    desired.diagnostics.extend(diagnostics.iter().cloned());
-    desired
-        .unreadable
-        .entry(name.clone())
-        .or_default()
-        .extend(diagnostics);
-}
-
+/// Why an instance is held, and what its manifest says of access all the same.
+type Held = (Vec<Diagnostic>, AccessLimit);
 type Resolved = (Spec, Origins, Vec<Diagnostic>);
 
 fn resolve_one(
     name: &InstanceName,
     file: &SourceFile,
     ground: &Ground<'_>,
-) -> Result<Resolved, Vec<Diagnostic>> {
-    let document = parse(file).map_err(|diagnostic| vec![diagnostic])?;
+) -> Result<Resolved, Held> {
+    // A file that is no YAML says nothing of access either: what was known last stays.
+    let document = parse(file).map_err(|d| (vec![d], AccessLimit::default()))?;
+    let broken = || limit::of_broken(&document, Some(&ground.fleet));
     let decoded = document.decode_at::<Manifest>(&[], without_nulls(document.value().clone()));
     let said = decoded.rest(document.value().clone());
     let mut diagnostics = decoded.diagnostics;
@@ -191,28 +196,38 @@ fn resolve_one(
         .collect();
     let is_new = |found: &Diagnostic| !faulty.iter().any(|field| is_about(&found.field, field));
     let Some(manifest) = manifest else {
-        return Err(diagnostics);
+        return Err((diagnostics, broken()));
     };
     let is_known = !faulty.iter().any(|field| field == "template");
     let layered = match ground.lay_over(said, &manifest, is_known) {
         Ok(layered) => layered,
         Err(problems) => {
             diagnostics.extend(document.place_all(problems).into_iter().filter(is_new));
-            return Err(diagnostics);
+            return Err((diagnostics, broken()));
         }
     };
+    let mut denied = BTreeSet::new();
     let (spec, mut problems) = normalise::normalise(name, &layered, ground.config);
     if let Some(spec) = &spec {
-        let broken = policy::problems(spec, &layered.merged, ground.config, &ground.allowed);
-        problems.extend(broken);
-        problems.extend(ground.today.iter().flat_map(|today| expired(spec, *today)));
+        let denials = policy::problems(spec, &layered.merged, ground.config, &ground.allowed);
+        denied = limit::denied(&denials);
+        problems.extend(denials);
+        problems.extend(
+            ground
+                .today
+                .iter()
+                .flat_map(|today| limit::expired(spec, *today)),
+        );
     }
     diagnostics.extend(document.place_all(problems).into_iter().filter(is_new));
     match spec {
         Some(spec) if !diagnostics.iter().any(Diagnostic::is_error) => {
             Ok((spec, layered.origins, diagnostics))
         }
-        _ => Err(diagnostics),
+        _ => {
+            let limit = broken();
+            Err((diagnostics, AccessLimit { denied, ..limit }))
+        }
     }
 }
 
@@ -223,24 +238,6 @@ fn is_about(one: &str, other: &str) -> bool {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
     within(one, other) || within(other, one)
-}
-
-/// Tokens that a manifest still grants, and that open nothing any more.
-fn expired(spec: &Spec, today: Date) -> Vec<Problem> {
-    let over = |(index, token): (usize, &TokenPart)| {
-        let expires = token.expires.filter(|day| *day <= today)?;
-        let message = format!(
-            "the token `{}` has opened nothing since {expires}",
-            token.label
-        );
-        let problem = Problem::error(&["tokens", &index.to_string(), "expires"], message);
-        Some(
-            problem
-                .as_warning()
-                .with_help("remove it, or grant another one in its place"),
-        )
-    };
-    spec.tokens.iter().enumerate().filter_map(over).collect()
 }
 
 fn parse(file: &SourceFile) -> Result<Document, Diagnostic> {

@@ -21,8 +21,9 @@ impl Listener {
             access,
             expires: None,
         };
+        let hosts = ["metrics.internal".to_owned()];
         let tokens = [token("looks", Access::Read), token("does", Access::Full)];
-        let admin = Admin::bind(address.parse().unwrap(), &tokens, None).await;
+        let admin = Admin::bind(address.parse().unwrap(), &hosts, &tokens, None).await;
         let admin = admin.unwrap();
         let address = admin.address().unwrap();
         let shutdown = CancellationToken::new();
@@ -34,6 +35,18 @@ impl Listener {
         }
     }
 
+    /// The status of a request for this host.
+    async fn status_at(&self, host: &str, request: &str, token: &str) -> u16 {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let text = format!(
+            "{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer[9..12].parse().unwrap()
+    }
+
     /// The status and the whole answer.
     async fn ask(&self, request: &str, token: &str) -> (u16, String) {
         let authorization = match token {
@@ -41,8 +54,9 @@ impl Listener {
             token => format!("Authorization: Bearer {token}\r\n"),
         };
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let text =
-            format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{authorization}\r\n");
+        let text = format!(
+            "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n"
+        );
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -140,7 +154,7 @@ async fn from_elsewhere_even_figures_need_a_token() {
 async fn a_log_that_is_followed_ends_with_the_daemon() {
     let admin = Listener::on("127.0.0.1:0").await;
     let mut stream = TcpStream::connect(admin.address).await.unwrap();
-    let request = "GET /v1/instances/alice/logs?follow=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer looks\r\n\r\n";
+    let request = "GET /v1/instances/alice/logs?follow=true HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer looks\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     let mut piece = [0; 1024];
@@ -157,10 +171,102 @@ async fn a_log_that_is_followed_ends_with_the_daemon() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_taken_is_named() {
     let admin = Listener::on("127.0.0.1:0").await;
-    let again = Admin::bind(admin.address, &[], None).await.unwrap_err();
+    let again = Admin::bind(admin.address, &[], &[], None)
+        .await
+        .unwrap_err();
     let told = again.to_string();
     assert!(
         told.contains("listen.admin") && told.contains(&admin.address.to_string()),
         "{told}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_pointed_at_the_listener_is_refused() {
+    let admin = Listener::on("127.0.0.1:0").await;
+    let own = format!("{}", admin.address);
+    for request in [
+        "GET /health/live",
+        "GET /health/ready",
+        "GET /health",
+        "GET /metrics",
+        "GET /v1/openapi.json",
+        "GET /v1/instances",
+        "POST /v1/sync",
+    ] {
+        for host in [
+            "evil.example",
+            "evil.example:9181",
+            "localhost.evil.example",
+        ] {
+            assert_eq!(
+                admin.status_at(host, request, "none").await,
+                421,
+                "{request} {host}"
+            );
+        }
+        for host in ["localhost", &own, "metrics.internal:80", "[::1]:9181"] {
+            let status = admin.status_at(host, request, "none").await;
+            assert_ne!(status, 421, "{request} {host}");
+        }
+    }
+    // No page that was pointed here has a token.
+    let scraped = admin.status_at("mcp.example.com", "GET /metrics", "looks");
+    assert_eq!(scraped.await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_keep_nobody_from_an_answer() {
+    let admin = Listener::on("127.0.0.1:0").await;
+    let mut idle = Vec::new();
+    for n in 0..200 {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        if n % 2 == 0 {
+            stream.write_all(b"GET /health/li").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    for _ in 0..20 {
+        assert_eq!(admin.status("GET /health/live", "").await, 200);
+        assert_eq!(admin.status("GET /v1/plan", "looks").await, 200);
+    }
+    drop(idle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_all_connections_are_busy_health_is_answered_and_nothing_else() {
+    let admin = Listener::on("127.0.0.1:0").await;
+    let follow = "GET /v1/instances/alice/logs?follow=true HTTP/1.1\r\nHost: localhost\r\n\
+                  Authorization: Bearer looks\r\n\r\n";
+    let mut busy = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        stream.write_all(follow.as_bytes()).await.unwrap();
+        let mut piece = [0; 64];
+        assert!(stream.read(&mut piece).await.unwrap() > 0);
+        busy.push(stream);
+    }
+    // More than the reserve has room for.
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.push(TcpStream::connect(admin.address).await.unwrap());
+        assert_eq!(admin.status("GET /health/live", "").await, 200);
+        assert_eq!(admin.status("GET /v1/plan", "looks").await, 503);
+        assert_eq!(
+            admin.status_at("evil.example", "GET /health", "").await,
+            421
+        );
+    }
+    // Nobody who is being answered was cut off for it.
+    busy.pop();
+    while admin.status("GET /v1/plan", "looks").await != 200 {
+        tokio::task::yield_now().await;
+    }
+    for stream in &mut busy {
+        let mut piece = [0; 4096];
+        let reading = tokio::time::timeout(Duration::from_millis(1), stream.read(&mut piece));
+        if let Ok(read) = reading.await {
+            assert!(read.unwrap() > 0);
+        }
+    }
 }

@@ -103,7 +103,12 @@ pub struct Daemon {
 impl Daemon {
     /// Up to the moment when it says that it is ready.
     pub fn start(lab: &Lab, arguments: &[&str]) -> Self {
-        let mut process = Process::start(&mut lab.command(&[&["serve"], arguments].concat()));
+        Self::start_by(&mut lab.command(&[&["serve"], arguments].concat()))
+    }
+
+    /// The same, however it is started.
+    pub fn start_by(command: &mut Command) -> Self {
+        let mut process = Process::start(command);
         let line = process.wait_for("ready: ");
         let (_, rest) = line.split_once("ForwardAuth on ").unwrap();
         let address = rest.split(',').next().unwrap().parse().unwrap();
@@ -113,6 +118,10 @@ impl Daemon {
     /// Reads the log up to a line that has this in it.
     pub fn wait_for(&mut self, words: &str) -> String {
         self.process.wait_for(words)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn terminate(&self) {

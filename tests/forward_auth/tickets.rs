@@ -1,6 +1,6 @@
 //! `docs/tickets.md` on the wire: links, sessions, and what becomes of them with a real store behind.
 
-use instanced::daemon::tokens::Tokens;
+use instanced::daemon::tokens::{Published, Tokens};
 use instanced::doors::store::Store;
 use instanced::words::control::AskTicket;
 
@@ -32,9 +32,10 @@ impl Screen {
         let store = Store::open(&state.path().join("state"), Duration::from_secs(5)).unwrap();
         let server = Server::start();
         let (table, counts) = (Arc::clone(&server.table), Arc::clone(&server.counts));
-        let changed = move |records: Result<&[TokenRecord], &_>| {
-            let records = records.unwrap_or_default();
-            let made = EdgeTable::build([guard()], records, &Uses::default(), &counts);
+        let changed = move |published: Result<Published<'_>, &_>| {
+            let Published { tokens, retired } = published.unwrap();
+            let made = EdgeTable::build([guard()], tokens, &Uses::default(), &counts);
+            let made = made.with_retired(retired.iter().copied());
             table.store(Some(Arc::new(made)));
         };
         let tokens = Tokens::new(Arc::new(store), Arc::default(), Box::new(changed));
@@ -182,4 +183,46 @@ fn a_revoked_session_and_a_bearer_open_nothing() {
         Some("text/html; charset=utf-8")
     );
     assert!(answer.body.len() < 4096 && !answer.body.contains("<script"));
+}
+
+#[test]
+fn a_ticket_that_a_script_sends_along_is_led_away_from_the_container() {
+    let screen = Screen::start();
+    let (session, ticket) = (screen.session(), screen.ticket());
+    let sent = |method: &str, destination: &str| {
+        screen.ask(&format!(
+            "X-Forwarded-Method: {method}\r\nX-Forwarded-Uri: /app.js?v=1&ticket={ticket}\r\n\
+             Sec-Fetch-Dest: {destination}\r\nCookie: {session}\r\n"
+        ))
+    };
+    for destination in ["script", "empty", "iframe", "websocket"] {
+        let answer = sent("GET", destination);
+        assert_eq!(answer.status, 303, "{answer:?}");
+        assert_eq!(answer.header("location"), Some("/app.js?v=1"));
+        assert_eq!(answer.header("set-cookie"), None);
+    }
+    assert_eq!(sent("POST", "empty").status, 400);
+    // It was not used up by any of them.
+    let opened = screen.open(&format!("/?ticket={ticket}"), "");
+    assert_eq!(opened.status, 303);
+    assert!(opened.header("set-cookie").is_some());
+}
+
+#[test]
+fn a_link_that_was_used_and_a_session_that_was_revoked_are_no_guesses() {
+    let screen = Screen::start();
+    let ticket = screen.ticket();
+    let uri = format!("/?ticket={ticket}");
+    let opened = screen.open(&uri, "");
+    let cookie = opened.header("set-cookie").unwrap().to_owned();
+    let cookie = cookie.split(';').next().unwrap();
+    let session = screen.tokens.list(None).unwrap();
+    let session = session.iter().find(|t| t.record.kind == TokenKind::Session);
+    screen.tokens.revoke(&session.unwrap().record.id).unwrap();
+    for _ in 0..30 {
+        assert_eq!(screen.open(&uri, "").status, 401);
+        let with_cookie = screen.open("/", &format!("Cookie: {cookie}\r\n"));
+        assert_eq!(with_cookie.status, 401);
+    }
+    assert_eq!(screen.server.counts.refused(Reason::RetiredToken), 60);
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,8 @@ pub struct Admin {
 pub(super) struct Keys {
     tokens: Vec<AdminToken>,
     webhook: Option<Webhook>,
+    /// Names of this listener, beside addresses and `localhost`.
+    hosts: Vec<String>,
     /// Only processes of this host can ask.
     near: bool,
 }
@@ -64,6 +66,7 @@ impl Admin {
     /// When the address is taken, or cannot be had.
     pub async fn bind(
         address: SocketAddr,
+        hosts: &[String],
         tokens: &[AdminToken],
         webhook: Option<Webhook>,
     ) -> Result<Self, AdminError> {
@@ -75,6 +78,7 @@ impl Admin {
         let keys = Keys {
             tokens: tokens.to_vec(),
             webhook,
+            hosts: hosts.to_vec(),
             near: address.ip().is_loopback(),
         };
         Ok(Self {
@@ -125,6 +129,21 @@ impl Keys {
                 Denied::ReadOnly => Problem::forbidden(detail),
             }
         })
+    }
+
+    /// Whether a request names this listener. With a token the name does not matter: no page that was pointed here
+    /// has one.
+    pub(super) fn knows_host(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let values = headers.get_all(HOST);
+        let host = Header::of(values.iter().map(HeaderValue::as_bytes));
+        if admission::is_own_host(host, &self.hosts) || self.admits(Needs::Read, headers).is_ok() {
+            return Ok(());
+        }
+        let problem = Problem::misdirected("the request names a host that this listener is not");
+        Err(problem.with_help(
+            "ask by IP address or as localhost, name the host under `listen.admin_hosts` in \
+             instanced.yaml, or send an admin token",
+        ))
     }
 
     /// The webhook, where this request calls it: not with an admin token.

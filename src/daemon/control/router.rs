@@ -7,7 +7,9 @@ use futures_util::{Stream, StreamExt as _};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Body, Bytes, Frame};
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -128,6 +130,33 @@ pub(super) fn methods(path: &str) -> Option<&'static str> {
 #[cfg(test)]
 pub(super) fn needs(path: &str, method: &str) -> Option<Needs> {
     Some(Route::of(path)?.needs(&method.parse().ok()?))
+}
+
+/// The same, while everything else is busy: whether the daemon lives is answered, nothing else.
+pub(super) async fn respond_while_busy<O: Operations, B>(
+    operations: &O,
+    gate: &Gate,
+    request: Request<B>,
+) -> Response<Answer>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let is_health = matches!(
+        Route::of(request.uri().path()),
+        Some(Route::Health | Route::Live | Route::Ready)
+    );
+    let mut response = match gate.knows_host(&request) {
+        Ok(()) if is_health => respond(operations, gate, request).await,
+        Ok(()) => {
+            let problem = Problem::unavailable("all connections are busy with other requests");
+            refusal(&problem.with_help("try again, or end what follows logs and events"))
+        }
+        Err(problem) => refusal(&problem),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Performs what a request asks for.

@@ -13,18 +13,16 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Operations;
 use super::admin::Keys;
 use super::router::{self, Answer};
+use super::slots::{Slot, Slots};
+use crate::daemon::full::Pressure;
 use crate::decisions::admission::Needs;
 use crate::words::control::Problem;
 
-/// Connections at a time; more of them wait.
-const CONNECTIONS: usize = 64;
 /// From a connection to a request's whole head, and between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open requests may go on at the end.
@@ -64,6 +62,14 @@ impl Gate {
             Self::Keys(keys) => keys.admits(needs, headers),
         }
     }
+
+    /// Whether a request names this listener, not a name that somebody else has pointed at it.
+    pub(super) fn knows_host<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+        match self {
+            Self::Open | Self::Closed(_) => Ok(()),
+            Self::Keys(keys) => keys.knows_host(request.headers()),
+        }
+    }
 }
 
 /// Answers until `shutdown`, then lets the requests in flight finish for a moment. What is bound goes at the beginning
@@ -73,28 +79,26 @@ pub(super) async fn serve<A: Accept, O: Operations>(
     operations: Arc<O>,
     shutdown: CancellationToken,
 ) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let mut connections = Slots::default();
+    let mut pressure = Pressure::on(A::NAME);
     loop {
-        let next = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            let (stream, gate) = bound.accept().await?;
-            Ok::<_, io::Error>((stream, gate, permit.map_err(io::Error::other)?))
-        };
         let accepted = tokio::select! {
-            next = next => next,
-            Some(_) = connections.join_next() => continue,
+            next = bound.accept() => next,
+            true = connections.next_end() => continue,
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, gate, permit)) => {
+            Ok((stream, gate)) => {
+                if connections.make_room().await {
+                    pressure.evicted();
+                }
                 let operations = Arc::clone(&operations);
                 let watcher = graceful.watcher();
-                connections.spawn(connection(stream, gate, operations, permit, watcher));
+                connections.spawn(|slot| connection(stream, gate, operations, slot, watcher));
             }
             Err(error) => {
-                tracing::warn!(%error, "{} cannot accept a connection", A::NAME);
+                pressure.failed(&error);
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
@@ -116,15 +120,20 @@ async fn connection<S, O: Operations>(
     stream: S,
     gate: Gate,
     operations: Arc<O>,
-    permit: OwnedSemaphorePermit,
+    slot: Arc<Slot>,
     watcher: Watcher,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _permit = permit;
-    let (operations, gate) = (&*operations, &gate);
+    let (operations, gate, slot) = (&*operations, &gate, &slot);
     let service = service_fn(move |request| async move {
-        Ok::<_, Infallible>(answer(operations, gate, request).await)
+        let busy = slot.begin();
+        let answered = if slot.is_reserved {
+            router::respond_while_busy(operations, gate, request).await
+        } else {
+            answer(operations, gate, request).await
+        };
+        Ok::<_, Infallible>(answered.map(|body| busy.until_sent(body)))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -145,6 +154,9 @@ async fn answer<O: Operations>(
         && let Some(webhook) = keys.webhook_for(&request)
     {
         return router::webhook(webhook.answer(request).await);
+    }
+    if let Err(problem) = gate.knows_host(&request) {
+        return router::refusal(&problem);
     }
     router::respond(operations, gate, request).await
 }

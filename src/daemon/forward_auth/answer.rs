@@ -131,7 +131,7 @@ fn seconds(wait: Option<Duration>) -> HeaderValue {
 fn challenge(reason: Reason) -> Option<&'static str> {
     Some(match reason {
         Reason::NoCredentials => r#"Bearer realm="MCP""#,
-        Reason::Unknown | Reason::WrongToken | Reason::ExpiredToken => {
+        Reason::Unknown | Reason::WrongToken | Reason::ExpiredToken | Reason::RetiredToken => {
             r#"Bearer realm="MCP", error="invalid_token""#
         }
         Reason::WrongEndpoint => r#"Bearer realm="MCP", error="insufficient_scope""#,

@@ -41,6 +41,8 @@ pub(super) struct Life {
     is_multiplexed: AtomicBool,
     /// It has had a request.
     was_asked: AtomicBool,
+    /// Its peer is a trusted proxy.
+    is_trusted: bool,
     is_closing: AtomicBool,
     /// Also if it had no request yet.
     must_close: AtomicBool,
@@ -48,13 +50,14 @@ pub(super) struct Life {
 }
 
 impl Life {
-    fn begin(now: &Arc<AtomicU32>) -> Self {
+    fn begin(now: &Arc<AtomicU32>, is_trusted: bool) -> Self {
         Self {
             since: AtomicU32::new(now.load(Ordering::Relaxed)),
             now: Arc::clone(now),
             is_idle: AtomicBool::new(false),
             is_multiplexed: AtomicBool::new(false),
             was_asked: AtomicBool::new(false),
+            is_trusted,
             is_closing: AtomicBool::new(false),
             must_close: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -234,13 +237,44 @@ impl Connections {
         self.tick
     }
 
-    pub(super) fn spawn<F>(&mut self, connection: impl FnOnce(Arc<Life>) -> F)
+    pub(super) fn spawn<F>(&mut self, is_trusted: bool, connection: impl FnOnce(Arc<Life>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let life = Arc::new(Life::begin(&self.now));
+        let life = Arc::new(Life::begin(&self.now, is_trusted));
         let handle = self.tasks.spawn(connection(Arc::clone(&life)));
         self.lives.insert(handle.id(), (handle, life));
+    }
+
+    /// Whether there is no room for one more.
+    pub(super) fn is_full(&self) -> bool {
+        self.lives.len() >= self.limits.connections
+    }
+
+    /// Closes the connection that is missed least, and waits until its socket is closed: one of a peer that is no
+    /// trusted proxy, else one that has asked nothing, else the one that is idle for longest. An answer takes no
+    /// time, so a question in flight is lost only where nothing else is left. Returns false where there is none.
+    pub(super) async fn make_room(&mut self) -> bool {
+        let now = self.now.load(Ordering::Relaxed);
+        let rank = |life: &Life| {
+            let class = match (life.is_trusted, life.was_asked.load(Ordering::Relaxed)) {
+                (false, _) => 0,
+                (true, false) => 1,
+                (true, true) if life.is_idle.load(Ordering::Relaxed) => 2,
+                (true, true) => 3,
+            };
+            let lasted = now.wrapping_sub(life.since.load(Ordering::Relaxed));
+            (class, std::cmp::Reverse(lasted))
+        };
+        let victim = self.lives.iter().min_by_key(|(_, (_, life))| rank(life));
+        let Some((id, handle)) = victim.map(|(id, (handle, _))| (*id, handle.clone())) else {
+            return false;
+        };
+        handle.abort();
+        while self.lives.contains_key(&id) {
+            self.next_end().await;
+        }
+        true
     }
 
     /// Waits until one has ended; says whether its time was up. Never, while there is none.

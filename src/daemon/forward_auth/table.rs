@@ -10,7 +10,7 @@ use hyper::header::HeaderValue;
 use super::counts::{AuthCounts, InstanceCounts};
 use crate::daemon::uses::{LastUse, Uses};
 use crate::decisions::access::{AccessTable, Guard, Pass, Refusal};
-use crate::words::token::{TokenKind, TokenRecord};
+use crate::words::token::{TokenHash, TokenKind, TokenRecord};
 
 /// The table that verdicts are made from; empty as long as it is not known who may pass, and when that
 /// can no longer be told.
@@ -60,6 +60,15 @@ impl EdgeTable {
                 .map(|(place, token)| (place, token.id.clone()))
                 .collect(),
             access,
+        }
+    }
+
+    /// With tokens that were valid until lately.
+    #[must_use]
+    pub fn with_retired(self, retired: impl IntoIterator<Item = TokenHash>) -> Self {
+        Self {
+            access: self.access.with_retired(retired),
+            ..self
         }
     }
 

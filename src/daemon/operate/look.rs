@@ -49,8 +49,12 @@ impl Operator {
             }
             Err(error) => (None, Err(error)),
         };
+        let mut desired = desired.map_err(|report| aborted_problem(&report))?;
+        if let Ok(observed) = &observed {
+            desired.admit_incumbents(observed);
+        }
         Ok(Sight {
-            desired: desired.map_err(|report| aborted_problem(&report))?,
+            desired,
             observed,
             engine,
         })

@@ -44,6 +44,7 @@ use crate::doors::store::Store;
 use crate::words::desired::Desired;
 use crate::words::diagnostic::Severity;
 use crate::words::name::InstanceName;
+use crate::words::resolve::access_limits;
 
 /// How long to wait before routes that could not be written are tried again.
 const ROUTES_RETRY: Duration = Duration::from_secs(5);
@@ -283,6 +284,7 @@ impl Rounds {
         };
         let mut report = self.round_as_known(asked).await;
         report.notes.extend(note);
+        report.notes.extend(self.source.polls());
         report
     }
 
@@ -295,7 +297,8 @@ impl Rounds {
         let desired = match round::desired(&snapshot, &self.site) {
             Ok(desired) => desired,
             Err(report) => {
-                // Verdicts go on from what was known.
+                // Verdicts go on from what was known, without what the manifests revoke.
+                self.guards.limit(&access_limits(&snapshot));
                 self.publish().await;
                 return *report;
             }
@@ -491,18 +494,15 @@ impl AccessFollower {
         loop {
             tokio::time::sleep(ACCESS_EVERY).await;
             let site = self.site.clone();
-            let read = move || {
-                let snapshot = round::read_source(&site).ok()?;
-                let desired = round::desired(&snapshot, &site).ok()?;
-                Some((snapshot.revision, desired))
-            };
-            let Ok(Some((revision, desired))) = tokio::task::spawn_blocking(read).await else {
+            let read = move || round::read_source(&site).ok();
+            let Ok(Some(snapshot)) = tokio::task::spawn_blocking(read).await else {
                 continue;
             };
+            let revision = snapshot.revision.clone();
             // A file that is being written reads otherwise the next time.
             let is_settled = std::mem::replace(&mut before, revision.clone()) == revision;
             if is_settled && revision != self.revision {
-                self.guards.update(&desired, None);
+                self.guards.take_in(&snapshot, &self.site.config);
                 publish(&self.tokens, &self.guards, &self.store).await;
                 tracing::info!(revision, "access follows the source while a round goes on");
                 self.revision = revision;

@@ -70,7 +70,8 @@ fn bench() -> Bench {
     let published = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&published);
     let uses = Arc::new(Uses::default());
-    let changed: Changed = Box::new(move |tokens| seen.lock().unwrap().push(tokens.unwrap().len()));
+    let changed: Changed =
+        Box::new(move |tokens| seen.lock().unwrap().push(tokens.unwrap().tokens.len()));
     Bench {
         tokens: Tokens::new(store, Arc::clone(&uses), changed),
         published,

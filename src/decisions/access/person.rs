@@ -37,6 +37,20 @@ impl Visitor<'_> {
             && self.destination == Header::Once(b"document")
             && self.purpose == Header::Absent
     }
+
+    /// Whether the request can come again at another address without losing a body.
+    fn reads(&self) -> bool {
+        matches!(self.method, Header::Once(b"GET" | b"HEAD"))
+    }
+}
+
+/// Whether a link holds a ticket anywhere, of whatever length: none of them may reach a container.
+fn has_ticket(uri: &[u8]) -> bool {
+    let Some(question) = uri.iter().position(|b| *b == b'?') else {
+        return false;
+    };
+    let mut pairs = uri[question + 1..].split(|b| *b == b'&');
+    pairs.any(|pair| pair.starts_with(TICKET))
 }
 
 /// A question about an endpoint that is guarded by tickets.
@@ -63,30 +77,42 @@ impl<'t> Asked<'t, '_> {
             token,
             auth: Auth::Ticket,
         };
-        let session = match visitor.session {
-            Header::Absent => None,
-            Header::Once(value) => Some(reach(&subject.keys, &TokenHash::of(value), now)),
+        let (session, unknown) = match visitor.session {
+            Header::Absent => (None, Reason::WrongToken),
+            Header::Once(value) => {
+                let hash = TokenHash::of(value);
+                let reached = reach(&subject.keys, &hash, now);
+                (Some(reached), self.table.refused(&hash, Reason::WrongToken))
+            }
             // Which one counts is anybody's guess.
-            Header::Repeated => Some(Reach::Nowhere),
+            Header::Repeated => (Some(Reach::Nowhere), Reason::WrongToken),
         };
         let ticket = self.uri.and_then(ticket_in);
         if let Some(ticket) = ticket.filter(|_| visitor.opens_a_link()) {
-            let reached = reach(&subject.tickets, &TokenHash::of(ticket), now);
+            let hash = TokenHash::of(ticket);
+            let reached = reach(&subject.tickets, &hash, now);
             return match (reached, session) {
                 (Reach::Through(token), _) => Ok(Verdict::Redeem(pass(token))),
                 (_, Some(Reach::Through(token))) => Ok(Verdict::Redirect(pass(token))),
                 (Reach::Expired, _) => Err(Reason::ExpiredToken),
-                _ => Err(Reason::WrongToken),
+                _ => Err(self.table.refused(&hash, Reason::WrongToken)),
             };
         }
         match session {
             None => Err(Reason::NoCredentials),
             Some(Reach::Through(token)) if self.is_at_home(visitor) => {
-                Ok(Verdict::Allow(pass(token)))
+                if !self.uri.is_some_and(has_ticket) {
+                    Ok(Verdict::Allow(pass(token)))
+                } else if visitor.reads() {
+                    // A reader of the container's log could redeem it.
+                    Ok(Verdict::Redirect(pass(token)))
+                } else {
+                    Err(Reason::Malformed)
+                }
             }
             Some(Reach::Through(_)) => Err(Reason::UnlistedOrigin),
             Some(Reach::Expired) => Err(Reason::ExpiredToken),
-            Some(_) => Err(Reason::WrongToken),
+            Some(_) => Err(unknown),
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Reason {
     WrongToken,
     /// A token of this instance, too late.
     ExpiredToken,
+    /// A token that was revoked, replaced, redeemed or swept within the last day.
+    RetiredToken,
     /// A valid token, of a host that is not the one in the address.
     HostDisagrees,
     /// A valid token, for another endpoint of the instance.
@@ -41,7 +43,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of the enum.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::UntrustedPeer,
         Self::WrongMethod,
         Self::NoSuchPath,
@@ -55,6 +57,7 @@ impl Reason {
         Self::Unknown,
         Self::WrongToken,
         Self::ExpiredToken,
+        Self::RetiredToken,
         Self::HostDisagrees,
         Self::WrongEndpoint,
         Self::UnlistedOrigin,
@@ -67,7 +70,11 @@ impl Reason {
             Self::NoHost | Self::DuplicateHost | Self::DuplicateAuthorization | Self::Malformed => {
                 400
             }
-            Self::NoCredentials | Self::Unknown | Self::WrongToken | Self::ExpiredToken => 401,
+            Self::NoCredentials
+            | Self::Unknown
+            | Self::WrongToken
+            | Self::ExpiredToken
+            | Self::RetiredToken => 401,
             Self::UntrustedPeer
             | Self::HostDisagrees
             | Self::WrongEndpoint
@@ -95,6 +102,7 @@ impl Reason {
             Self::Unknown => "unknown",
             Self::WrongToken => "wrong_token",
             Self::ExpiredToken => "expired_token",
+            Self::RetiredToken => "retired_token",
             Self::HostDisagrees => "host_disagrees",
             Self::WrongEndpoint => "wrong_endpoint",
             Self::UnlistedOrigin => "unlisted_origin",
@@ -102,8 +110,9 @@ impl Reason {
         }
     }
 
-    /// Whether a token was presented that opens nothing: what a limiter of guesses counts.
+    /// Whether a token was presented that is not known: what a limiter of guesses counts. A token that was valid
+    /// once is no guess: many clients of one host share an address, and one stale token must not block the others.
     pub fn is_guess(self) -> bool {
-        matches!(self, Self::Unknown | Self::WrongToken | Self::ExpiredToken)
+        matches!(self, Self::Unknown | Self::WrongToken)
     }
 }

@@ -1,10 +1,11 @@
 //! Every endpoint that can be asked about, and the tokens that open it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
+use super::Reason;
 use crate::words::manifest::{Auth, TokenPart};
 use crate::words::name::{EndpointName, HostName, InstanceName};
 use crate::words::token::{TokenHash, TokenKind, TokenRecord};
@@ -33,6 +34,8 @@ pub struct AccessTable {
     pub(super) by_host: HashMap<HostName, Place, RandomState>,
     pub(super) by_label: HashMap<String, Place, RandomState>,
     ambiguous: Vec<HostName>,
+    /// Tokens that opened something until lately. They open nothing, but who shows one does not guess.
+    retired: HashSet<TokenHash, RandomState>,
 }
 
 /// Where in the table; `None` when two endpoints claim it, so that neither gets it.
@@ -102,6 +105,22 @@ impl AccessTable {
                 .or_insert(Some(place));
         }
         table
+    }
+
+    /// With tokens that opened something until lately.
+    #[must_use]
+    pub fn with_retired(mut self, retired: impl IntoIterator<Item = TokenHash>) -> Self {
+        self.retired = retired.into_iter().collect();
+        self
+    }
+
+    /// Why a token that opens nothing does not pass: `unknown`, unless it was valid until lately.
+    pub(super) fn refused(&self, presented: &TokenHash, unknown: Reason) -> Reason {
+        if self.retired.contains(presented) {
+            Reason::RetiredToken
+        } else {
+            unknown
+        }
     }
 
     /// Whose endpoint each subject is, in the order of the guards that the table was made from.

@@ -513,3 +513,5 @@ proptest! {
         prop_assert!(verdict(&request).is_err());
     }
 }
+
+mod retired;

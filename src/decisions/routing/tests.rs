@@ -1,13 +1,15 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
-use crate::words::config::{Config, ProviderConfig};
-use crate::words::desired::{Content, Snapshot, SourceFile};
+use crate::words::config::{Config, ProviderConfig, Verdict};
+use crate::words::desired::{AccessLimit, Content, Snapshot, SourceFile};
 use crate::words::manifest::Restart;
+use crate::words::name::EndpointName;
 use crate::words::observed::Limits;
 use crate::words::origin::Origins;
-use crate::words::resolve::resolve;
+use crate::words::resolve::{denied_endpoints, resolve};
 
 fn spec_with(config: &Config, manifest: &str) -> Spec {
     let file = SourceFile {
@@ -196,4 +198,46 @@ fn with_files_routes_replace_nothing_and_with_labels_they_do() {
     assert_eq!(fields, ["allowed_hosts"]);
     let other = replacing(&spec_with(&Config::default(), "{}"), &spec("{}"));
     assert_eq!(other[0].field, "edge.provider");
+}
+
+#[test]
+fn the_file_of_a_held_instance_loses_what_policy_or_its_manifest_takes_away() {
+    let record =
+        spec("template: mcp-http\nimage: x:1\nendpoints: { api: { port: 9000, auth: none } }\n");
+    let mut strict = by_files();
+    strict.policy.auth_none = Verdict::Deny;
+    assert_eq!(denied_endpoints(&record, &by_files()), BTreeSet::new());
+    let denied = denied_endpoints(&record, &strict);
+    let names: Vec<_> = denied.iter().map(EndpointName::as_str).collect();
+    assert_eq!(names, ["api"]);
+
+    let generations = [generation(1, &record)];
+    let stands = Some(Standing {
+        generation: 1,
+        address: at(1),
+    });
+    assert_eq!(route(None, &generations, stands), Routing::Kept);
+    let limit = AccessLimit {
+        denied,
+        ..AccessLimit::default()
+    };
+    let limited = limit.routes(&record).expect("one endpoint goes");
+    let Routing::Said(lead) = route(Some(&limited), &generations, stands) else {
+        panic!("the file is not written anew");
+    };
+    let names: Vec<_> = lead
+        .spec
+        .endpoints
+        .keys()
+        .map(EndpointName::as_str)
+        .collect();
+    assert_eq!(names, ["mcp"]);
+    // Nothing to take away: the file stays as it is.
+    assert_eq!(AccessLimit::of(&record).routes(&record), None);
+    let nothing = AccessLimit {
+        endpoints: Some(BTreeMap::new()),
+        ..AccessLimit::default()
+    };
+    let limited = nothing.routes(&record).expect("all endpoints go");
+    assert_eq!(route(Some(&limited), &generations, stands), Routing::Gone);
 }

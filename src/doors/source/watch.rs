@@ -20,6 +20,7 @@ use super::places::{Meaning, Places};
 use super::{FLEET_NAMES, SourceError, beside, dir};
 use crate::decisions::pace::{FileEvent, QUIET, Settling};
 use crate::words::desired::Snapshot;
+use poll::Poll;
 
 /// How often watches are made when what they watch moves meanwhile, and files read when they change.
 const TRIES: u32 = 3;
@@ -40,10 +41,18 @@ pub struct Watch {
 
 /// The watches of one moment.
 struct Armed {
-    watcher: RecommendedWatcher,
+    eyes: Eyes,
     places: Arc<Places>,
     /// The fleet's files that were there.
     fleets: BTreeSet<PathBuf>,
+}
+
+/// How changes are noticed.
+enum Eyes {
+    /// The system says.
+    Watcher(RecommendedWatcher),
+    /// The system gives no watch, for this reason.
+    Poll(Poll, SourceError),
 }
 
 /// What notify's thread tells us.
@@ -68,6 +77,7 @@ impl Watch {
     pub fn new(dir: &Path) -> Result<Self, SourceError> {
         let shared = Arc::new(Shared::new());
         let armed = Armed::new(dir, &shared)?;
+        armed.log(false);
         let dir = dir.to_owned();
         let watch = Self {
             dir,
@@ -77,6 +87,28 @@ impl Watch {
         };
         watch.unsettle_fresh();
         Ok(watch)
+    }
+
+    /// Why changes are noticed late, where the system gives no watch.
+    pub fn polls(&self) -> Option<&SourceError> {
+        match &self.armed.eyes {
+            Eyes::Watcher(_) => None,
+            Eyes::Poll(_, why) => Some(why),
+        }
+    }
+
+    /// Looks at the files once they are due; never, where the system says what happens.
+    async fn poll(&mut self) {
+        let Eyes::Poll(poll, _) = &mut self.armed.eyes else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep_until(poll.due).await;
+        for (what, file) in poll.look(&self.armed.places) {
+            self.shared.file_event(what, &file);
+        }
+        if Places::of(&self.dir) != *self.armed.places {
+            self.shared.turn();
+        }
     }
 
     /// Returns when a round is due because of files. Nothing is lost when it is dropped before that.
@@ -103,9 +135,11 @@ impl Watch {
                     None => std::future::pending().await,
                 }
             };
+            let shared = Arc::clone(&self.shared);
             tokio::select! {
-                () = self.shared.told.notified() => {}
+                () = shared.told.notified() => {}
                 () = due => {}
+                () = self.poll() => {}
             }
         }
     }
@@ -151,7 +185,9 @@ impl Watch {
     /// mount changes without an event.
     pub fn rearm(&mut self) -> Result<(), SourceError> {
         let dead = !self.hand_over();
-        if !dead && !self.stale && Places::of(&self.dir) == *self.armed.places {
+        // The system may have watches to give by now.
+        let polls = self.polls().is_some();
+        if !dead && !self.stale && !polls && Places::of(&self.dir) == *self.armed.places {
             return Ok(());
         }
         self.arm()?;
@@ -167,6 +203,7 @@ impl Watch {
             // Perhaps it is being replaced: see `Shared::file_event`.
             self.shared.file_event(FileEvent::Gone, gone);
         }
+        armed.log(self.polls().is_some());
         self.armed = armed;
         self.unsettle_fresh();
         Ok(())
@@ -194,7 +231,10 @@ impl Watch {
     /// the work it had; the pause keeps the second call out of the work that it answered the first from.
     /// Returns false when the thread is no more.
     fn hand_over(&mut self) -> bool {
-        let mut answer = || self.armed.watcher.configure(Config::default()).is_ok();
+        let Eyes::Watcher(watcher) = &mut self.armed.eyes else {
+            return true;
+        };
+        let mut answer = || watcher.configure(Config::default()).is_ok();
         let first = answer();
         thread::sleep(HANDOVER);
         first && answer()
@@ -202,31 +242,36 @@ impl Watch {
 }
 
 impl Armed {
+    /// Logs that changes are polled, or no longer.
+    fn log(&self, polled: bool) {
+        match &self.eyes {
+            Eyes::Poll(_, why) if !polled => tracing::warn!(
+                error = why as &dyn std::error::Error,
+                interval = ?poll::POLL_EVERY,
+                "failed to watch the source; polling it"
+            ),
+            Eyes::Watcher(_) if polled => tracing::info!("watching the source again"),
+            _ => {}
+        }
+    }
+
     fn new(dir: &Path, shared: &Arc<Shared>) -> Result<Self, SourceError> {
         for _ in 0..TRIES {
             let places = Arc::new(Places::of(dir));
-            let told = (Arc::clone(shared), Arc::clone(&places));
-            let handler = move |event| told.0.note(&told.1, event);
-            let mut watcher =
-                RecommendedWatcher::new(handler, Config::default()).map_err(failed(dir))?;
-            for directory in places.directories() {
-                let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) else {
-                    continue;
-                };
-                // What is missing moved away: the comparison below finds out. Without another directory's
-                // watch, only moves of the source itself wait for the resync.
-                let needed = places.is_source(directory) || is_limit(&error);
-                if needed && !is_missing(&error) {
-                    return Err(failed(directory)(error));
+            let eyes = match watcher(dir, shared, &places) {
+                Ok(watcher) => Eyes::Watcher(watcher),
+                Err(error) if is_limit(&error.1) => {
+                    Eyes::Poll(Poll::new(&places), failed(&error.0)(error.1))
                 }
-            }
+                Err((path, error)) => return Err(failed(&path)(error)),
+            };
             if Places::of(dir) == *places {
                 let fleets = FLEET_NAMES.map(|name| beside(dir).join(name));
                 let there = fleets
                     .into_iter()
                     .filter(|path| path.symlink_metadata().is_ok());
                 return Ok(Self {
-                    watcher,
+                    eyes,
                     places,
                     fleets: there.collect(),
                 });
@@ -237,6 +282,30 @@ impl Armed {
             tries: TRIES,
         })
     }
+}
+
+/// Watches of all these places, or the path that cannot be watched.
+fn watcher(
+    dir: &Path,
+    shared: &Arc<Shared>,
+    places: &Arc<Places>,
+) -> Result<RecommendedWatcher, (PathBuf, notify::Error)> {
+    let (shared, known) = (Arc::clone(shared), Arc::clone(places));
+    let handler = move |event| shared.note(&known, event);
+    let mut watcher = RecommendedWatcher::new(handler, Config::default())
+        .map_err(|error| (dir.to_owned(), error))?;
+    for directory in places.directories() {
+        let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) else {
+            continue;
+        };
+        // What is missing moved away: the comparison after this finds out. Without another directory's
+        // watch, only moves of the source itself wait for the resync.
+        let needed = places.is_source(directory) || is_limit(&error);
+        if needed && !is_missing(&error) {
+            return Err((directory.to_owned(), error));
+        }
+    }
+    Ok(watcher)
 }
 
 impl Shared {
@@ -340,9 +409,18 @@ fn is_missing(error: &notify::Error) -> bool {
     }
 }
 
-/// Whether the system has no more watches to give: then it has none for the source either.
+/// Whether the system has no more watches to give, or no more instances of inotify.
 fn is_limit(error: &notify::Error) -> bool {
-    matches!(error.kind, ErrorKind::MaxFilesWatch)
+    let is_full = |error: &io::Error| {
+        let full = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+        full.iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    };
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => true,
+        ErrorKind::Io(error) => is_full(error),
+        _ => false,
+    }
 }
 
 fn failed(path: &Path) -> impl FnOnce(notify::Error) -> SourceError {
@@ -372,5 +450,6 @@ fn remedy(error: &notify::Error) -> Option<&'static str> {
     }
 }
 
+mod poll;
 #[cfg(test)]
 mod tests;

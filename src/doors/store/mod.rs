@@ -32,7 +32,7 @@ use crate::words::history::Entry;
 use crate::words::name::InstanceName;
 use crate::words::overrides::Overrides;
 use crate::words::secret::{FingerprintKey, SecretName, SecretValue};
-use crate::words::token::TokenRecord;
+use crate::words::token::{TokenHash, TokenRecord};
 
 mod database;
 mod directory;
@@ -250,6 +250,25 @@ impl Store {
         overrides: &Overrides,
     ) -> Result<(), StoreError> {
         self.changing(|opened| opened.set_overrides(name, overrides))
+    }
+
+    /// Remembers hashes of tokens that go at `at`.
+    pub fn retire(
+        &self,
+        hashes: &BTreeSet<TokenHash>,
+        at: jiff::Timestamp,
+    ) -> Result<(), StoreError> {
+        self.changing(|opened| opened.retire(hashes, at))
+    }
+
+    /// Hashes of tokens that went at `since` or later.
+    pub fn retired_since(&self, since: jiff::Timestamp) -> Result<BTreeSet<TokenHash>, StoreError> {
+        self.reading(|opened| opened.retired_since(since))
+    }
+
+    /// Forgets hashes of tokens that went before `until`.
+    pub fn forget_retired_before(&self, until: jiff::Timestamp) -> Result<(), StoreError> {
+        self.changing(|opened| opened.forget_retired_before(until))
     }
 
     /// The guards of each instance's endpoints, as they were last known; none, where they never were.

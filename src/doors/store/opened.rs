@@ -22,6 +22,7 @@ pub(super) struct Opened {
     db: sled::Db,
     pub(super) tokens: sled::Tree,
     pub(super) uses: sled::Tree,
+    pub(super) retired: sled::Tree,
     secrets: sled::Tree,
     removals: sled::Tree,
     pub(super) acts: sled::Tree,
@@ -46,6 +47,7 @@ impl Opened {
         let (tokens, secrets, removals) = (tree("tokens")?, tree("secrets")?, tree("removals")?);
         let (acts, overrides, meta) = (tree("acts")?, tree("overrides")?, tree("meta")?);
         let (uses, history) = (tree("uses")?, tree("history")?);
+        let retired = tree("retired_tokens")?;
         db.flush().map_err(|source| StoreError::Open {
             path: path.clone(),
             source,
@@ -56,6 +58,7 @@ impl Opened {
             db,
             tokens,
             uses,
+            retired,
             secrets,
             removals,
             acts,

@@ -1,10 +1,10 @@
 //! Tokens, under their seal, and when they were last used, outside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::opened::{Opened, read};
 use super::{StoreError, record, seal};
-use crate::words::token::TokenRecord;
+use crate::words::token::{TokenHash, TokenRecord};
 
 /// Changes of tokens that happen together or not at all. No id is in it twice.
 #[derive(Debug, Default)]
@@ -122,6 +122,59 @@ impl Opened {
         Ok(edits)
     }
 
+    /// Remembers hashes of tokens that go. It is on disk with the next change: what is lost of it costs a client
+    /// some patience.
+    pub(super) fn retire(
+        &self,
+        hashes: &BTreeSet<TokenHash>,
+        at: jiff::Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for hash in hashes {
+            batch.insert(hash.to_string().as_bytes(), record::encode(RETIRED, &at)?);
+        }
+        self.retired
+            .apply_batch(batch)
+            .map_err(|source| StoreError::Write {
+                record: RETIRED.to_owned(),
+                source,
+            })
+    }
+
+    /// Hashes of tokens that went at `since` or later.
+    pub(super) fn retired_since(
+        &self,
+        since: jiff::Timestamp,
+    ) -> Result<BTreeSet<TokenHash>, StoreError> {
+        let mut found = BTreeSet::new();
+        for entry in &self.retired {
+            let (hash, at) = retired(entry)?;
+            if at >= since {
+                found.extend(hash);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets hashes of tokens that went before `until`.
+    pub(super) fn forget_retired_before(&self, until: jiff::Timestamp) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for entry in &self.retired {
+            let entry = entry.map_err(unread_retired)?;
+            let key = entry.0.clone();
+            let (hash, at) = retired(Ok(entry))?;
+            if hash.is_none() || at < until {
+                batch.remove(key);
+            }
+        }
+        self.retired
+            .apply_batch(batch)
+            .map_err(|source| StoreError::Write {
+                record: RETIRED.to_owned(),
+                source,
+            })
+    }
+
     /// When tokens were last used, by id.
     pub(super) fn uses(&self) -> Result<BTreeMap<String, jiff::Timestamp>, StoreError> {
         let mut uses = BTreeMap::new();
@@ -164,6 +217,25 @@ impl Opened {
 
     fn has_token(&self, id: &str) -> Result<bool, StoreError> {
         read(&self.tokens, id.as_bytes(), &subject(id)).map(|found| found.is_some())
+    }
+}
+
+const RETIRED: &str = "the removed tokens";
+
+/// A hash, unless it is none, and when its token went.
+fn retired(
+    entry: sled::Result<(sled::IVec, sled::IVec)>,
+) -> Result<(Option<TokenHash>, jiff::Timestamp), StoreError> {
+    let (key, value) = entry.map_err(unread_retired)?;
+    let hash = std::str::from_utf8(&key).ok();
+    let hash = hash.and_then(|text| text.parse().ok());
+    Ok((hash, record::decode(RETIRED, &value)?))
+}
+
+fn unread_retired(source: sled::Error) -> StoreError {
+    StoreError::Read {
+        record: RETIRED.to_owned(),
+        source,
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::words::config::Config;
+use crate::words::desired::{Claim, volume_name};
 use crate::words::diagnostic::Problem;
 use crate::words::name::{HostName, InstanceName};
 use crate::words::spec::{Spec, VolumeSource};
@@ -13,10 +14,14 @@ use crate::words::token::TokenHash;
 /// How many others are named.
 const NAMED_MAX: usize = 3;
 
-type Specs = BTreeMap<InstanceName, Arc<Spec>>;
-type Told = Vec<(InstanceName, Problem)>;
+/// The help of a manifest that is one too many.
+pub(super) const TOO_MANY_HELP: &str = "policy.max_instances in instanced.yaml sets the limit";
 
-/// Problems by instance. Both sides of a conflict have one: neither was there first.
+type Specs = BTreeMap<InstanceName, Arc<Spec>>;
+type Told = Vec<(InstanceName, Problem, Option<Claim>)>;
+
+/// Problems by instance. Both sides of a conflict have one, with what they claim: files alone do not say who was
+/// there first, [`Desired::admit_incumbents`](crate::words::desired::Desired::admit_incumbents) does.
 pub(super) fn problems(specs: &Specs, config: &Config) -> Told {
     let mut told = Vec::new();
     hosts(specs, &mut told);
@@ -26,12 +31,16 @@ pub(super) fn problems(specs: &Specs, config: &Config) -> Told {
     // Those that come last by name are over the limit: adding one never takes away an earlier one's place
     // unless it sorts before, and what runs already is only held.
     for name in specs.keys().skip(config.policy.max_instances) {
-        let message = format!("more than {} instances", config.policy.max_instances);
-        let problem = Problem::error(&[], message)
-            .with_help("policy.max_instances in instanced.yaml sets the limit");
-        told.push((name.clone(), problem));
+        let message = too_many(config);
+        let problem = Problem::error(&[], message).with_help(TOO_MANY_HELP);
+        told.push((name.clone(), problem, Some(Claim::Place)));
     }
     told
+}
+
+/// The error of a manifest that is one too many.
+pub(super) fn too_many(config: &Config) -> String {
+    format!("more than {} instances", config.policy.max_instances)
 }
 
 /// `x of a, x of b and 5 more`
@@ -64,7 +73,8 @@ fn hosts(specs: &Specs, told: &mut Told) {
             let message = format!("the host name {host} is also that of {others}");
             let problem = Problem::error(&["endpoints", endpoint], message)
                 .with_help("rename the endpoint or the instance");
-            told.push(((*name).clone(), problem));
+            let claim = Claim::Host((*host).clone());
+            told.push(((*name).clone(), problem, Some(claim)));
         }
     }
 }
@@ -79,12 +89,12 @@ fn named_volumes(specs: &Specs, told: &mut Told) {
             if let VolumeSource::Name(volume) = &volume.source
                 && (volume.contains(BETWEEN) || name.as_str().contains(BETWEEN))
             {
-                let users = names.entry(format!("{name}{BETWEEN}{volume}")).or_default();
+                let users = names.entry(volume_name(name, volume)).or_default();
                 users.push((name, index, volume));
             }
         }
     }
-    for users in names.values().filter(|users| users.len() > 1) {
+    for (claimed, users) in names.iter().filter(|(_, users)| users.len() > 1) {
         for (name, index, _) in users {
             let others = users.iter().filter(|(n, ..)| n != name);
             let others = listed(others.map(|(n, _, volume)| format!("`{volume}` of {n}")));
@@ -95,7 +105,8 @@ fn named_volumes(specs: &Specs, told: &mut Told) {
             let at = ["volumes", &index.to_string(), "name"];
             let problem = Problem::error(&at, message)
                 .with_help(format!("choose a name without `{BETWEEN}`"));
-            told.push(((*name).clone(), problem));
+            let claim = Claim::Volume(claimed.clone());
+            told.push(((*name).clone(), problem, Some(claim)));
         }
     }
 }
@@ -145,7 +156,7 @@ fn host_paths(specs: &Specs, told: &mut Told) {
             let problem = Problem::error(&at, message).as_warning().with_help(
                 "two browsers on one profile destroy it: give each a directory of its own, or `read_only: true`",
             );
-            told.push(((*name).clone(), problem));
+            told.push(((*name).clone(), problem, None));
         }
     }
 }
@@ -174,7 +185,7 @@ fn tokens(specs: &Specs, told: &mut Told) {
                 .with_help(
                     "who has it opens all of them, and losing it loses all: grant each its own",
                 );
-            told.push(((*name).clone(), problem));
+            told.push(((*name).clone(), problem, None));
         }
     }
 }

@@ -27,11 +27,11 @@ pub(super) struct Layered {
 }
 
 /// What a template's manifests stand on.
-struct Base {
+pub(super) struct Base {
     /// The template's name with its version.
     template: String,
     /// Its layers, merged.
-    merged: Value,
+    pub(super) merged: Value,
     /// Variables that it demands.
     required_env: Vec<String>,
     /// What each layer says, the one that counts most first.
@@ -42,7 +42,7 @@ struct Base {
 #[derive(Default)]
 pub(super) struct Fleet {
     defaults: Value,
-    default_template: Option<String>,
+    pub(super) default_template: Option<String>,
     pub(super) templates: BTreeMap<String, (TemplateHead, Value)>,
     /// Bases that manifests asked for: most share one.
     bases: Mutex<BTreeMap<String, Arc<Base>>>,
@@ -164,7 +164,7 @@ impl Fleet {
     }
 
     /// What stands under every manifest of a template.
-    fn base(&self, reference: &str) -> Result<Arc<Base>, Problem> {
+    pub(super) fn base(&self, reference: &str) -> Result<Arc<Base>, Problem> {
         // Whoever panicked while holding it had not begun to change it.
         let known = || self.bases.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known().get(reference) {
@@ -268,7 +268,7 @@ fn paths(layer: &Value) -> BTreeSet<String> {
 }
 
 /// Lays `over` on `base`: maps deeply, everything else whole.
-fn merge(base: &mut Value, over: Value) {
+pub(super) fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {

@@ -19,7 +19,6 @@ use grants::{security, volumes};
 
 mod grants;
 
-
 /// The spec, absent when a problem leaves nothing to make one of, and every problem.
 pub(super) fn normalise(
     name: &InstanceName,

@@ -400,3 +400,40 @@ proptest! {
         prop_assert_eq!(left, Header::Absent);
     }
 }
+
+#[test]
+fn a_ticket_beside_a_session_never_reaches_the_container() {
+    let comes = |method, destination, uri| {
+        let browser = Browser {
+            method,
+            destination,
+            uri,
+            ..COMES_AGAIN
+        };
+        verdict(browser)
+    };
+    let long = format!("/x?ticket={}", "t".repeat(10_000));
+    for uri in [
+        "/x?ticket=ticket",
+        "/x?a=1&ticket=ticket",
+        "/x?ticket=wrong",
+        // The first says nothing, the second is whole.
+        "/x?ticket=&ticket=ticket",
+        "/x?ticket=",
+        &long,
+    ] {
+        for destination in [None, Some("empty"), Some("iframe"), Some("websocket")] {
+            for method in ["GET", "HEAD"] {
+                let led = comes(method, destination, uri);
+                assert_eq!(led, Ok(("redirect", "session")), "{method} {uri}");
+            }
+            // A body would be lost on the way.
+            for method in ["POST", "PUT"] {
+                let led = comes(method, destination, uri);
+                assert_eq!(led, Err(Reason::Malformed), "{method} {uri}");
+            }
+        }
+    }
+    let other = comes("POST", None, "/x?ticketing=1&a=ticket=");
+    assert_eq!(other, Ok(("allow", "session")));
+}

@@ -94,7 +94,7 @@ fn endpoint() -> impl Strategy<Value = Value> {
 
 fn manifest() -> impl Strategy<Value = Value> {
     let template = text(["mcp-http", "playwright-browser"]);
-    let image = prop::option::of(text(["acme/x:1", "instanced/browser:1"]));
+    let image = prop::option::of(text(["acme/x:1", "localhost/instanced/browser:1"]));
     let volume = (host_path(), any::<bool>(), 0..9_u8).prop_map(|(host, read_only, number)| {
         json!({ "host": host, "target": format!("/m{number}"), "read_only": read_only })
     });
@@ -287,7 +287,7 @@ fn outside(spec: &Spec, config: &Config) -> Vec<String> {
     }
     for (name, endpoint) in &spec.endpoints {
         let is_own_screen = spec.template.starts_with("playwright-browser")
-            && spec.image == "instanced/browser:1"
+            && spec.image == "localhost/instanced/browser:1"
             && (name.as_str(), endpoint.port, endpoint.path.as_str()) == ("vnc", 6080, "/vnc.html");
         let is_guarded = endpoint.auth != Auth::None || is_own_screen;
         must(
