@@ -36,9 +36,9 @@ fn bare(spec: &Spec) -> Spec {
         let snapshot = Snapshot {
             revision: String::new(),
             commit: None,
+            commit_issue: None,
             fleet: None,
             manifests: vec![manifest(image)],
-            commit_issue: None,
         };
         let desired = resolve(&snapshot, &Config::default());
         let mut desired = desired.expect("there is no fleet.yaml");
@@ -69,6 +69,7 @@ mod tests {
         let snapshot = Snapshot {
             revision: String::new(),
             commit: None,
+            commit_issue: None,
             fleet: None,
             manifests: vec![SourceFile {
                 path: "i/a.yaml".to_owned(),

@@ -222,6 +222,7 @@ mod tests {
             },
             outcome,
             millis: 1,
+            failure: None,
         };
         let before = Report {
             steps: vec![told("a", Outcome::Done), told("b", Outcome::Held)],

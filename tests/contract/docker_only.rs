@@ -280,7 +280,7 @@ async fn an_unreachable_registry_is_worth_another_try() {
     in_lab(async |lab| {
         let error = lab
             .engine()
-            .pull("127.0.0.1:1/none:1")
+            .pull("127.0.0.1:1/none:1", &|_| {})
             .await
             .expect_err("refused");
         assert_eq!(error.class, ErrorClass::Retry, "{error}");
@@ -293,7 +293,10 @@ async fn an_unreachable_registry_is_worth_another_try() {
 async fn no_registry_is_asked_for_an_image_of_this_host() {
     in_lab(async |lab| {
         // A registry that is asked is refused, which is worth another try.
-        let error = lab.engine().pull("localhost/instanced/none:1").await;
+        let error = lab
+            .engine()
+            .pull("localhost/instanced/none:1", &|_| {})
+            .await;
         let error = error.expect_err("it is not there");
         assert_eq!(error.class, ErrorClass::Permanent, "{error}");
         assert!(

@@ -103,11 +103,15 @@ async fn an_image_is_pulled_once_it_is_published() {
     let lab = FakeLab::new();
     let engine = lab.engine();
     assert_eq!(
-        engine.pull("acme/x:1").await.expect_err("refused").class,
+        engine
+            .pull("acme/x:1", &|_| {})
+            .await
+            .expect_err("refused")
+            .class,
         ErrorClass::Gone
     );
     engine.publish_image("acme/x:1", "sha256:2");
-    engine.pull("acme/x:1").await.expect("pulled");
+    engine.pull("acme/x:1", &|_| {}).await.expect("pulled");
     assert_eq!(
         engine
             .image("acme/x:1")

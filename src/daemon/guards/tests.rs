@@ -98,6 +98,7 @@ fn source(fleet: Option<&str>, files: &[(&str, &str)]) -> Snapshot {
     Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: fleet.map(|text| file("fleet", text.to_owned())),
         manifests: files.iter().map(manifest).collect(),
     }

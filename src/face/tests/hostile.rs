@@ -58,7 +58,7 @@ fn hostile() -> String {
 fn commit() -> Commit {
     Commit {
         id: "5b3e".repeat(10),
-        author: hostile(),
+        author: Some(hostile()),
         committed: now(),
         subject: hostile(),
         changed_since: false,
@@ -156,6 +156,7 @@ fn plans_and_rounds() {
         step,
         outcome: Outcome::Failed(failure(HOSTILE, HOSTILE)),
         millis: 1,
+        failure: None,
     };
     let done = Reconciled {
         report: Report {
@@ -261,6 +262,7 @@ fn how_instances_stand() {
         suspended: None,
         stopped: None,
         frozen: None,
+        failed_output: None,
         health_log: vec![HealthResult {
             at: now(),
             passed: false,

@@ -91,6 +91,7 @@ fn what_comes_next_for_one_that_is_not_well_is_told_in_both() {
         suspended: None,
         stopped: None,
         frozen: None,
+        failed_output: None,
         health_log: Vec::new(),
         history: Vec::new(),
     };
@@ -151,6 +152,7 @@ fn one_in_full() {
         suspended: Some("2026-11-20T09:10:00Z".parse().unwrap()),
         stopped: None,
         frozen: None,
+        failed_output: None,
         health_log: vec![
             checked("2026-11-20T09:14:00Z", true, "ok"),
             checked("2026-11-20T09:14:30Z", false, "curl: (7) refused"),

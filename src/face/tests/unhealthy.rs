@@ -17,6 +17,7 @@ fn a_round_that_left_unhealthy_ones_is_never_called_done() {
                 step: replace("alice", &old, new),
                 outcome: Outcome::Done,
                 millis: 12_345,
+                failure: None,
             }],
             unchanged: 5,
             ..Report::default()

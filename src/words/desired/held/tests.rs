@@ -13,6 +13,7 @@ fn desired(config: &Config, files: &[(&str, &str)]) -> Desired {
     let snapshot = Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: None,
         manifests: files.iter().map(file).collect(),
     };

@@ -176,6 +176,7 @@ fn specs(manifest: &Value, config: &Config) -> Vec<Spec> {
     let snapshot = Snapshot {
         revision: "r".to_owned(),
         commit: None,
+        commit_issue: None,
         fleet: None,
         manifests: vec![file],
     };
