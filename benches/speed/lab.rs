@@ -127,10 +127,10 @@ impl Lab {
         let desired = round::desired(&snapshot, &self.site).expect("manifests of our own");
         let files = began.elapsed();
         let began = Instant::now();
-        let looked = process.converger.look(desired, Ask::default(), true).await;
+        let looked = Box::pin(process.converger.look(desired, Ask::default(), true)).await;
         let view = looked.unwrap_or_else(|report| panic!("no look: {report:?}"));
         let shutdown = CancellationToken::new();
-        let report = process.converger.perform(&view, true, &shutdown).await;
+        let report = Box::pin(process.converger.perform(&view, true, &shutdown)).await;
         let round = began.elapsed();
         (report, Took { round, files })
     }

@@ -4,7 +4,7 @@
 //!
 //! Events only say that a round is due; every round looks at everything anew.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ use crate::doors::host;
 use crate::doors::store::Store;
 use crate::doors::systemd;
 use crate::words::config::Isolation;
-use rounds::Rounds;
+use rounds::{Refresh, Rounds, Waiting};
 
 mod rounds;
 
@@ -192,6 +192,17 @@ struct Session {
     told: String,
 }
 
+/// What a person reads once it is ready.
+fn announcement(site: &Site, edge: &Edge, control: &ControlSocket, admin: &Admin) -> String {
+    format!(
+        "watching {}, answering ForwardAuth on {}, control API on {} and {}",
+        site.source_named(),
+        edge.address(),
+        control.path().display(),
+        admin.address().unwrap_or(site.config.listen.admin),
+    )
+}
+
 impl Session {
     /// Opens what it needs, and has the edge answer from the store alone.
     async fn begin(
@@ -203,8 +214,8 @@ impl Session {
         let store = open_store(site).await?;
         let uses = Arc::<Uses>::default();
         let guards = guards(site, edge, &uses);
-        let tokens = Tokens::new(Arc::clone(&store), Arc::clone(&uses), publisher(&guards));
-        let tokens = Arc::new(tokens);
+        let publish = publisher(&guards);
+        let tokens = Arc::new(Tokens::new(Arc::clone(&store), Arc::clone(&uses), publish));
         answer_from_the_store(site, &store, &guards, &tokens).await;
         edge.open()?;
         edge.redeem_at(Some(Arc::clone(&tokens)));
@@ -213,18 +224,18 @@ impl Session {
         let offer = Offer::bind(&site.state).map_err(|error| failure(&error))?;
         let engine_due = Arc::new(Notify::new());
         let events = Events::new(end.clone());
-        let (faults, told) = (store.faults(), Arc::<NoticeCounts>::default());
-        let metrics = Metrics::new(edge.table(), edge.counts(), faults, Arc::clone(&told));
-        let metrics = Arc::new(metrics);
+        let told = Arc::<NoticeCounts>::default();
+        let (table, counts, faults) = (edge.table(), edge.counts(), store.faults());
+        let metrics = Arc::new(Metrics::new(table, counts, faults, Arc::clone(&told)));
         let source = Source::follow(site, &events).map_err(|error| failure(&error))?;
         let admin = admin(site, &source).await?;
-        let author = blocking(&store, Store::author).await;
-        let author = author.map_err(|error| failure(&error))?;
+        let author = blocking(&store, Store::author);
+        let author = author.await.map_err(|error| failure(&error))?;
         let acting = acting(site, &author)?;
         metrics.reach(acting.is_some());
         let last = Arc::new(ArcSwap::from_pointee(Report::default()));
-        let unwell = Arc::<Unwell>::default();
-        let (in_flight, round_health) = (InFlight::default(), SharedRoundHealth::default());
+        let (unwell, in_flight) = (Arc::<Unwell>::default(), InFlight::default());
+        let round_health = SharedRoundHealth::default();
         let (asks, asked) = mpsc::channel(ASKED_MAX);
         let probes = Probes::new(Arc::clone(&engine_due));
         let sampler = Arc::<Sampler>::default();
@@ -249,19 +260,10 @@ impl Session {
         let mut tasks = JoinSet::new();
         let whom = (&site.config.notify, &site.config.manager);
         let notices = notices::start(whom, &store, source.syncer(), told, &mut tasks, &end).await?;
-        tasks.spawn(look_on_hangup(
-            source.syncer(),
-            Arc::clone(&engine_due),
-            end.clone(),
-        )?);
+        let due = Arc::clone(&engine_due);
+        tasks.spawn(look_on_hangup(source.syncer(), due, end.clone())?);
         tasks.spawn(uses::keep(uses, Arc::clone(&store), end.clone()));
-        let told = format!(
-            "watching {}, answering ForwardAuth on {}, control API on {} and {}",
-            site.source_named(),
-            edge.address(),
-            control.path().display(),
-            admin.address().unwrap_or(site.config.listen.admin),
-        );
+        let told = announcement(site, edge, &control, &admin);
         let (operations, until) = (Arc::clone(&operator), end.clone());
         tasks.spawn(async move { admin.serve(operations, until).await });
         let until = end.clone();
@@ -290,12 +292,10 @@ impl Session {
             told: BTreeSet::new(),
             standing: None,
             in_flight,
-            unanswered: Vec::new(),
-            deferred: VecDeque::new(),
+            waiting: Waiting::default(),
             next: Instant::now(),
-            refreshing: JoinSet::new(),
-            not_refreshed: Vec::new(),
-            rounds: round_health,
+            refresh: Refresh::default(),
+            health: round_health,
             shutdown: end.clone(),
         };
         if let Some(acting) = acting {

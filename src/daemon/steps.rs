@@ -306,13 +306,13 @@ async fn run<E: Engine>(
     slow: Option<(Duration, mpsc::UnboundedSender<InstanceName>)>,
 ) -> Ended {
     let instance = job.step.instance.clone();
-    let slot = tokio::select! {
+    let permit = tokio::select! {
         biased;
         () = cancel.cancelled() => None,
         () = job.shutdown.cancelled() => None,
-        slot = Arc::clone(&job.slots).acquire_owned() => slot.ok(),
+        permit = Arc::clone(&job.slots).acquire_owned() => permit.ok(),
     };
-    let Some(slot) = slot.filter(|_| !job.shutdown.is_cancelled()) else {
+    let Some(permit) = permit.filter(|_| !job.shutdown.is_cancelled()) else {
         let result = StepResult::Withdrawn;
         return Ended { instance, result };
     };
@@ -344,7 +344,7 @@ async fn run<E: Engine>(
                 biased;
                 result = &mut work => result,
                 () = sleep(patience) => {
-                    drop(slot);
+                    drop(permit);
                     // Nobody may wait for it any more.
                     let _ = slow.send(instance.clone());
                     work.await

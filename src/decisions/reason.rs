@@ -9,6 +9,7 @@ use crate::words::observed::Phase;
 
 impl fmt::Display for Reason {
     /// One sentence without a full stop.
+    #[allow(clippy::too_many_lines)] // One arm a reason.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("it does not exist yet"),

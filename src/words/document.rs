@@ -201,7 +201,12 @@ impl Document {
                         })
                         .flatten()
                 });
-                diagnostics.push(self.diagnostic_at(&placed(&original), part, message, help));
+                diagnostics.push(self.diagnostic_at(
+                    &placed(&original),
+                    part,
+                    &message,
+                    help.as_deref(),
+                ));
             }
             aside.insert(original);
             if aside.len() >= PROBLEMS_MAX {
@@ -215,7 +220,12 @@ impl Document {
         };
         for path in unknown.iter().take(PROBLEMS_MAX) {
             let (message, help) = suggest::unknown_key(schema.as_value(), path);
-            diagnostics.push(self.diagnostic_at(&placed(path), Part::Key, message, help));
+            diagnostics.push(self.diagnostic_at(
+                &placed(path),
+                Part::Key,
+                &message,
+                help.as_deref(),
+            ));
         }
         if unknown.len() > PROBLEMS_MAX {
             diagnostics.push(self.too_many());
@@ -252,7 +262,7 @@ impl Document {
             path.push(segment);
         }
         let part = if problem.key { Part::Key } else { Part::Value };
-        let diagnostic = self.diagnostic_at(&path, part, problem.message, problem.help);
+        let diagnostic = self.diagnostic_at(&path, part, &problem.message, problem.help.as_deref());
         Diagnostic {
             severity: problem.severity,
             ..diagnostic
@@ -299,7 +309,7 @@ impl Document {
         {
             message = format!("{message}, first on line {line}");
         }
-        self.diagnostic_at(&path, part, message, Some(help))
+        self.diagnostic_at(&path, part, &message, Some(&help))
     }
 
     fn too_many(&self) -> Diagnostic {
@@ -316,8 +326,8 @@ impl Document {
         &self,
         path: &[Segment],
         part: Part,
-        message: String,
-        help: Option<String>,
+        message: &str,
+        help: Option<&str>,
     ) -> Diagnostic {
         let position = self.outline().find(path, part).unwrap_or((1, 1, 1));
         Diagnostic {
@@ -328,8 +338,8 @@ impl Document {
             } else {
                 shortened(&dotted(path))
             },
-            message: shortened(&message),
-            help: help.as_deref().map(shortened),
+            message: shortened(message),
+            help: help.map(shortened),
         }
     }
 }

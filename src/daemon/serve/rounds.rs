@@ -90,19 +90,32 @@ pub(super) struct Rounds {
     pub(super) standing: Option<Vec<InstanceStatus>>,
     /// Steps in progress, for whoever asks.
     pub(super) in_flight: InFlight,
-    /// Whoever waits for a round of which steps are in progress.
-    pub(super) unanswered: Vec<Unanswered>,
-    /// Rounds that somebody asked for an instance that a step is changing now: they come after it.
-    pub(super) deferred: VecDeque<AskedRound>,
+    /// Whoever waits.
+    pub(super) waiting: Waiting,
     /// When the next round is due if nothing happens.
     pub(super) next: Instant,
-    /// Registries are asked for newer images.
-    pub(super) refreshing: JoinSet<Vec<String>>,
-    /// What came of that last.
-    pub(super) not_refreshed: Vec<String>,
+    /// Registries that are asked for newer images.
+    pub(super) refresh: Refresh,
     /// Whether rounds complete.
-    pub(super) rounds: SharedRoundHealth,
+    pub(super) health: SharedRoundHealth,
     pub(super) shutdown: CancellationToken,
+}
+
+/// Whoever waits for a round.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// Those of whose round steps are in progress.
+    unanswered: Vec<Unanswered>,
+    /// Those who asked for an instance that a step is changing now: their round comes after it.
+    deferred: VecDeque<AskedRound>,
+}
+
+/// Registries that are asked for newer images, beside the rounds.
+#[derive(Default)]
+pub(super) struct Refresh {
+    running: JoinSet<Vec<String>>,
+    /// What failed the last time.
+    failed: Vec<String>,
 }
 
 /// Somebody who waits for a round of which steps are in progress.
@@ -153,7 +166,7 @@ impl Rounds {
             self.metrics.stand(standing);
         }
         self.tell(&report);
-        self.rounds.note(&report, jiff::Timestamp::now());
+        self.health.note(&report, jiff::Timestamp::now());
         if whole {
             self.source.note(&report);
             if let Some(notices) = &self.notices {
@@ -164,17 +177,17 @@ impl Rounds {
         let known = report.beside(&self.last.load(), names);
         self.last.store(Arc::new(known));
         if let Some(AskedRound { reply, .. }) = asked {
-            self.unanswered.push(Unanswered { report, reply });
+            self.waiting.unanswered.push(Unanswered { report, reply });
             self.answer();
         }
     }
 
     /// Answers those of whose round no step is in progress any more.
     fn answer(&mut self) {
-        let waiting = std::mem::take(&mut self.unanswered);
+        let waiting = std::mem::take(&mut self.waiting.unanswered);
         for waiter in waiting {
             if waiter.report.has_running() {
-                self.unanswered.push(waiter);
+                self.waiting.unanswered.push(waiter);
             } else {
                 // Whoever asked may be gone; the round was run all the same.
                 let _ = waiter.reply.send(waiter.report);
@@ -194,7 +207,7 @@ impl Rounds {
         let mut last = Report::clone(&self.last.load());
         conclude(&mut last);
         self.last.store(Arc::new(last));
-        for waiter in &mut self.unanswered {
+        for waiter in &mut self.waiting.unanswered {
             conclude(&mut waiter.report);
         }
         self.answer();
@@ -214,7 +227,7 @@ impl Rounds {
                     if !self.waits(&asked) {
                         return Some(asked);
                     }
-                    self.deferred.push_back(asked);
+                    self.waiting.deferred.push_back(asked);
                 }
                 () = self.source.changed() => return None,
                 () = async {
@@ -226,8 +239,8 @@ impl Rounds {
                     // What it led to is looked at, and what it kept waiting is done.
                     self.engine_due.notify_one();
                 }
-                Some(refreshed) = self.refreshing.join_next() => {
-                    self.not_refreshed = refreshed.unwrap_or_default();
+                Some(refreshed) = self.refresh.running.join_next() => {
+                    self.refresh.failed = refreshed.unwrap_or_default();
                     return None;
                 }
                 () = tokio::time::sleep_until(self.next) => {
@@ -248,8 +261,12 @@ impl Rounds {
     }
 
     fn next_deferred(&mut self) -> Option<AskedRound> {
-        let ready = self.deferred.iter().position(|asked| !self.waits(asked))?;
-        self.deferred.remove(ready)
+        let ready = self
+            .waiting
+            .deferred
+            .iter()
+            .position(|asked| !self.waits(asked))?;
+        self.waiting.deferred.remove(ready)
     }
 
     /// Steps that are changing an instance may end; then it stops.
@@ -340,7 +357,7 @@ impl Rounds {
             Some(routes) => routes.beside(&engine, &view, perform).await,
             None => perform.await,
         };
-        report.notes.extend(self.not_refreshed.iter().cloned());
+        report.notes.extend(self.refresh.failed.iter().cloned());
         if view.only.is_empty() {
             let (public, now) = (&self.site.config.public, jiff::Timestamp::now());
             // Probes of what came up since the round before have begun by now: it is not well yet.
@@ -371,12 +388,12 @@ impl Rounds {
     /// Has registries asked for newer images, when it is time. No round waits for them.
     fn refresh(&mut self, desired: &Desired) {
         let converger = self.converger.as_mut().expect("connected just now");
-        if !self.refreshing.is_empty() {
+        if !self.refresh.running.is_empty() {
             return;
         }
         if let Some(images) = converger.due_for_refresh(desired) {
             let engine = Arc::clone(&converger.engine);
-            self.refreshing.spawn(async move {
+            self.refresh.running.spawn(async move {
                 let failed = engine.refresh(&images).await;
                 failed.iter().map(ToString::to_string).collect()
             });

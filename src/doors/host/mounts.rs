@@ -135,7 +135,7 @@ impl HostMounts {
         namespace(
             peer,
             &|pid| mount_namespace(&pid.to_string()),
-            mount_namespace("self"),
+            mount_namespace("self").as_deref(),
             &is_contained,
         )
     }
@@ -149,13 +149,13 @@ impl HostMounts {
 fn namespace(
     peer: Option<i32>,
     of: &dyn Fn(i32) -> Option<PathBuf>,
-    own: Option<PathBuf>,
+    own: Option<&Path>,
     is_contained: &dyn Fn() -> bool,
 ) -> Result<(), String> {
     let contained = "the daemon runs in a container, so a path of the host is another one to it";
     match peer {
         Some(0) => Err(contained.to_owned()),
-        Some(pid) if own.is_some() && of(pid) == own => Ok(()),
+        Some(pid) if own.is_some() && of(pid).as_deref() == own => Ok(()),
         _ if is_contained() => Err(contained.to_owned()),
         _ => Ok(()),
     }

@@ -39,7 +39,7 @@ pub const TOTAL_MAX: u64 = 16 << 20;
 /// How long `fleet.yaml` may be, times the manifests that it applies to, in bytes: each may take all of it.
 pub const UNFOLDED_MAX: u64 = 128 << 20;
 
-/// A source that is larger than one may be. All of it would be read into the process that answers ForwardAuth.
+/// A source that is larger than one may be. All of it would be read into the process that answers `ForwardAuth`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
     /// Too many manifests.

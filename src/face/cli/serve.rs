@@ -41,14 +41,14 @@ pub(super) async fn run(args: Args, site: Site, out: &mut Output) -> Result<Exit
         // Where a service manager listens for the daemon, a restart refuses nobody either.
         socket: given_socket(),
     };
-    ops::serve(site, start, |at| {
+    let serving = ops::serve(site, start, |at| {
         if for_people {
             out.say(format_args!("{}: {at}", paint(Label::Good, "ready")));
         } else {
             tracing::info!("ready: {at}");
         }
-    })
-    .await?;
+    });
+    Box::pin(serving).await?;
     if for_people {
         out.say("stopped; the containers keep running");
     }

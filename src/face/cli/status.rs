@@ -62,12 +62,12 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
     if args.watch {
         let every = interval(args.interval)?;
         return live::watch("instanced status", every, out, async || {
-            drawn(args, site, &sampler).await
+            Box::pin(drawn(args, site, &sampler)).await
         })
         .await;
     }
     if !out.is_json() {
-        let drawn = drawn(args, site, &sampler).await?;
+        let drawn = Box::pin(drawn(args, site, &sampler)).await?;
         out.lines(&drawn);
         return Ok(Exit::Done);
     }
@@ -85,7 +85,8 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
             out.json(&all);
         }
         Some(name) => {
-            out.json(&ops::detail(site, name, &sampler, args.asked()).await?);
+            let detail = Box::pin(ops::detail(site, name, &sampler, args.asked()));
+            out.json(&detail.await?);
         }
     }
     Ok(Exit::Done)
@@ -93,7 +94,7 @@ pub(super) async fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Ex
 
 async fn drawn(args: &Args, site: &Site, sampler: &Sampler) -> Result<Lines, Failure> {
     if let Some(name) = &args.name {
-        let one = ops::detail(site, name, sampler, args.asked()).await?;
+        let one = Box::pin(ops::detail(site, name, sampler, args.asked())).await?;
         let drawn = view::draw_one(&one, Timestamp::now());
         if ops::has_daemon(site).await? {
             return Ok(drawn);

@@ -146,11 +146,11 @@ impl<'de> Deserializer<'de> for Strict<'de> {
                     .map(|(key, value)| (key.as_str(), self.beside(value)));
                 let mut pairs = Pairs {
                     keys: map.keys(),
-                    pairs: MapDeserializer::new(pairs),
+                    rest: MapDeserializer::new(pairs),
                     refused: self.refused,
                 };
                 let value = visitor.visit_map(&mut pairs)?;
-                pairs.pairs.end().map(|()| value)
+                pairs.rest.end().map(|()| value)
             }
         }
     }
@@ -228,7 +228,7 @@ impl<'de> IntoDeserializer<'de, Error> for Strict<'de> {
 /// The pairs of a mapping. A key that its type refuses is noted: the error names only the mapping.
 struct Pairs<'v, I: Iterator<Item = (&'v str, Strict<'v>)>> {
     keys: serde_json::map::Keys<'v>,
-    pairs: MapDeserializer<'v, I, Error>,
+    rest: MapDeserializer<'v, I, Error>,
     refused: &'v Cell<Option<&'v str>>,
 }
 
@@ -240,7 +240,7 @@ impl<'de, I: Iterator<Item = (&'de str, Strict<'de>)>> MapAccess<'de> for &mut P
         seed: S,
     ) -> Result<Option<S::Value>, Error> {
         let key = self.keys.next();
-        let decoded = self.pairs.next_key_seed(seed);
+        let decoded = self.rest.next_key_seed(seed);
         if decoded.is_err() {
             self.refused.set(key.map(String::as_str));
         }
@@ -248,7 +248,7 @@ impl<'de, I: Iterator<Item = (&'de str, Strict<'de>)>> MapAccess<'de> for &mut P
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        self.pairs.next_value_seed(seed)
+        self.rest.next_value_seed(seed)
     }
 }
 

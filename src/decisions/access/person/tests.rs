@@ -405,9 +405,9 @@ proptest! {
 fn a_ticket_beside_a_session_never_reaches_the_container() {
     let comes = |method, destination, uri| {
         let browser = Browser {
+            uri,
             method,
             destination,
-            uri,
             ..COMES_AGAIN
         };
         verdict(browser)

@@ -138,7 +138,7 @@ fn a_socket_and_what_is_not_there_are_refused() {
 #[test]
 fn an_engine_outside_of_this_container_sees_other_files() {
     let shares = |peer, theirs: Option<&'static str>, contained| {
-        let own = Some(PathBuf::from("mnt:[1]"));
+        let own = Some(Path::new("mnt:[1]"));
         namespace(peer, &|_| theirs.map(PathBuf::from), own, &|| contained).is_ok()
     };
     assert!(shares(Some(7), Some("mnt:[1]"), true), "one namespace");

@@ -2,6 +2,7 @@
 //! here are written a second time, in another way than the program's.
 
 use std::cell::Cell;
+use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -203,7 +204,9 @@ fn may_mount(path: &str, globs: &[String]) -> bool {
         | ["run", "docker", ..]
         | ["var", "lib" | "run"]
         | ["var", "lib" | "run", "docker", ..] => true,
-        parts => parts.iter().any(|part| part.ends_with(".sock")),
+        parts => parts
+            .iter()
+            .any(|part| Path::new(part).extension().is_some_and(|end| end == "sock")),
     };
     is_plain && is_named && !leads_to_engine && !path.contains('\n')
 }
@@ -367,12 +370,12 @@ fn the_rules_see_what_is_outside_of_the_policy() {
             drop(
                 spec.labels
                     .insert("traefik.enable".to_owned(), "true".to_owned()),
-            )
+            );
         },
         |spec| {
             spec.endpoints
                 .values_mut()
-                .for_each(|it| it.auth = Auth::None)
+                .for_each(|it| it.auth = Auth::None);
         },
     ];
     for fault in faults {
