@@ -40,6 +40,8 @@ mod networks;
 mod real;
 #[path = "contract/refusals.rs"]
 mod refusals;
+#[path = "contract/registries.rs"]
+mod registries;
 #[path = "contract/voices.rs"]
 mod voices;
 #[path = "contract/volumes.rs"]

@@ -7,6 +7,8 @@
 //!
 //! Each check of a scenario is told in a line of its own.
 
+#[path = "support/bad_registry.rs"]
+mod bad_registry;
 #[path = "e2e/bench.rs"]
 mod bench;
 #[path = "e2e/browser.rs"]
@@ -39,6 +41,8 @@ mod mistakes;
 mod operating;
 #[path = "e2e/proxy.rs"]
 mod proxy;
+#[path = "e2e/registries.rs"]
+mod registries;
 #[path = "e2e/registry.rs"]
 mod registry;
 #[path = "e2e/rounds.rs"]
