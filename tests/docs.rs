@@ -222,3 +222,54 @@ fn every_word_of_a_plan_is_documented() {
     }
     assert!(missing.is_empty(), "docs/json.md lacks {missing:?}");
 }
+
+/// Every claim of docs/security.md names tests, and they exist.
+#[test]
+fn every_claim_about_security_names_its_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_to_string(root.join("docs/security.md")).expect("docs/security.md");
+    let sources = sources(root, &["src", "tests"]);
+    let table = docs
+        .split("| against | by | shown by |")
+        .nth(1)
+        .expect("the table");
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with("| "));
+    let mut claims = 0;
+    for row in rows {
+        let shown_by = row
+            .trim_end_matches(" |")
+            .rsplit(" | ")
+            .next()
+            .unwrap_or_default();
+        let names: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            let exists = if name.contains('/') {
+                root.join(name).is_file()
+            } else {
+                sources.contains(&format!("fn {name}("))
+            };
+            assert!(exists, "there is no test {name}: {row}");
+        }
+        claims += 1;
+    }
+    assert!(claims > 30, "{claims} claims");
+}
+
+/// All Rust sources below these directories, as one text.
+fn sources(root: &Path, directories: &[&str]) -> String {
+    let mut left: Vec<_> = directories.iter().map(|name| root.join(name)).collect();
+    let mut all = String::new();
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).expect("a directory");
+            left.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            all += &fs::read_to_string(&path).expect("a source");
+        }
+    }
+    all
+}

@@ -564,6 +564,18 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         }
     }
 
+    /// Ends what goes on, for a process that ends: pulls are given up, and steps that change something may end.
+    pub async fn finish(&mut self, report: &mut Report) {
+        self.steps.withdraw(|_, _| false);
+        while self.has_steps() {
+            let (name, ended) = self.ended().await;
+            match ended {
+                Some(ended) => report.conclude(&ended),
+                None => report.give_up(&name),
+            }
+        }
+    }
+
     /// Whether a step goes on beside the rounds.
     pub fn has_steps(&self) -> bool {
         !self.steps.is_empty() || !self.unconcluded.is_empty() || !self.late.is_empty()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{mpsc, oneshot};
@@ -63,6 +64,8 @@ pub struct PlanAnswer {
 pub struct AskedRound {
     /// What for.
     pub ask: Ask,
+    /// How long to wait for its steps that take long; until they end when absent.
+    pub wait: Option<Duration>,
     /// Who waits.
     pub reply: oneshot::Sender<Report>,
 }
@@ -115,10 +118,10 @@ impl Operator {
     }
 
     /// A round of the loop's, and its report.
-    async fn round(&self, ask: Ask) -> Result<Report, Problem> {
+    async fn round(&self, ask: Ask, wait: Option<Duration>) -> Result<Report, Problem> {
         let (reply, report) = oneshot::channel();
         let gone = || Problem::unavailable("the daemon is stopping");
-        let asked = AskedRound { ask, reply };
+        let asked = AskedRound { ask, wait, reply };
         self.rounds.send(asked).await.map_err(|_| gone())?;
         report.await.map_err(|_| gone())
     }
@@ -240,7 +243,8 @@ impl Operations for Operator {
             )
             .with_help(format!("the daemon's source is {mine}; give the same --config and --instances")));
         }
-        value(&self.round(ask(asked)?).await?)
+        let wait = asked.wait_secs.map(Duration::from_secs);
+        value(&self.round(ask(asked)?, wait).await?)
     }
 
     async fn order(&self, name: InstanceName, order: Order) -> Outcome {
@@ -248,7 +252,7 @@ impl Operations for Operator {
         let taken = orders::take(&self.site, &self.store, &name, order, now).await;
         let Taken { ask, already } = taken.map_err(|error| order_problem(&error))?;
         tracing::info!(instance = %name, order = order.as_str(), "an operator's order");
-        let mut report = self.round(ask).await?;
+        let mut report = self.round(ask, None).await?;
         report.notes.extend(already);
         value(&report)
     }

@@ -29,6 +29,7 @@ use super::operate::{self, PlanAnswer};
 use super::orders::{self, Taken};
 use super::round::{self, Ask, Known, View};
 use super::routes;
+use super::steps::SLOW;
 use crate::decisions::plan::Reason;
 use crate::decisions::report::{Failure, Missing, Report, StepReport};
 use crate::decisions::saved::SavedPlan;
@@ -317,6 +318,9 @@ async fn round_once(site: &Site, ask: AskReconcile) -> Report {
 }
 
 async fn own_round(site: &Site, ask: AskReconcile) -> Report {
+    // Nobody carries on what this process leaves: whoever does not wait for health waits for the steps.
+    let wait = ask.wait_secs.filter(|secs| *secs > 0);
+    let wait = wait.map(Duration::from_secs);
     let ask = match operate::ask(ask) {
         Ok(ask) => ask,
         Err(problem) => {
@@ -327,7 +331,7 @@ async fn own_round(site: &Site, ask: AskReconcile) -> Report {
         }
     };
     match open_to_act(site).await {
-        Ok((acting, store)) => Box::pin(round_for(site, acting, store, ask)).await,
+        Ok((acting, store)) => Box::pin(round_for(site, acting, store, ask, wait)).await,
         Err(failure) => Report::aborted(failure),
     }
 }
@@ -340,7 +344,13 @@ async fn open_to_act(site: &Site) -> Result<(Acting, Arc<Store>), Failure> {
     Ok((site.engine(&author)?, store))
 }
 
-async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> Report {
+async fn round_for(
+    site: &Site,
+    acting: Acting,
+    store: Arc<Store>,
+    ask: Ask,
+    wait: Option<Duration>,
+) -> Report {
     let Acting { fleet, sole: _sole } = acting;
     // Whoever asks for one round, and no more, wants that of what is there now.
     if let Some(mirror) = site.mirror()
@@ -356,10 +366,14 @@ async fn round_for(site: &Site, acting: Acting, store: Arc<Store>, ask: Ask) -> 
     let whole = ask.names.is_empty();
     let policy = site.config.reconcile.clone();
     let mut converger = Converger::new(policy, fleet, store, Clock::system(), jitter);
+    if let Some(wait) = wait {
+        converger = converger.with_patience(wait.max(SLOW));
+    }
     match converger.look(desired, ask, false).await {
         Ok(view) => {
             let shutdown = CancellationToken::new();
             let mut report = Box::pin(converger.perform(&view, false, &shutdown)).await;
+            converger.finish(&mut report).await;
             routes::complete(site, &*converger.engine, &view, &mut report).await;
             note(site, &report, whole);
             report
@@ -411,7 +425,7 @@ pub async fn order(site: &Site, name: &InstanceName, order: Order) -> Result<Rep
         help: error.help().map(str::to_owned),
         ..failure(&error)
     })?;
-    let mut report = Box::pin(round_for(site, acting, store, ask)).await;
+    let mut report = Box::pin(round_for(site, acting, store, ask, None)).await;
     report.notes.extend(already);
     report.notes.extend(more_to_come(&report));
     Ok(report)

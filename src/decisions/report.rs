@@ -219,6 +219,23 @@ impl Report {
         }
     }
 
+    /// Takes note that a step in progress was given up while its image was still being pulled.
+    pub fn give_up(&mut self, instance: &InstanceName) {
+        let mut steps = self.steps.iter_mut();
+        let step = steps.find(|step| {
+            step.step.instance == *instance && matches!(step.outcome, Outcome::Running { .. })
+        });
+        if let Some(step) = step {
+            let message = "its image was not pulled in time; nothing was changed".to_owned();
+            let help = "wait longer with --timeout, or pull it by hand".to_owned();
+            step.failure = Some(FailureKind::Stalled);
+            step.outcome = Outcome::Failed(Failure {
+                message,
+                help: Some(help),
+            });
+        }
+    }
+
     /// Forgets a step in progress that was given up before anything was touched.
     pub fn withdraw(&mut self, instance: &InstanceName) {
         let is_it = |step: &StepReport| {

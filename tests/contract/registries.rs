@@ -28,7 +28,7 @@ async fn each_answer_of_a_registry_has_its_class_and_help() {
             let error = lab.engine().pull(&image, &|_| {}).await;
             let error = error.expect_err(fault);
             assert_eq!(error.class, class, "{fault}: {error}");
-            let said = error.help.unwrap_or_default();
+            let said = error.help.clone().unwrap_or_default();
             assert!(said.contains(help), "{fault}: {error}: {said}");
         }
     })

@@ -33,6 +33,10 @@ pub async fn reconcile(
     // A saved plan is one round.
     let is_plan = ask.plan.is_some();
     let deadline = patience.map(|patience| Instant::now() + patience);
+    let ask = AskReconcile {
+        wait_secs: Some(patience.unwrap_or_default().as_secs()),
+        ..ask
+    };
     let mut report = Box::pin(round_once(site, ask)).await;
     if report.aborted.is_some() {
         return Reconciled {
@@ -48,8 +52,10 @@ pub async fn reconcile(
         if !goes_on {
             break;
         }
+        let left = deadline.saturating_duration_since(Instant::now());
         let ask = AskReconcile {
             names: names.clone(),
+            wait_secs: Some(left.as_secs()),
             ..AskReconcile::default()
         };
         let next = Box::pin(round_once(site, ask)).await;

@@ -121,6 +121,8 @@ pub(super) struct Refresh {
 /// Somebody who waits for a round of which steps are in progress.
 pub(super) struct Unanswered {
     report: Report,
+    /// Until when, where that has an end.
+    until: Option<Instant>,
     reply: oneshot::Sender<Report>,
 }
 
@@ -176,17 +178,24 @@ impl Rounds {
         let names = asked.as_ref().map_or(&[][..], |asked| &asked.ask.names);
         let known = report.beside(&self.last.load(), names);
         self.last.store(Arc::new(known));
-        if let Some(AskedRound { reply, .. }) = asked {
-            self.waiting.unanswered.push(Unanswered { report, reply });
+        if let Some(AskedRound { reply, wait, .. }) = asked {
+            let until = wait.map(|wait| Instant::now() + wait);
+            self.waiting.unanswered.push(Unanswered {
+                report,
+                until,
+                reply,
+            });
             self.answer();
         }
     }
 
-    /// Answers those of whose round no step is in progress any more.
+    /// Answers those of whose round no step is in progress any more, and those who wait no longer.
     fn answer(&mut self) {
         let waiting = std::mem::take(&mut self.waiting.unanswered);
+        let now = Instant::now();
         for waiter in waiting {
-            if waiter.report.has_running() {
+            let waits = waiter.until.is_none_or(|until| until > now);
+            if waits && waiter.report.has_running() {
                 self.waiting.unanswered.push(waiter);
             } else {
                 // Whoever asked may be gone; the round was run all the same.
@@ -220,8 +229,11 @@ impl Rounds {
                 return Some(asked);
             }
             let engine_due = Arc::clone(&self.engine_due);
+            let untils = self.waiting.unanswered.iter();
+            let until = untils.filter_map(|waiter| waiter.until).min();
             tokio::select! {
                 () = self.shutdown.cancelled() => return None,
+                () = passes(until) => self.answer(),
                 asked = self.asked.recv() => {
                     let asked = asked?;
                     if !self.waits(&asked) {
@@ -550,6 +562,14 @@ async fn ended<E: Engine + 'static, N: Notebook>(
 ) -> (InstanceName, Option<StepReport>) {
     match converger {
         Some(converger) => converger.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until this moment; for ever where there is none.
+async fn passes(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }
