@@ -161,7 +161,7 @@ fn a_daemon_that_runs_is_asked_and_its_listener_as_traefik_asks_it() {
         &format!("127.0.0.1:{port} taken by the daemon"),
     );
     // Without an engine no round came to an end.
-    found.says("daemon", "problem", "not ready");
+    found.says("daemon", "problem", "no round completes since");
 
     config("trusted_proxies: [10.0.0.0/8]\n");
     let found = Checkup::of(&lab);

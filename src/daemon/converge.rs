@@ -11,25 +11,28 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::chain::failure;
 use super::clock::Clock;
-use super::failures::{Failures, Waiting, digest};
-use super::journal::{Concluded, Journal};
+use super::failures::{Failures, Waiting};
+use super::journal::Journal;
 use super::memory::Memory;
-use super::notebook::{Acts, Notebook};
+use super::notebook::Notebook;
 use super::round::{self, Ask, Known, View};
 use super::spells::Spells;
-use super::steps::{InFlight, Job, Running, StepResult, Steps, Work};
+use super::steps::{InFlight, Running, StepResult, Steps, Work};
 use crate::decisions::event::PlannedFor;
 use crate::decisions::plan::{ABSENCE, Action, Reason, Step};
-use crate::decisions::remedy;
-use crate::decisions::report::{Failure, FailureKind, Outcome, Report, StepReport};
-use crate::doors::engine::{Engine, EngineError, ErrorClass, Secrets};
+use crate::decisions::report::{Failure, Outcome, Report, StepReport};
+use crate::doors::engine::Engine;
 use crate::words::config::Reconcile;
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
-use crate::words::overrides::Frozen;
+
+mod perform;
+mod remembered;
+
+use perform::failed;
+use remembered::protection;
 
 /// How long to wait before an engine that is away is asked again.
 pub const ENGINE_RETRY: Duration = Duration::from_secs(2);
@@ -188,56 +191,6 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         Ok(view)
     }
 
-    /// Tells the engine what an earlier process noted. Without that it is asked again.
-    async fn recall(&self) {
-        match self.notebook.engine_notes().await {
-            Ok(Some(notes)) => self.engine.recall(notes),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(
-                "what was noted of the engine cannot be read, so it is asked again: {}",
-                super::chain::chain(&error)
-            ),
-        }
-    }
-
-    /// Notes for the next process what the engine said that lasts. What is lost of it is asked again.
-    async fn note_engine(&self) {
-        let Some(notes) = self.engine.news() else {
-            return;
-        };
-        if let Err(error) = self.notebook.put_engine_notes(notes).await {
-            tracing::debug!(
-                "what the engine said cannot be noted, so the next process asks again: {}",
-                super::chain::chain(&error)
-            );
-        }
-    }
-
-    /// Keeps who is protected: a manifest that is gone cannot say it any more. What the store does not take is kept
-    /// in mind: no fleet stands still for it.
-    async fn note_protection(&mut self, memory: &mut Memory, desired: &Desired) {
-        let earlier = self.unnoted.iter().map(|(name, protect)| (name, *protect));
-        let now = desired
-            .specs
-            .iter()
-            .map(|(name, spec)| (name, spec.protect));
-        // Of one that an earlier round could not note, its manifest may say otherwise by now.
-        let earlier = earlier.filter(|(name, _)| !desired.specs.contains_key(*name));
-        if memory.learn_protection(earlier.chain(now)) {
-            let (protected, released) = (memory.protected.clone(), memory.released.clone());
-            let kept = self.notebook.put_protection(protected, released);
-            if let Err(error) = kept.await {
-                tracing::warn!(
-                    "who is protected could not be kept, so a restart may forget it: {}",
-                    super::chain::chain(&error)
-                );
-                self.unnoted.extend(protection(desired));
-                return;
-            }
-        }
-        self.unnoted.clear();
-    }
-
     /// Another daemon of the same manager name would undo what this one does, and this one its work.
     fn refuse_strangers(
         &mut self,
@@ -270,43 +223,6 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
                     restart this daemon, and it takes the container as its own";
         let help = Some(help.to_owned());
         Err(round::aborted(desired, Failure { message, help }))
-    }
-
-    /// Keeps in mind what was frozen, so that it stays so when its acts are old.
-    async fn freeze(&self, view: &View, memory: &Memory, acts: &Acts, now: jiff::Timestamp) {
-        for step in &view.plan.steps {
-            let Reason::Frozen { fields } = &step.reason else {
-                continue;
-            };
-            let mut overrides = memory
-                .overrides
-                .get(&step.instance)
-                .cloned()
-                .unwrap_or_default();
-            let Some(spec) = view.desired.specs.get(&step.instance) else {
-                continue;
-            };
-            let spec = spec.digest();
-            let acts = acts.get(&step.instance).map_or(&[][..], Vec::as_slice);
-            let holds = |f: &Frozen| f.spec == spec && !remedy::has_thawed(f, acts);
-            if overrides.frozen.as_ref().is_some_and(holds) {
-                continue;
-            }
-            let fields = fields.clone();
-            overrides.frozen = Some(Frozen {
-                since: now,
-                spec,
-                fields,
-            });
-            let kept = self
-                .notebook
-                .set_overrides(step.instance.clone(), overrides);
-            if let Err(error) = kept.await {
-                // The acts say the same for ten minutes more.
-                tracing::warn!(instance = %step.instance, "what was frozen could not be kept: {}",
-                    super::chain::chain(&error));
-            }
-        }
     }
 
     /// Performs the plan of the view that was looked at last. Steps run beside each other, none stops another, and one
@@ -403,197 +319,6 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         }
     }
 
-    /// What a crash left harms nothing but tidiness, so it delays no round, and the next one tries again.
-    async fn tidy(&self, leftovers: &[String]) {
-        match within(self.steps.patience(), self.engine.tidy(leftovers)).await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
-                tracing::warn!(%error, "failed to remove leftover secrets; retrying next round");
-            }
-            None => tracing::warn!("removing leftover secrets takes long; retrying next round"),
-        }
-    }
-
-    /// Makes what new generations stand on, where one is to be made.
-    async fn prepare(&self, view: &View) -> Result<(), EngineError> {
-        if !view.plan.steps.iter().any(round::needs_ground) {
-            return Ok(());
-        }
-        match within(self.steps.patience(), self.engine.prepare()).await {
-            Some(prepared) => prepared,
-            None => Err(EngineError::new(
-                "prepare the network",
-                ErrorClass::Stalled,
-                "the engine does not answer in time",
-            )
-            .with_help("nothing is created meanwhile; other steps continue")),
-        }
-    }
-
-    /// A removal is noted before it happens: after a crash in between it still counts. Says why it may not happen.
-    async fn note_removal(&self, step: &Step) -> Option<(Outcome, Option<FailureKind>)> {
-        if step.reason != Reason::Orphaned {
-            return None;
-        }
-        let noted = self
-            .notebook
-            .note_removal(step.instance.clone(), self.clock.now());
-        let error = noted.await.err()?;
-        Some((Outcome::Failed(failure(&error)), Some(FailureKind::Failed)))
-    }
-
-    fn begin(
-        &mut self,
-        step: &Step,
-        view: &View,
-        slots: &Arc<Semaphore>,
-        shutdown: &CancellationToken,
-    ) {
-        let secrets = view.sealed.values.get(&step.instance);
-        let job = Job {
-            step: step.clone(),
-            secrets: secrets.cloned().unwrap_or_else(Secrets::new),
-            planned_for: PlannedFor {
-                revision: view.plan.revision.clone(),
-                commit: view.plan.commit.clone(),
-                digest: digest(&view.desired, &step.instance),
-            },
-            since: self.clock.now(),
-            slots: Arc::clone(slots),
-            shutdown: shutdown.clone(),
-        };
-        self.steps.begin(&self.engine, job);
-    }
-
-    /// Until each of these steps has ended or is slow. Concludes those that ended.
-    async fn wait_for(&mut self, begun: BTreeSet<InstanceName>, view: &View) -> Vec<StepReport> {
-        let mut waited_for = begun.clone();
-        let mut concluded = Vec::new();
-        while let Some((running, result)) = self.steps.next_of(&mut waited_for).await {
-            if begun.contains(&running.step.instance) {
-                concluded.push(self.report(running, result));
-            } else {
-                // One of an earlier round.
-                self.unconcluded.push_back((running, result));
-            }
-        }
-        concluded.sort_by(|a, b| a.report.step.instance.cmp(&b.report.step.instance));
-        self.journal.conclude(&concluded, &self.notebook).await;
-        self.conclude_ended().await;
-        let mut reports: Vec<StepReport> = concluded
-            .into_iter()
-            .filter(|concluded| !concluded.withdrawn)
-            .map(|concluded| concluded.report)
-            .collect();
-        let in_progress = self.steps.since();
-        let slow = view.plan.steps.iter().filter(|step| {
-            begun.contains(&step.instance) && in_progress.contains_key(&step.instance)
-        });
-        reports.extend(slow.map(|step| {
-            let since = in_progress[&step.instance];
-            StepReport {
-                step: step.clone(),
-                outcome: Outcome::Running { since },
-                millis: 0,
-                failure: None,
-            }
-        }));
-        reports
-    }
-
-    /// What came of a step, told to whoever observes.
-    fn report(&self, running: Running, result: StepResult) -> Concluded {
-        let millis = u64::try_from(running.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.steps
-            .keep_output(&running.step, &result, self.clock.now());
-        let (mut unclear, mut withdrawn) = (false, false);
-        let (outcome, failure) = match result {
-            StepResult::Done => (Outcome::Done, None),
-            StepResult::Failed(error) => {
-                unclear = may_pass(&running.step, error.class);
-                failed(&error)
-            }
-            StepResult::Withdrawn => {
-                withdrawn = true;
-                (Outcome::Held, None)
-            }
-        };
-        let report = StepReport {
-            step: running.step,
-            outcome,
-            millis,
-            failure,
-        };
-        if !withdrawn {
-            (self.observer)(&report, &running.planned_for);
-        }
-        Concluded {
-            report,
-            planned_for: running.planned_for,
-            unclear,
-            withdrawn,
-        }
-    }
-
-    /// Until a step that goes on beside the rounds has ended, and what came of it; `None` within for one that was
-    /// withdrawn. Pending while there is none. Nothing is lost when this is dropped while it waits.
-    pub async fn ended(&mut self) -> (InstanceName, Option<StepReport>) {
-        loop {
-            if let Some(ended) = self.late.pop_front() {
-                return ended;
-            }
-            if self.unconcluded.is_empty() {
-                let ended = self.steps.next().await;
-                self.unconcluded.push_back(ended);
-            }
-            self.conclude_ended().await;
-        }
-    }
-
-    /// Notes what came of steps that ended beside the rounds. No new step of theirs begins before that.
-    async fn conclude_ended(&mut self) {
-        while let Some((running, result)) = self.unconcluded.pop_front() {
-            let concluded = self.report(running, result);
-            let now = self.clock.now();
-            self.failures.note_late(&concluded, now, &self.jitter);
-            let name = concluded.report.step.instance.clone();
-            let report = (!concluded.withdrawn).then(|| concluded.report.clone());
-            self.late.push_back((name, report));
-            self.journal.conclude(&[concluded], &self.notebook).await;
-            self.note_engine().await;
-        }
-    }
-
-    /// Ends what goes on, for a process that ends: pulls are given up, and steps that change something may end.
-    pub async fn finish(&mut self, report: &mut Report) {
-        self.steps.withdraw(|_, _| false);
-        while self.has_steps() {
-            let (name, ended) = self.ended().await;
-            match ended {
-                Some(ended) => report.conclude(&ended),
-                None => report.give_up(&name),
-            }
-        }
-    }
-
-    /// Whether a step goes on beside the rounds.
-    pub fn has_steps(&self) -> bool {
-        !self.steps.is_empty() || !self.unconcluded.is_empty() || !self.late.is_empty()
-    }
-
-    /// Gives up steps that still wait for their image and that nobody wants any more.
-    fn withdraw(&self, desired: &Desired, memory: &Memory) {
-        self.steps.withdraw(|name, planned_for| {
-            let manifest = desired.origins.get(name).map(|origins| &origins.manifest);
-            let set_aside = memory.overrides.get(name).is_some_and(|said| {
-                let stopped = said.stopped.as_ref();
-                said.suspended.is_some()
-                    || stopped.is_some_and(|stopped| Some(&stopped.manifest) == manifest)
-            });
-            !set_aside && digest(desired, name) == planned_for.digest
-        });
-    }
-
     // ---- what failed ----
 
     /// How long until a round is due if nothing happens.
@@ -653,31 +378,5 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         };
         let failed = self.engine.refresh(&images).await;
         failed.iter().map(ToString::to_string).collect()
-    }
-}
-
-/// What the manifests say of `protect`.
-fn protection(desired: &Desired) -> impl Iterator<Item = (InstanceName, bool)> + '_ {
-    let specs = desired.specs.iter();
-    specs.map(|(name, spec)| (name.clone(), spec.protect))
-}
-
-/// An update that failed for a moment says nothing of what the engine can: no container is replaced for it.
-fn may_pass(step: &Step, class: ErrorClass) -> bool {
-    let passing =
-        class.is_unclear() || matches!(class, ErrorClass::Retry | ErrorClass::RateLimited);
-    matches!(step.action, Action::Update { .. }) && passing
-}
-
-fn failed(error: &EngineError) -> (Outcome, Option<FailureKind>) {
-    let kind = error.class.kind();
-    (Outcome::Failed(error.clone().into()), Some(kind))
-}
-
-/// What comes of it in time; `None` when that has passed.
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        None => Some(work.await),
-        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
     }
 }

@@ -192,17 +192,6 @@ struct Session {
     told: String,
 }
 
-/// What a person reads once it is ready.
-fn announcement(site: &Site, edge: &Edge, control: &ControlSocket, admin: &Admin) -> String {
-    format!(
-        "watching {}, answering ForwardAuth on {}, control API on {} and {}",
-        site.source_named(),
-        edge.address(),
-        control.path().display(),
-        admin.address().unwrap_or(site.config.listen.admin),
-    )
-}
-
 impl Session {
     /// Opens what it needs, and has the edge answer from the store alone.
     async fn begin(
@@ -263,7 +252,8 @@ impl Session {
         let due = Arc::clone(&engine_due);
         tasks.spawn(look_on_hangup(source.syncer(), due, end.clone())?);
         tasks.spawn(uses::keep(uses, Arc::clone(&store), end.clone()));
-        let told = announcement(site, edge, &control, &admin);
+        let admin_at = admin.address().unwrap_or(site.config.listen.admin);
+        let told = site.announcement(&edge.address(), control.path(), admin_at);
         let (operations, until) = (Arc::clone(&operator), end.clone());
         tasks.spawn(async move { admin.serve(operations, until).await });
         let until = end.clone();

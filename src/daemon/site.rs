@@ -1,5 +1,7 @@
 //! Where a command runs: the configuration and what it leads to.
 
+use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::chain::failure;
@@ -58,6 +60,14 @@ impl From<ActError> for Failure {
 }
 
 impl Site {
+    /// What a person reads once the daemon is ready.
+    pub fn announcement(&self, auth: &dyn Display, control: &Path, admin: SocketAddr) -> String {
+        let (source, control) = (self.source_named(), control.display());
+        format!(
+            "watching {source}, answering ForwardAuth on {auth}, control API on {control} and {admin}"
+        )
+    }
+
     /// The mirror of the repository that manifests come from; none where they come from a directory.
     pub fn mirror(&self) -> Option<Mirror> {
         let git = self.config.source.git.as_ref()?;

@@ -209,6 +209,7 @@ pub struct Listen {
     /// Names under which clients reach `listen.admin`, beside IP addresses and `localhost`. A request for another
     /// name needs an admin token.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = ["instanced.example.com"])]
     pub admin_hosts: Vec<String>,
 }
 

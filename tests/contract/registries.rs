@@ -55,7 +55,9 @@ async fn a_pull_reports_how_far_it_is_and_ends_with_whoever_asked() {
         let registry = BadRegistry::start();
         let image = registry.image("stalls");
         let (sender, mut progress) = tokio::sync::watch::channel(None);
-        let report = |now| drop(sender.send(Some(now)));
+        let report = |now| {
+            sender.send_replace(Some(now));
+        };
         let waited_for = async {
             let arrives = |seen: &Option<instanced::words::watch::PullProgress>| {
                 seen.is_some_and(|seen| seen.layers == 1 && seen.bytes > 0)

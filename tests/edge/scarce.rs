@@ -71,8 +71,9 @@ fn out_of_file_descriptors_it_answers_on_and_logs_it_once() {
             .write_all(question(&token, "Connection: close\r\n").as_bytes())
             .unwrap();
         let mut answer = String::new();
-        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+        // The listener may close at once what it has answered; the answer is there.
+        let read = std::io::Read::read_to_string(&mut stream, &mut answer);
+        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}: {read:?}");
     }
     drop(idle);
     daemon.terminate();

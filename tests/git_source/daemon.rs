@@ -116,7 +116,7 @@ fn ask(at: &str, first: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(at).expect("the webhook");
     let length = body.len();
     let request = format!(
-        "{first} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        "{first} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     );
     stream.write_all(request.as_bytes()).expect("a request");
     let mut answer = String::new();

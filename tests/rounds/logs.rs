@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use instanced::daemon::round;
+use instanced::decisions::event::PlannedFor;
 use instanced::decisions::report::Report;
 use instanced::face::telemetry;
 use serde_json::Value;
@@ -29,7 +30,17 @@ fn logged(report: &Report) -> Vec<Value> {
     let writer = written.clone();
     let log = telemetry::json(move || writer.clone());
     let subscriber = tracing_subscriber::registry().with(log);
-    tracing::subscriber::with_default(subscriber, || round::log(report));
+    tracing::subscriber::with_default(subscriber, || {
+        let planned_for = PlannedFor {
+            revision: report.revision.clone(),
+            commit: report.commit.clone(),
+            digest: None,
+        };
+        for step in &report.steps {
+            round::log_step(step, &planned_for);
+        }
+        round::log(report);
+    });
     let text = written.0.lock().expect("nobody panicked").clone();
     let text = String::from_utf8(text).expect("text");
     text.lines()
@@ -60,7 +71,7 @@ async fn every_step_is_one_line_with_instance_action_generation_reason_and_revis
     let said = |level: &str, message: &str, action: &str| {
         [level, message, action].map(|word| Some(word.to_owned()))
     };
-    assert_eq!(words(alice), said("INFO", "done", "update"));
+    assert_eq!(words(alice), said("INFO", "step done", "update"));
     assert_eq!(alice["generation"], 1, "{alice}");
     assert!(alice["millis"].is_u64(), "{alice}");
     assert_eq!(words(bob)[0].as_deref(), Some("ERROR"), "{bob}");
@@ -68,12 +79,11 @@ async fn every_step_is_one_line_with_instance_action_generation_reason_and_revis
         (&bob["action"], &bob["generation"]),
         (&"create".into(), &1.into())
     );
-    let message = bob["message"].as_str().expect("a message");
-    assert!(
-        message.starts_with("failed: pull nowhere/none:1: "),
-        "{message}"
-    );
-    assert_eq!(words(carol)[..2], said("WARN", "held", "")[..2]);
+    assert_eq!(bob["message"], "step failed", "{bob}");
+    assert_eq!(bob["kind"], "not found", "{bob}");
+    let error = bob["error"].as_str().expect("an error");
+    assert!(error.starts_with("pull nowhere/none:1: "), "{error}");
+    assert_eq!(words(carol)[..2], said("WARN", "instance held", "")[..2]);
     let help = carol["help"].as_str().expect("a way out");
     assert!(!help.is_empty(), "{carol}");
 }
@@ -87,8 +97,9 @@ async fn a_round_that_is_broken_off_is_one_line_with_the_way_out() {
         panic!("{lines:#?}");
     };
     assert_eq!(line["level"], "ERROR");
-    let message = line["message"].as_str().expect("a message");
-    assert!(message.starts_with("round aborted: fleet.yaml"), "{line}");
+    assert_eq!(line["message"], "round aborted");
+    let error = line["error"].as_str().expect("an error");
+    assert!(error.starts_with("fleet.yaml"), "{line}");
     assert!(
         line["help"]
             .as_str()

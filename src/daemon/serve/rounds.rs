@@ -32,9 +32,7 @@ use crate::daemon::steps::{self, InFlight, Work};
 use crate::daemon::tokens::Tokens;
 use crate::daemon::watch::Sampler;
 use crate::decisions::event::{self, PlannedFor};
-use crate::decisions::plan::Reason;
-use crate::decisions::report::{Failure, Missing, Outcome, Report, StepReport};
-use crate::decisions::source::being_written;
+use crate::decisions::report::{Report, StepReport};
 use crate::decisions::status::{InstanceStatus, status};
 use crate::doors::engine::Engine;
 use crate::doors::engine::docker::Docker;
@@ -42,16 +40,18 @@ use crate::doors::engine::fleet::Fleet;
 use crate::doors::sole::Sole;
 use crate::doors::store::Store;
 use crate::words::desired::Desired;
-use crate::words::diagnostic::Severity;
 use crate::words::name::InstanceName;
 use crate::words::resolve::access_limits;
+
+mod access;
+mod told;
+
+use access::{AccessFollower, publish};
 
 /// How long to wait before routes that could not be written are tried again.
 const ROUTES_RETRY: Duration = Duration::from_secs(5);
 /// Several engine events in a row make one round.
 const EVENTS_COALESCE: Duration = Duration::from_millis(100);
-/// How often access follows the source while a round goes on.
-const ACCESS_EVERY: Duration = Duration::from_secs(1);
 /// How long a round may go on once the daemon is told to stop.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -444,116 +444,6 @@ impl Rounds {
             Box::new(observer),
         ));
     }
-
-    /// Logs what is new in a report.
-    fn tell(&mut self, report: &Report) {
-        let mut now_told = BTreeSet::new();
-        let mut news = report.clone();
-        news.steps.retain(|step| match &step.outcome {
-            Outcome::Held if is_being_written(&step.step.reason) => false,
-            Outcome::Held => {
-                let key = format!("{} {}", step.step.instance, step.step.reason);
-                let new = !self.told.contains(&key);
-                now_told.insert(key);
-                new
-            }
-            Outcome::Running { since } => {
-                let key = format!("{} in progress {since}", step.step.instance);
-                let new = !self.told.contains(&key);
-                now_told.insert(key);
-                new
-            }
-            Outcome::Done | Outcome::Failed(_) | Outcome::Waiting { .. } => true,
-        });
-        if is_settling(report) {
-            // The next round is due as soon as it has settled.
-            news.aborted = None;
-        } else if let Some(failure) = &report.aborted {
-            if self.told.contains(&failure.message) {
-                news.aborted = None;
-            }
-            now_told.insert(failure.message.clone());
-        }
-        let issue = report.commit_issue.as_ref().map(ToString::to_string);
-        for note in report.notes.iter().chain(&issue) {
-            if !self.told.contains(note) {
-                tracing::warn!("{note}");
-            }
-            now_told.insert(note.clone());
-        }
-        for Failure { message, help } in &report.routes {
-            if !self.told.contains(message) {
-                tracing::error!(help = help.as_deref(), "{message}");
-            }
-            now_told.insert(message.clone());
-        }
-        for diagnostic in &report.diagnostics {
-            let text = diagnostic.to_string();
-            if !self.told.contains(&text) {
-                let revision = report.revision.as_str();
-                match diagnostic.severity {
-                    Severity::Error => tracing::error!(revision, "{text}"),
-                    Severity::Warning => tracing::warn!(revision, "{text}"),
-                    Severity::Note => tracing::debug!(revision, "{text}"),
-                }
-            }
-            now_told.insert(text);
-        }
-        self.told = now_told;
-        round::log(&news);
-        for event in event::of_round(report, &news, jiff::Timestamp::now()) {
-            self.events.tell(event);
-        }
-    }
-}
-
-/// Access as the source says it, while a round goes on: who may no longer pass is refused whatever rounds wait for.
-struct AccessFollower {
-    site: Site,
-    guards: Arc<Guards>,
-    tokens: Arc<Tokens>,
-    store: Arc<Store>,
-    /// What was published last.
-    revision: String,
-}
-
-impl AccessFollower {
-    async fn follow(mut self) {
-        let mut before = self.revision.clone();
-        loop {
-            tokio::time::sleep(ACCESS_EVERY).await;
-            let site = self.site.clone();
-            let read = move || round::read_source(&site).ok();
-            let Ok(Some(snapshot)) = tokio::task::spawn_blocking(read).await else {
-                continue;
-            };
-            let revision = snapshot.revision.clone();
-            // A file that is being written reads otherwise the next time.
-            let is_settled = std::mem::replace(&mut before, revision.clone()) == revision;
-            if is_settled && revision != self.revision {
-                self.guards.take_in(&snapshot, &self.site.config);
-                publish(&self.tokens, &self.guards, &self.store).await;
-                tracing::info!(revision, "access follows the source while a round goes on");
-                self.revision = revision;
-            }
-        }
-    }
-}
-
-/// Makes the table anew, and puts into the store what a later start shall know of it.
-async fn publish(tokens: &Arc<Tokens>, guards: &Arc<Guards>, store: &Arc<Store>) {
-    let (tokens, guards, store) = (Arc::clone(tokens), Arc::clone(guards), Arc::clone(store));
-    let publish = move || {
-        // What went wrong is told where the table is made.
-        let _ = tokens.refresh(jiff::Timestamp::now());
-        guards.keep(&store)
-    };
-    if let Ok(Err(error)) = tokio::task::spawn_blocking(publish).await {
-        tracing::warn!(
-            error = chain(&error),
-            "failed to persist the access index; after a restart an older one answers until the first round"
-        );
-    }
 }
 
 /// What came of the next step that ends beside the rounds; nothing ever, before the engine was reached.
@@ -584,18 +474,6 @@ fn own_task(work: Work) -> Work {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     })
-}
-
-/// Held for a moment, as every file is that was just saved.
-fn is_being_written(reason: &Reason) -> bool {
-    matches!(reason, Reason::Unreadable { diagnostics } if being_written(diagnostics))
-}
-
-/// Broken off for a `fleet.yaml` that was just saved, and for nothing else.
-fn is_settling(report: &Report) -> bool {
-    report.aborted_by == Some(Missing::Source)
-        && !report.diagnostics.is_empty()
-        && being_written(&report.diagnostics)
 }
 
 /// Makes a round due for every change on the engine, and after every loss of its events.

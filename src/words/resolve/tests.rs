@@ -245,7 +245,7 @@ fn each_mistake_has_its_place_and_its_way_out() {
         ),
         (
             "volumes: [{ host: \"/srv/\\n\", target: /x }]",
-            "volumes[0].host: the path holds a control character",
+            "volumes[0].host: U+000A, the end of a line",
         ),
         (
             "volumes: [{ name: a, target: //run/./secrets/x }]",

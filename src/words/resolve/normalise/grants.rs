@@ -135,6 +135,15 @@ pub(super) fn security(part: Option<&SecurityPart>, told: &mut Vec<Problem>) -> 
     let mut tmpfs = BTreeMap::new();
     for (written, size) in part.tmpfs {
         let at = ["security", "tmpfs", &written];
+        if !written.starts_with('/') {
+            let help = format!("write `/{written}`");
+            told.push(
+                Problem::error(&at, "no absolute path")
+                    .at_key()
+                    .with_help(help),
+            );
+            continue;
+        }
         let path = mount_point(&written, &at, told);
         if !path.is_empty() && tmpfs.insert(path.clone(), size).is_some() {
             let message = format!("a second file system at {path}");

@@ -1,7 +1,29 @@
 //! The grammar of what people write, and what they are told where they break it.
 
 use super::*;
+use crate::words::config::Verdict;
 use crate::words::quantity::Span;
+
+/// Without the warning that the screen of another image is open: no test here is about it.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.policy.auth_none = Verdict::Allow;
+    config
+}
+
+fn resolved(fleet: Option<&str>, manifests: &[(&str, &str)]) -> Desired {
+    resolve(&source(fleet, manifests), &config()).unwrap()
+}
+
+fn one(text: &str) -> Spec {
+    let mut desired = resolved(None, &[("a.yaml", text)]);
+    assert_eq!(desired.diagnostics, [], "{text}");
+    Arc::unwrap_or_clone(desired.specs.remove("a").unwrap())
+}
+
+fn said(text: &str) -> Vec<String> {
+    said_with(&config(), text)
+}
 
 /// Image references that no engine takes, as people write them, and what is said.
 const MISTAKES: [(&str, &str, &str); 8] = [
