@@ -94,6 +94,9 @@ struct Performed {
     /// For another spec than is desired now.
     #[serde(default)]
     other_spec: bool,
+    /// Whether the instance served when it was begun.
+    #[serde(default)]
+    served: Option<bool>,
     #[serde(default = "yes")]
     done: Option<bool>,
 }
@@ -160,6 +163,7 @@ fn acts(case: &Case, desired: &Desired) -> BTreeMap<InstanceName, Vec<Act>> {
             spec: spec.map_or("another".to_owned(), Spec::digest),
             fields: Vec::new(),
             revision: "dir:0123456789ab".to_owned(),
+            served: done.served,
             done: done.done,
         }
     };

@@ -190,6 +190,7 @@ fn history(desired: &Desired) -> History {
         spec: spec.digest(),
         fields: Vec::new(),
         revision: desired.revision.clone(),
+        served: None,
         done: Some(true),
     };
     let acts: BTreeMap<InstanceName, Vec<Act>> = desired

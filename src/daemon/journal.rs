@@ -199,6 +199,8 @@ fn act(step: &Step, view: &View, cause: Cause, at: jiff::Timestamp) -> Option<Ac
         Action::Held => return None,
     };
     let spec = view.desired.spec(&step.instance);
+    let generations = view.observed.instances.get(&step.instance);
+    let serves = generations.is_some_and(|all| all.iter().any(|one| remedy::serves(one, at)));
     Some(Act {
         at,
         deed,
@@ -207,6 +209,7 @@ fn act(step: &Step, view: &View, cause: Cause, at: jiff::Timestamp) -> Option<Ac
         spec: spec.map_or_else(String::new, crate::words::spec::Spec::digest),
         fields: step.changes.iter().map(|c| c.field.clone()).collect(),
         revision: view.plan.revision.clone(),
+        served: Some(serves),
         done: None,
     })
 }

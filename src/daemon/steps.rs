@@ -26,7 +26,7 @@ pub const SLOW: Duration = Duration::from_secs(3);
 /// How long a step may take once its image is there. Each call has a limit of its own below this.
 const STEP_LIMIT: Duration = Duration::from_secs(300);
 /// How long one may take that also waits until the new generation is ready.
-const SWAP_LIMIT: Duration = Duration::from_secs(900);
+const SWAP_LIMIT: Duration = Duration::from_secs(600);
 
 /// A step as a future, which ends with its name and what came of it.
 pub type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;

@@ -216,6 +216,7 @@ mod tests {
             spec: String::new(),
             fields: Vec::new(),
             revision: String::new(),
+            served: None,
             done: Some(true),
         }
     }

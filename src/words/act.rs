@@ -22,6 +22,9 @@ pub struct Act {
     pub fields: Vec<String>,
     /// The revision that was desired.
     pub revision: String,
+    /// Whether the instance served its clients when it was begun; nothing in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<bool>,
     /// What came of it; `None` while it goes on, and for ever where a crash came between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<bool>,

@@ -86,7 +86,7 @@ impl Lab {
             "manager: {manager}\nsource: {{ dir: instances.d }}\nstate: {here}state\n\
              network: {{ name: {manager} }}\n\
              listen: {{ auth: \"127.0.0.1:{}\", admin: \"127.0.0.1:{}\" }}\n\
-             policy: {{ secrets: {{ allow: [\"{here}secrets/*\"] }} }}\n",
+             policy: {{ secrets: {{ allow: [\"{here}secrets/*\"] }}, auth_none: allow }}\n",
             lab.auth, lab.admin
         );
         fs::write(lab.path("fleet/instanced.yaml"), config).expect("a file");

@@ -345,7 +345,7 @@ impl Witness {
                     let age = wall.duration_since(life.made_at).as_secs();
                     // One that ends again and again fails, and counts towards the halt.
                     let well = life.unwell.is_none_or(|until| until < now);
-                    life.rollout && well && brief.runs() && (0..590).contains(&age)
+                    life.rollout && well && brief.runs() && (0..290).contains(&age)
                 };
                 self.lives.get(&brief.id).is_some_and(lately)
             });

@@ -25,8 +25,9 @@ use crate::words::name::InstanceName;
 use crate::words::observed::Observed;
 use crate::words::watch::AskUsage;
 
-/// How long whoever asks for the status waits for an engine that hangs.
-const STATUS_WAIT: Duration = Duration::from_secs(5);
+/// How long whoever asks for the status waits for an engine that hangs. More than one look at one container may take: one
+/// that is not answered must not hide the others.
+const STATUS_WAIT: Duration = Duration::from_secs(8);
 
 /// What is desired, what there is, and through what that was seen.
 struct Sight {

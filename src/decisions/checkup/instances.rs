@@ -12,8 +12,8 @@ const MOST: usize = 8;
 pub fn instances(seen: &Seen<Vec<InstanceStatus>>, daemon_runs: bool) -> Vec<Finding> {
     let area = Area::Instances;
     let unknown = |why: &str| {
-        vec![area.note(
-            format!("not known how they stand: {why}"),
+        vec![area.warning(
+            format!("their state is not known: {why}"),
             "see what the engine and the daemon say",
         )]
     };
@@ -21,7 +21,8 @@ pub fn instances(seen: &Seen<Vec<InstanceStatus>>, daemon_runs: bool) -> Vec<Fin
         Ok(all) => all,
         Err(failure) => return unknown(&failure.message),
     };
-    if let Some(one) = all.iter().find(|one| one.phase == InstancePhase::Unknown) {
+    let is_unknown = |one: &InstanceStatus| one.phase == InstancePhase::Unknown;
+    if let Some(one) = all.first().filter(|_| all.iter().all(is_unknown)) {
         return unknown(&one.reason);
     }
     let mut found: Vec<_> = all.iter().filter_map(verdict).collect();
@@ -63,7 +64,9 @@ fn verdict(one: &InstanceStatus) -> Option<Finding> {
         | InstancePhase::Starting
         | InstancePhase::Running
         | InstancePhase::Stopped
-        | InstancePhase::Orphaned
-        | InstancePhase::Unknown => None,
+        | InstancePhase::Orphaned => None,
+        InstancePhase::Unknown => {
+            Some(area.problem(format!("{name}: its state is not known: {reason}"), help))
+        }
     }
 }

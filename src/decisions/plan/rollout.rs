@@ -21,8 +21,10 @@ use crate::words::name::InstanceName;
 use crate::words::observed::{Generation, Health, Observed, Phase};
 
 /// How long a new generation may take until it counts as one that fails.
-const COMING_UP: Duration = Duration::from_secs(600);
-const COMING_UP_SIGNED: jiff::SignedDuration = jiff::SignedDuration::from_secs(600);
+const COMING_UP: Duration = Duration::from_secs(300);
+const COMING_UP_SIGNED: jiff::SignedDuration = jiff::SignedDuration::from_secs(300);
+/// How long others wait for a step of a rollout that is in progress.
+const IN_PROGRESS: Duration = Duration::from_secs(120);
 
 /// Holds back what goes beyond `policy`.
 pub(super) fn brake(
@@ -131,12 +133,10 @@ fn roll_out(plan: &mut Plan, fleet: &Fleet<'_>, policy: &Rollout) {
                 .map(|step| &step.instance),
         )
         .filter(|name| !failing.contains(*name))
-        .chain(
-            history
-                .in_progress
-                .keys()
-                .filter(|name| fleet.is_rolling_out(name)),
-        )
+        .chain(history.in_progress.iter().filter_map(|(name, since)| {
+            let lately = remedy::within(*since, IN_PROGRESS, history.now);
+            (lately && fleet.is_rolling_out(name)).then_some(name)
+        }))
         .chain(plan.steps.iter().filter(ends).map(|step| &step.instance))
         .cloned()
         .collect();
@@ -234,6 +234,11 @@ impl<'a> Fleet<'a> {
         newest.is_some_and(|newest| newest.number == act.generation)
     }
 
+    /// Whether a rollout took something away: the generation before it served.
+    fn did_harm(act: &Act) -> bool {
+        act.served != Some(false)
+    }
+
     /// The last that was done to it for what is desired, if that was a replacement.
     fn rollout(&self, name: &InstanceName) -> Option<&'a Act> {
         let acts = self.history.acts.get(name)?;
@@ -315,6 +320,7 @@ impl<'a> Fleet<'a> {
             };
             let newest = self.newest(name);
             !self.is_set_aside(name)
+                && Self::did_harm(last)
                 && !self.history.in_progress.contains_key(*name)
                 && newest.is_none_or(|g| failed(g) || self.fails(g) || overdue(g))
                 && (self.desired.specs.get(*name)).is_some_and(|spec| spec.digest() == last.spec)

@@ -189,6 +189,7 @@ fn one_that_is_not_well_says_what_comes_next() {
             spec: String::new(),
             fields: Vec::new(),
             revision: String::new(),
+            served: None,
             done: Some(true),
         };
         let acts = BTreeMap::from([(name.clone(), vec![restarted])]);

@@ -78,3 +78,19 @@ async fn nobody_there_and_no_http_are_told_apart() {
     let refused = get(address, request(0, 5_000)).await;
     assert!(matches!(refused, Err(WebError::Refused(_))), "{refused:?}");
 }
+
+#[tokio::test]
+async fn interim_answers_without_end_are_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let _server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        while stream
+            .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+            .await
+            .is_ok()
+        {}
+    });
+    let endless = get(address, request(0, 60_000)).await;
+    assert!(matches!(endless, Err(WebError::Broken(_))), "{endless:?}");
+}

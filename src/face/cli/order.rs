@@ -2,7 +2,8 @@
 
 use super::reconcile;
 use crate::daemon::ops::{self, Site};
-use crate::decisions::report::Failure;
+use crate::decisions::plan::Reason;
+use crate::decisions::report::{Failure, Outcome, Report};
 use crate::decisions::settled::Reconciled;
 use crate::decisions::status::InstancePhase;
 use crate::face::exit::Exit;
@@ -44,7 +45,21 @@ pub(super) async fn run(
     }
     let as_told = matches!(order, Order::Stop | Order::Suspend);
     Ok(match exit {
-        Exit::Held if as_told => Exit::Done,
+        Exit::Held if as_told && is_as_told(&done) => Exit::Done,
         exit => exit,
+    })
+}
+
+/// Whether all that is held is held for the order itself.
+fn is_as_told(report: &Report) -> bool {
+    let mut held = report
+        .steps
+        .iter()
+        .filter(|step| step.outcome == Outcome::Held);
+    held.all(|step| {
+        matches!(
+            step.step.reason,
+            Reason::StoppedByOperator { .. } | Reason::Suspended { .. }
+        )
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use instanced::doors::engine::containers::Draft;
 use instanced::words::label;
+use instanced::words::observed::Health;
 
 use super::{Life, Shall, Witness, briefs, differs};
 use crate::simulation::paper::{NAMES, slot_of};
@@ -30,7 +31,14 @@ impl Witness {
         let rollout = before.is_some_and(|before| {
             let life = self.lives.get(&before.id);
             let differs = |says| life.is_some_and(|life| differs(life, before, says, fake));
-            before.runs() && matches!(says, Some(Shall::Run(says)) if differs(says))
+            // One that did not serve before is no harm that the rollout did.
+            let settled = life.is_none_or(|life| {
+                life.unwell.is_none()
+                    && (6..).contains(&wall.duration_since(life.started).as_secs())
+            });
+            let served =
+                before.health == Some(Health::Healthy) || before.health.is_none() && settled;
+            before.runs() && served && matches!(says, Some(Shall::Run(says)) if differs(says))
         });
         let has_secret = |m: &instanced::doors::engine::containers::DraftMount| {
             m.target == instanced::words::secret::DIRECTORY

@@ -56,9 +56,10 @@ pub(super) fn classify(operation: impl Into<String>, error: &Error) -> EngineErr
                 ..EngineError::new(operation, class, detail)
             }
         }
+        Error::HyperLegacyError { err } if !err.is_connect() => broken_off(operation, error),
+        Error::HyperResponseError { .. } => broken_off(operation, error),
         Error::RequestTimeoutError
         | Error::HyperLegacyError { .. }
-        | Error::HyperResponseError { .. }
         | Error::IOError { .. }
         | Error::SocketNotFoundError(_) => {
             EngineError::new(operation, ErrorClass::Away, innermost(error))
@@ -70,6 +71,13 @@ pub(super) fn classify(operation: impl Into<String>, error: &Error) -> EngineErr
         // What is left is an answer in a dialect that we don't speak, or a request that cannot be written.
         other => EngineError::new(operation, ErrorClass::Permanent, innermost(other)),
     }
+}
+
+/// The error of an engine that took the call and whose answer broke off. It says nothing of other calls.
+fn broken_off(operation: impl Into<String>, error: &Error) -> EngineError {
+    EngineError::new(operation, ErrorClass::Stalled, innermost(error)).with_help(
+        "the engine broke off its answer to this call; its log tells more: journalctl -u docker",
+    )
 }
 
 fn class_of_status(status: u16, message: &str) -> ErrorClass {

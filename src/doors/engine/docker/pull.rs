@@ -15,7 +15,7 @@ use super::error::classify;
 use crate::words::watch::PullProgress;
 
 /// How long a pull may show no progress.
-const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// Pulls an image. Dropping the future ends the pull on the engine.
 pub(super) async fn pull(
@@ -40,7 +40,7 @@ pub(super) async fn pull(
             Ok(Err(error)) => return Err(explain(classify(operation(), &error), reference)),
             Err(_) => {
                 let detail = format!(
-                    "the registry sent nothing for {} s ({})",
+                    "no progress for {} s ({}): the registry is silent, or other pulls hold the engine's download slots",
                     SILENCE.as_secs(),
                     layers.progress()
                 );

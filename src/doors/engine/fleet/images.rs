@@ -10,7 +10,7 @@ use super::super::containers::{ReadContainers, Summary};
 use super::super::settings::ImageConfig;
 use super::Fleet;
 use super::observe::{LOOKS, asked};
-use super::seen::Moment;
+use super::seen::{IMAGE, Moment};
 use crate::words::observed::{Applied, Generation};
 
 /// References with the ids that they led to when this list was made. A tag that moved while it was made may be
@@ -41,7 +41,8 @@ impl<C: ReadContainers> Fleet<C> {
                 return Ok(Some((id, config)));
             }
             // Where the engine does not say, it is as with an image that is gone.
-            let image = asked(self.containers.image(&id)).await?.ok().flatten();
+            let look = self.containers.image(&id);
+            let image = self.unless_refused(&id, look).await?.flatten();
             Ok(image.map(|image| (id.clone(), self.seen.keep_config(id, image))))
         };
         let found: Vec<_> = stream::iter(ids)
@@ -69,9 +70,10 @@ impl<C: ReadContainers> Fleet<C> {
             let id = match self.seen.image(&reference) {
                 Some(known) => known,
                 // Whoever needs it says what is wrong with it, and nobody else is held for it.
-                None => asked(self.look_at_image(moment, &reference))
-                    .await?
-                    .unwrap_or_default(),
+                None => {
+                    let look = self.look_at_image(moment, &reference);
+                    self.unless_refused(&reference, look).await?.flatten()
+                }
             };
             Ok(id.map(|id| (reference, id)))
         };
@@ -81,6 +83,28 @@ impl<C: ReadContainers> Fleet<C> {
             .try_collect()
             .await?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// What the engine says of an image; nothing where it did not answer lately, or does not now.
+    async fn unless_refused<T>(
+        &self,
+        image: &str,
+        look: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<Option<T>, EngineError> {
+        let subject = format!("{IMAGE}{image}");
+        if self.seen.refused(&subject).is_some() {
+            return Ok(None);
+        }
+        match asked(look).await? {
+            Ok(found) => {
+                self.seen.answers(&subject);
+                Ok(Some(found))
+            }
+            Err(why) => {
+                self.seen.keep_refused(&subject, &why);
+                Ok(None)
+            }
+        }
     }
 
     /// Looks again at images that are known from before a container was looked at that runs another: nobody

@@ -23,7 +23,7 @@ pub(super) const LOOKS: usize = 16;
 
 /// How long a round waits for the engine's word on one container or image. One that takes longer holds its own
 /// instance; all others continue.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 /// Containers as they were looked at, by id.
 type Looked = BTreeMap<String, Look>;

@@ -20,10 +20,12 @@ use crate::words::observed::Generation;
 /// How often everything is looked at again, whatever events said.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
+/// What a subject begins with that is an image's reference or id.
+pub(super) const IMAGE: &str = "image ";
 /// How long one that the engine did not answer for is not asked about again: at first, and at most.
 const REFUSED_FOR: Backoff = Backoff {
     first: Duration::from_secs(20),
-    longest: Duration::from_secs(300),
+    longest: Duration::from_secs(60),
 };
 
 /// A place in the order of looks and marks.
@@ -153,6 +155,8 @@ impl Seen {
     pub(super) fn set_hears(&self, hears: bool) {
         let mut state = self.state();
         state.hears = hears;
+        // An engine that came back is asked about everything.
+        state.refused.clear();
         state.mark_everything();
     }
 
@@ -240,7 +244,10 @@ impl Seen {
         state
             .touched
             .retain(|id, marked| listed.contains(id) || *marked > at);
-        state.refused.retain(|id, _| listed.contains(id));
+        let is_image = |subject: &str| subject.starts_with(IMAGE);
+        state
+            .refused
+            .retain(|subject, _| is_image(subject) || listed.contains(subject));
     }
 
     /// Why the engine did not answer for a container, while it is not due to be asked again.

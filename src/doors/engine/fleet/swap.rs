@@ -28,6 +28,8 @@ use crate::words::spec::Spec;
 
 /// How long a new generation may take until its health check calls it healthy.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(90);
+/// The longest that may take, whatever its start period says: its rollout waits for it.
+const HEALTHY_MOST: Duration = Duration::from_secs(300);
 /// How often health is asked meanwhile.
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
 /// What is under way on the old generation when the new one serves may take so long.
@@ -206,7 +208,14 @@ impl<C: ChangeContainers> Fleet<C> {
         let probe = probe_of(swap.spec);
         let mut judgement = Judgement::default();
         let began = Instant::now();
+        let limit = Duration::from(probe.start_period)
+            .saturating_add(HEALTHY_WITHIN)
+            .min(HEALTHY_MOST);
         loop {
+            if began.elapsed() > limit {
+                let detail = format!("not ready within {} s", limit.as_secs());
+                return Err(not_healthy(id, &detail));
+            }
             let container = self.running(id).await?;
             let Some(address) = self.address(&container) else {
                 return Err(not_healthy(id, "it has no address on the fleet's network"));
