@@ -195,7 +195,7 @@ const RIGHTS: &[Case] = &[
     (
         "mounts",
         |draft| {
-            draft.mounts.retain(|mount| mount.target != "/data/");
+            draft.mounts.retain(|mount| mount.target != "/data");
             draft.mounts[0].read_only = true;
             draft.mounts.push(DraftMount {
                 source: MountSource::Host("/proc".into()),

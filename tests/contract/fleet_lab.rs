@@ -109,7 +109,9 @@ pub async fn create<L: Lab>(fleet: &Fleet<L::Engine>, spec: &Spec) {
         spec: Arc::new(spec.clone()),
         discard: Vec::new(),
     };
-    let created = fleet.perform(&step(spec, action), &secrets(spec)).await;
+    let step = step(spec, action);
+    fleet.fetch(&step).await.expect("its image is there");
+    let created = fleet.perform(&step, &secrets(spec)).await;
     created.expect("created");
 }
 

@@ -165,7 +165,7 @@ fn volumes() -> impl Strategy<Value = Vec<Value>> {
 }
 
 fn security() -> impl Strategy<Value = Value> {
-    let tmpfs = proptest::sample::subsequence(vec!["/tmp", "/run", "/var/x"], 0..3);
+    let tmpfs = proptest::sample::subsequence(vec!["/tmp", "/run/x", "/var/x"], 0..3);
     let capabilities =
         proptest::sample::subsequence(vec!["chown", "CAP_NET_BIND_SERVICE", "SYS_NICE"], 0..3);
     (any::<bool>(), tmpfs, capabilities, 0..3_u32).prop_map(|(read_only, tmpfs, cap_add, uid)| {
