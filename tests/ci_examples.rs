@@ -229,7 +229,7 @@ async fn github_reviews_a_sound_change() {
         "what is on the base alone is no part of it: {comment}"
     );
     let report: Value =
-        serde_json::from_str(&lab.read("work/instanced.sarif")).expect("SARIF is JSON");
+        serde_json::from_str(&lab.read("temp/instanced.sarif")).expect("SARIF is JSON");
     assert_eq!(report["version"], "2.1.0");
     assert_eq!(report["runs"][0]["results"], Value::Array(Vec::new()));
     let summary = lab.read("summary.md");
@@ -252,7 +252,7 @@ async fn github_fails_where_a_manifest_is_broken() {
     );
     assert_eq!(lab.read("comment.md"), "");
     let report: Value =
-        serde_json::from_str(&lab.read("work/instanced.sarif")).expect("SARIF is JSON");
+        serde_json::from_str(&lab.read("temp/instanced.sarif")).expect("SARIF is JSON");
     let result = &report["runs"][0]["results"][0];
     assert_eq!(
         result["locations"][0]["physicalLocation"]["region"]["startLine"],
@@ -295,10 +295,10 @@ async fn gitlab_reviews_a_sound_change() {
     has(&comment, &["-image: acme/x:1", "+image: acme/x:2", "carol"]);
     assert!(!comment.contains("newcomer"), "{comment}");
     has(
-        &lab.read("work/instanced.junit.xml"),
+        &lab.read("work/instanced-reports/instanced.junit.xml"),
         &["failures=\"0\"", "instances.d/alice.yaml"],
     );
-    let plan = lab.read("work/plan.txt");
+    let plan = lab.read("work/instanced-reports/plan.txt");
     has(&plan, &["alice", "replace", "carol", "create"]);
     assert!(!plan.contains("newcomer"), "it stands and stays: {plan}");
     assert!(!said.all.contains("s3cret"), "{}", said.all);
@@ -317,7 +317,7 @@ async fn gitlab_fails_where_a_manifest_is_broken() {
     assert!(last.ends_with("validate --strict"), "it failed at: {last}");
     has(&said.all, &["instances.d/alice.yaml:2:1"]);
     has(
-        &lab.read("work/instanced.junit.xml"),
+        &lab.read("work/instanced-reports/instanced.junit.xml"),
         &["failures=\"1\"", "instances.d/alice.yaml:2:1"],
     );
     assert_eq!(lab.read("comment.md"), "");
@@ -329,11 +329,73 @@ fn gitlab_needs_neither_a_token_nor_a_snapshot() {
     let said = gitlab(&lab, &[]);
     assert_eq!(said.code, Some(0), "{}", said.all);
     assert!(!lab.read("calls").contains("curl"));
-    has(&lab.read("work/diff.md"), &["+image: acme/x:2"]);
+    has(&lab.read("work/instanced-reports/diff.md"), &["+image: acme/x:2"]);
     has(
         &said.all,
         &["no snapshot of the fleet has been recorded yet"],
     );
+}
+
+/// What a pull request may put into its checkout: links at the names of reports, and programs.
+fn boobytrapped(lab: &Lab) {
+    lab.write("victim", "untouched");
+    let links = ["instanced.sarif", "instanced.junit.xml", "diff.md", "plan.txt"];
+    for name in links {
+        std::os::unix::fs::symlink(lab.path("victim"), lab.path("work").join(name))
+            .expect("a link");
+    }
+    std::fs::create_dir(lab.path("victims")).expect("a directory");
+    std::os::unix::fs::symlink(lab.path("victims"), lab.path("work/instanced-reports"))
+        .expect("a link");
+    lab.program(
+        "work/.instanced/bin/instanced",
+        "echo ran >\"$LAB/victim\"; exit 0",
+    );
+}
+
+#[test]
+fn what_a_pull_request_puts_into_its_checkout_is_neither_written_to_nor_run() {
+    let runs: [fn(&Lab) -> String; 2] = [
+        |lab| {
+            let (failed, said) = github(lab, true);
+            assert_eq!(failed, None, "{said}");
+            said
+        },
+        |lab| {
+            let said = gitlab(lab, &[]);
+            assert_eq!(said.code, Some(0), "{}", said.all);
+            assert!(!lab.path("work/instanced-reports").is_symlink());
+            has(
+                &lab.read("work/instanced-reports/diff.md"),
+                &["+image: acme/x:2"],
+            );
+            said.all
+        },
+    ];
+    for run in runs {
+        let lab = Lab::with(&SOUND);
+        boobytrapped(&lab);
+        let said = run(&lab);
+        assert_eq!(lab.read("victim"), "untouched", "{said}");
+        let victims = std::fs::read_dir(lab.path("victims")).expect("a directory");
+        assert_eq!(victims.count(), 0, "{said}");
+        // It would heed a configuration there.
+        let work = lab.path("work").display().to_string();
+        assert!(!lab.read("calls").contains(&format!("cargo in {work}")));
+        has(&lab.read("calls"), &["cargo in "]);
+    }
+}
+
+#[test]
+fn the_workflows_start_for_every_file_that_counts() {
+    let hub = &example("github-actions.yml")["on"]["pull_request"]["paths"];
+    let lab = &example("gitlab-ci.yml")["instances"]["rules"][0]["changes"];
+    for paths in [hub, lab] {
+        let paths: Vec<_> = paths.as_array().expect("a list").iter().map(text).collect();
+        for wanted in ["instances.d", "fleet.yaml", "fleet.yml", "**/.gitattributes"] {
+            assert!(paths.contains(&wanted), "no {wanted}: {paths:?}");
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod hostile;
 mod lab;
 #[path = "git_source/limits.rs"]
 mod limits;
+#[path = "git_source/reviewed.rs"]
+mod reviewed;
 #[path = "git_source/signatures.rs"]
 mod signatures;
 mod support;

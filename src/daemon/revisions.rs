@@ -44,6 +44,12 @@ pub fn compare(site: &Site, base: &str, head: &str) -> Result<Compared, Failure>
     let commits = [base, head].map(|revision| repository.commit(revision));
     let [base_commit, head_commit] = commits;
     let (base_commit, head_commit) = (base_commit.map_err(failed)?, head_commit.map_err(failed)?);
+    // A mirror is read from its objects. A checkout holds what git makes of them.
+    if site.mirror().is_none() {
+        repository
+            .refuse_conversions(&head_commit)
+            .map_err(failed)?;
+    }
     let base_snapshot = repository.read(&base_commit).map_err(failed)?;
     let head_snapshot = repository.read(&head_commit).map_err(failed)?;
     if base_snapshot.manifests.is_empty() && head_snapshot.manifests.is_empty() {

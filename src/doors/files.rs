@@ -1,10 +1,10 @@
 //! Text files of a person's: read whole, bounded, and told clearly when they cannot be read.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use self::found::Found;
 use crate::words::desired::Unreadable;
 use crate::words::document::LENGTH_MAX;
 use crate::words::lines;
@@ -14,6 +14,7 @@ pub use kept::{KeepError, Kept};
 
 mod check;
 mod configuration;
+mod found;
 mod kept;
 
 /// A file that could not be read. Says all there is to say: it has no source.
@@ -38,6 +39,11 @@ pub enum FileProblem {
     /// It may not be read.
     #[error("permission denied; give user {0} the right to read it, and to enter its directories")]
     Denied(u32),
+    /// A link to something that may hold anything, and that what is written here must not show.
+    #[error(
+        "a symbolic link to something other than a YAML file below its own directory, which is not read; put the file itself there"
+    )]
+    Elsewhere,
     /// A directory stands there.
     #[error("a directory, not a file; name a file in it")]
     Directory,
@@ -135,6 +141,18 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     read_text_within(path, LENGTH_MAX)
 }
 
+/// Reads a text file that others may have put there, such as a commit. A link is followed only to a YAML
+/// file below its own directory: any other could hold what its author must not see.
+pub fn read_text_beside(path: &Path) -> Result<String, FileError> {
+    let failed = |problem| FileError {
+        path: path.to_owned(),
+        problem,
+    };
+    let file = Found::beside(path).map_err(failed)?;
+    let bytes = file.read(path, LENGTH_MAX).map_err(failed)?;
+    decode(bytes).map_err(failed)
+}
+
 /// Reads a text file of at most so many bytes.
 pub fn read_text_within(path: &Path, length_max: usize) -> Result<String, FileError> {
     let failed = |problem| FileError {
@@ -146,42 +164,7 @@ pub fn read_text_within(path: &Path, length_max: usize) -> Result<String, FileEr
 }
 
 fn read_bytes(path: &Path, length_max: usize) -> Result<Vec<u8>, FileProblem> {
-    let failed = |error| FileProblem::of(path, error);
-    let file = open(path).map_err(failed)?;
-    let found = file.metadata().map_err(failed)?;
-    if found.is_dir() {
-        return Err(FileProblem::Directory);
-    }
-    if !found.is_file() {
-        return Err(FileProblem::Irregular);
-    }
-    let too_long = || match length_max {
-        LENGTH_MAX => FileProblem::TooLong,
-        most => FileProblem::TooLarge(most),
-    };
-    if found.len() > length_max as u64 {
-        return Err(too_long());
-    }
-    // With room for all of it, and for the read that finds the end, it takes two reads.
-    let room = usize::try_from(found.len()).unwrap_or_default() + 64;
-    let mut bytes = Vec::with_capacity(room);
-    // It may grow while it is read.
-    file.take(length_max as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() > length_max {
-        return Err(too_long());
-    }
-    Ok(bytes)
-}
-
-/// Opens for reading. A pipe that nobody writes to must not make us wait.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits();
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.cast_signed())
-        .open(path)
+    Found::at(path)?.read(path, length_max)
 }
 
 /// Text out of bytes: UTF-8, a byte order mark left out.

@@ -79,7 +79,7 @@ impl Lab {
         lab.stand_in("curl", "for last; do case $last in body@*) cp \"${last#body@}\" \"$LAB/comment.md\";; esac; done");
         // It builds nothing; from then on there is a binary.
         let binary = env!("CARGO_BIN_EXE_instanced");
-        lab.stand_in("cargo", &format!("ln -s '{binary}' \"$LAB/bin/instanced\""));
+        lab.stand_in("cargo", &format!("echo \"cargo in $PWD\" >>\"$LAB/calls\"\nln -s '{binary}' \"$LAB/bin/instanced\""));
         lab
     }
 
@@ -182,7 +182,8 @@ impl Lab {
         self.program(&format!("bin/{name}"), &does);
     }
 
-    fn program(&self, path: &str, does: &str) {
+    /// A program of the lab's.
+    pub fn program(&self, path: &str, does: &str) {
         self.write(path, &format!("#!/bin/sh\nset -eu\n{does}\n"));
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(self.path(path), mode).expect("a file of ours");

@@ -16,20 +16,20 @@ use super::lab::Lab;
 const BINARY: &str = env!("CARGO_BIN_EXE_instanced");
 
 /// What a program of ours answered.
-struct Answer {
-    code: Option<i32>,
-    stdout: String,
-    all: String,
+pub struct Answer {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub all: String,
 }
 
 /// A checkout in `work` whose manifests are below its top, and a program that writes the canary.
-struct Scene {
-    lab: Lab,
-    head: String,
+pub struct Scene {
+    pub lab: Lab,
+    pub head: String,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let lab = Lab::new();
         lab.write("infra/instances.d/alice.yaml", "{}\n");
         let head = lab.commit("the beginning");
@@ -59,7 +59,7 @@ state: state
         assert!(!self.lab.path("canary").exists(), "{what} ran a program");
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command
             .args(["--config", "instanced.yaml"])
@@ -71,7 +71,7 @@ state: state
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Answer {
+    pub fn run(&self, arguments: &[&str]) -> Answer {
         answer(&mut self.command(arguments))
     }
 
@@ -108,7 +108,7 @@ state: state
     }
 }
 
-fn answer(command: &mut Command) -> Answer {
+pub fn answer(command: &mut Command) -> Answer {
     let output = command.output().expect("the program runs");
     let [stdout, stderr] =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
@@ -243,6 +243,7 @@ fn a_key_outside_of_the_list_is_named_with_its_remedy() {
             && status.contains("help: remove it (git config --file "),
         "{status}"
     );
+    fs::remove_file(scene.lab.path("work/.gitattributes")).expect("a file");
     let checked = scene.run(&["validate", "--strict"]);
     assert_eq!(checked.code, Some(0), "no file is wrong: {}", checked.all);
     assert!(

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{FLEET_MISNAMED, FLEET_NAMES, Size, SourceError, TooLarge, beside, is_manifest};
-use crate::doors::files::read_text;
+use crate::doors::files::read_text_beside;
 use crate::words::desired::{Content, Snapshot, SourceFile};
 use crate::words::spread::spread;
 
@@ -232,7 +232,7 @@ fn content(path: &Path, unsettled: &BTreeSet<PathBuf>) -> Content {
     if unsettled.contains(path) {
         return Content::BeingWritten;
     }
-    match read_text(path) {
+    match read_text_beside(path) {
         Ok(text) => Content::Text(text),
         Err(error) => Content::Unreadable(error.problem.unreadable()),
     }

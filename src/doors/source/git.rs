@@ -25,6 +25,7 @@ mod fetch;
 mod mirror;
 mod place;
 mod repository;
+pub mod reviewed;
 
 /// How much of what git says of a commit is read, in bytes.
 const FACTS_MAX: u64 = 16 << 10;

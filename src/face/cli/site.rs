@@ -8,7 +8,7 @@ use crate::daemon::ops::Site;
 use crate::decisions::checkup::facts::Configured;
 use crate::decisions::report::Failure;
 use crate::decisions::status::{InstancePhase, InstanceStatus};
-use crate::doors::files::{LoadedConfig, default_config, load_config, read_text, shown};
+use crate::doors::files::{LoadedConfig, default_config, load_config, read_text_beside, shown};
 use crate::face::diagnostics::{self, github, junit, sarif};
 use crate::face::output::{Format, Output};
 use crate::words::config::Source;
@@ -82,7 +82,7 @@ pub(super) fn tell(diagnostics: &[Diagnostic], out: &mut Output) {
     }
     match out.format() {
         Format::Human | Format::Markdown => out.tell(&diagnostics::draw(diagnostics, |path| {
-            read_text(Path::new(path)).ok()
+            read_text_beside(Path::new(path)).ok()
         })),
         Format::Json => {
             out.tell_json(&serde_json::json!({ "diagnostics": diagnostics }));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::site;
 use crate::daemon::ops::{self, Checked, Site};
 use crate::decisions::report::Failure;
+use crate::doors::source::git::reviewed::check_attributes;
 use crate::face::exit::Exit;
 use crate::face::output::{Format, Output};
 use crate::face::style::{Label, paint};
@@ -36,6 +37,7 @@ pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Fa
     let mut diagnostics = site.warnings.clone();
     diagnostics.extend(desired.diagnostics);
     diagnostics.extend(desired.commit_issue);
+    diagnostics.extend(attributes(args, site));
     if args.strict {
         let warnings = diagnostics
             .iter_mut()
@@ -63,6 +65,22 @@ pub(super) fn run(args: &Args, site: &Site, out: &mut Output) -> Result<Exit, Fa
     } else {
         Exit::Failed
     })
+}
+
+/// What makes the files here differ from those that a review shows.
+fn attributes(args: &Args, site: &Site) -> Vec<Diagnostic> {
+    let mut wrong = if !args.paths.is_empty() {
+        let of_paths = args.paths.iter().flat_map(|path| check_attributes(path));
+        of_paths.collect()
+    } else if site.mirror().is_none() {
+        check_attributes(site.source_dir())
+    } else {
+        // A mirror is read from its objects.
+        Vec::new()
+    };
+    wrong.sort();
+    wrong.dedup();
+    wrong
 }
 
 fn tell(diagnostics: &[Diagnostic], valid: usize, errors: usize, out: &mut Output) {

@@ -235,3 +235,58 @@ fn a_fleet_yaml_that_applies_to_too_many_is_not_read() {
         "{said}"
     );
 }
+
+#[test]
+fn a_link_leads_to_a_yaml_file_below_its_own_directory_or_is_not_read() {
+    let (top, dir) = source();
+    let secret = top.path().join("secret.yaml");
+    fs::write(&secret, "t0ken").unwrap();
+    fs::create_dir(dir.join(".git")).unwrap();
+    fs::write(dir.join(".git/config.yaml"), "t0ken").unwrap();
+    fs::write(dir.join("notes.txt"), "t0ken").unwrap();
+    fs::write(dir.join("real.yaml"), "{}").unwrap();
+    fs::create_dir(dir.join("..2026")).unwrap();
+    fs::write(dir.join("..2026/mounted.yaml"), "{}").unwrap();
+    symlink("..2026", dir.join("..data")).unwrap();
+    for (name, to) in [
+        ("mounted", "..data/mounted.yaml"),
+        ("same", "real.yaml"),
+        ("back", "../instances.d/real.yaml"),
+    ] {
+        symlink(to, dir.join(format!("{name}.yaml"))).unwrap();
+    }
+    let refused = [
+        ("absolute", secret.to_str().unwrap()),
+        ("environment", "/proc/self/environ"),
+        ("git", ".git/config.yaml"),
+        ("kernel", "/sys/kernel/mm/transparent_hugepage/enabled"),
+        ("null", "/dev/null"),
+        ("other", "notes.txt"),
+        ("relative", "../secret.yaml"),
+        ("twice", "relative.yaml"),
+        ("own", "/proc/self/cwd/Cargo.toml"),
+    ];
+    for (name, to) in refused {
+        symlink(to, dir.join(format!("{name}.yaml"))).unwrap();
+    }
+    symlink("/proc/self/environ", top.path().join("fleet.yaml")).unwrap();
+    // The directory itself may be reached through a link, which its operator made.
+    let by_link = top.path().join("current");
+    symlink("instances.d", &by_link).unwrap();
+    for dir in [dir, by_link] {
+        let snapshot = read_all(&dir).unwrap();
+        for (name, content) in manifests(&snapshot) {
+            let is_refused = refused.iter().any(|(refused, _)| *refused == name);
+            match content {
+                Content::Text(text) => assert!(!is_refused && text == "{}", "{name}: {text}"),
+                Content::Unreadable(why) => {
+                    assert!(is_refused && why.why.contains("a symbolic link"), "{name}: {why:?}");
+                }
+                Content::BeingWritten => panic!("{name}"),
+            }
+        }
+        assert_eq!(snapshot.manifests.len(), refused.len() + 4);
+        let fleet = snapshot.fleet.unwrap().content;
+        assert!(matches!(fleet, Content::Unreadable(_)), "{fleet:?}");
+    }
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::{FLEET_MISNAMED, FLEET_NAMES, Size, beside, is_manifest};
 use super::command::Git;
 use super::place::Place;
+use super::reviewed::{ATTRIBUTES, conversion, refuse_links, refused};
 use super::{GitError, commit_id, facts, text};
 use crate::doors::files::{FileProblem, decode};
 use crate::words::commit;
@@ -76,8 +77,9 @@ impl Repository {
     /// The repository that holds the source directory `dir`, which need not be there now.
     ///
     /// # Errors
-    /// When there is no git, no repository, or one that is not to be trusted.
+    /// When there is no git, no repository, or one that is not to be trusted; when a link in a working tree leads to it.
     pub fn of(dir: &Path, shown_as: &str) -> Result<Self, GitError> {
+        refuse_links(dir)?;
         let path = beside(dir);
         let repository = Self::around(dir, shown_as)?;
         repository.ok_or(GitError::NoRepository { path })
@@ -263,22 +265,58 @@ impl Repository {
         Ok(self.list(commit, &[path], |_| true)?.pop())
     }
 
-    /// What git knows no files of looks empty, and is not.
+    /// What git knows no files of looks empty, and is not. The same goes for each directory above it.
     fn refuse_what_is_no_directory(&self, commit: &str) -> Result<(), GitError> {
-        let Some(found) = self.directory(commit)? else {
-            return Ok(());
-        };
-        let what = match (found.kind.as_str(), found.mode.as_str()) {
-            ("tree", _) => return Ok(()),
-            ("commit", _) => "a submodule",
-            (_, LINK) => "a symbolic link",
-            _ => "a file",
-        };
-        Err(GitError::NoDirectory {
-            path: found.path,
-            what,
-            revision: format!("git:{}", commit::short(commit)),
-        })
+        let path = format!("{}{}", self.prefix, self.name);
+        let above = path.match_indices('/').map(|(end, _)| &path[..end]);
+        for path in above.chain([path.as_str()]) {
+            let Some(found) = self.list(commit, &[path.to_owned()], |_| true)?.pop() else {
+                return Ok(());
+            };
+            let what = match (found.kind.as_str(), found.mode.as_str()) {
+                ("tree", _) => continue,
+                ("commit", _) => "a submodule",
+                (_, LINK) => "a symbolic link",
+                _ => "a file",
+            };
+            return Err(GitError::NoDirectory {
+                path: found.path,
+                what,
+                revision: format!("git:{}", commit::short(commit)),
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses a commit whose attributes have git write other bytes into a checkout than were committed.
+    ///
+    /// # Errors
+    /// The file, the line and the attribute; or git's failure.
+    pub fn refuse_conversions(&self, commit: &str) -> Result<(), GitError> {
+        let dir = self.directory_path();
+        let above = dir.match_indices('/').map(|(end, _)| &dir[..=end]);
+        let paths = [""].into_iter().chain(above);
+        let paths: Vec<_> = paths.map(|at| format!("{at}{ATTRIBUTES}")).collect();
+        let entries = self.list(commit, &paths, |entry| entry.kind != "tree")?;
+        let revision = format!("git:{}", commit::short(commit));
+        for (entry, content) in entries.iter().zip(self.contents(&entries)?) {
+            match content {
+                Content::Text(text) => {
+                    if let Some(found) = conversion(&text) {
+                        return Err(refused(&entry.path, &revision, &found));
+                    }
+                }
+                Content::Unreadable(why) => {
+                    return Err(GitError::Refused {
+                        file: entry.path.clone().into(),
+                        why: format!("{} ({revision})", why.why),
+                        help: why.help.unwrap_or_default(),
+                    });
+                }
+                Content::BeingWritten => {}
+            }
+        }
+        Ok(())
     }
 
     /// Lists what a commit has at these paths, and keeps what counts. No more of it is held than a source may have.
