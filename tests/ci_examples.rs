@@ -329,7 +329,10 @@ fn gitlab_needs_neither_a_token_nor_a_snapshot() {
     let said = gitlab(&lab, &[]);
     assert_eq!(said.code, Some(0), "{}", said.all);
     assert!(!lab.read("calls").contains("curl"));
-    has(&lab.read("work/instanced-reports/diff.md"), &["+image: acme/x:2"]);
+    has(
+        &lab.read("work/instanced-reports/diff.md"),
+        &["+image: acme/x:2"],
+    );
     has(
         &said.all,
         &["no snapshot of the fleet has been recorded yet"],
@@ -339,7 +342,12 @@ fn gitlab_needs_neither_a_token_nor_a_snapshot() {
 /// What a pull request may put into its checkout: links at the names of reports, and programs.
 fn boobytrapped(lab: &Lab) {
     lab.write("victim", "untouched");
-    let links = ["instanced.sarif", "instanced.junit.xml", "diff.md", "plan.txt"];
+    let links = [
+        "instanced.sarif",
+        "instanced.junit.xml",
+        "diff.md",
+        "plan.txt",
+    ];
     for name in links {
         std::os::unix::fs::symlink(lab.path("victim"), lab.path("work").join(name))
             .expect("a link");
@@ -392,7 +400,12 @@ fn the_workflows_start_for_every_file_that_counts() {
     let lab = &example("gitlab-ci.yml")["instances"]["rules"][0]["changes"];
     for paths in [hub, lab] {
         let paths: Vec<_> = paths.as_array().expect("a list").iter().map(text).collect();
-        for wanted in ["instances.d", "fleet.yaml", "fleet.yml", "**/.gitattributes"] {
+        for wanted in [
+            "instances.d",
+            "fleet.yaml",
+            "fleet.yml",
+            "**/.gitattributes",
+        ] {
             assert!(paths.contains(&wanted), "no {wanted}: {paths:?}");
         }
     }

@@ -63,7 +63,7 @@ pub fn compare(site: &Site, base: &str, head: &str) -> Result<Compared, Failure>
     }
     let base_desired = desired(&base_snapshot, site, base)?;
     let head_desired = desired(&head_snapshot, site, head)?;
-    let mut notes = Vec::new();
+    let mut notes: Vec<_> = site.warnings.iter().map(ToString::to_string).collect();
     if !base_desired.unreadable.is_empty() {
         let names: Vec<_> = base_desired
             .unreadable

@@ -79,7 +79,12 @@ impl Lab {
         lab.stand_in("curl", "for last; do case $last in body@*) cp \"${last#body@}\" \"$LAB/comment.md\";; esac; done");
         // It builds nothing; from then on there is a binary.
         let binary = env!("CARGO_BIN_EXE_instanced");
-        lab.stand_in("cargo", &format!("echo \"cargo in $PWD\" >>\"$LAB/calls\"\nln -s '{binary}' \"$LAB/bin/instanced\""));
+        lab.stand_in(
+            "cargo",
+            &format!(
+                "echo \"cargo in $PWD\" >>\"$LAB/calls\"\nln -s '{binary}' \"$LAB/bin/instanced\""
+            ),
+        );
         lab
     }
 

@@ -104,3 +104,54 @@ fn attributes_that_change_a_checkout_are_an_error() {
         assert_eq!(said.code, Some(0), "{}", said.all);
     }
 }
+
+#[test]
+fn a_configuration_that_nobody_named_is_not_the_manifests_own_unnoticed() {
+    let scene = Scene::new();
+    let lab = &scene.lab;
+    let config = "\
+source: { dir: infra/instances.d }
+engine: { docker: { host: unix:///nonexistent/docker.sock } }
+state: ../state
+";
+    lab.write("instanced.yaml", config);
+    lab.commit("a policy of its own");
+    let run = |arguments: &[&str]| {
+        answer(
+            Command::new(env!("CARGO_BIN_EXE_instanced"))
+                .args(arguments)
+                .current_dir(lab.path("work"))
+                .env_remove("INSTANCED_CONFIG")
+                .env("NO_COLOR", "1"),
+        )
+    };
+    let words = "the configuration is part of the repository of the manifests";
+    for (arguments, code) in [
+        (&["validate"][..], Some(0)),
+        (&["validate", "--strict"], Some(1)),
+        (&["diff", "--base", "HEAD~1"], Some(0)),
+        (&["reconcile", "--dry-run"], Some(1)),
+        (&["doctor"], Some(1)),
+    ] {
+        let said = run(arguments);
+        assert_eq!(said.code, code, "{arguments:?}: {}", said.all);
+        assert!(said.all.contains(words), "{arguments:?}: {}", said.all);
+        assert!(said.all.contains("--config"), "{arguments:?}: {}", said.all);
+    }
+    // Named, it is a choice. One outside of the repository is no commit's.
+    let named = run(&["--config", "instanced.yaml", "validate", "--strict"]);
+    assert_eq!(named.code, Some(0), "{}", named.all);
+    // A link in the repository is a commit's, too.
+    fs::rename(lab.path("work/instanced.yaml"), lab.path("other.yaml")).expect("a file");
+    symlink("../other.yaml", lab.path("work/instanced.yaml")).expect("a link");
+    let linked = run(&["validate", "--strict"]);
+    assert!(linked.all.contains(words), "{}", linked.all);
+    fs::remove_file(lab.path("work/instanced.yaml")).expect("a link");
+    let outside = answer(
+        Command::new(env!("CARGO_BIN_EXE_instanced"))
+            .args(["validate", "--strict"])
+            .current_dir(lab.path(""))
+            .env_remove("INSTANCED_CONFIG"),
+    );
+    assert_eq!(outside.code, Some(0), "{}", outside.all);
+}

@@ -9,10 +9,11 @@ use crate::decisions::checkup::facts::Configured;
 use crate::decisions::report::Failure;
 use crate::decisions::status::{InstancePhase, InstanceStatus};
 use crate::doors::files::{LoadedConfig, default_config, load_config, read_text_beside, shown};
+use crate::doors::source::git::reviewed::are_in_one_tree;
 use crate::face::diagnostics::{self, github, junit, sarif};
 use crate::face::output::{Format, Output};
 use crate::words::config::Source;
-use crate::words::diagnostic::Diagnostic;
+use crate::words::diagnostic::{Diagnostic, Severity};
 use crate::words::name::InstanceName;
 
 /// Finds it. `None` when the configuration cannot be used, which is told by then.
@@ -31,16 +32,16 @@ pub(super) fn find(globals: &Globals, out: &mut Output) -> Result<Option<Site>, 
 /// The same where the configuration cannot be used: then every key has its default, and what is wrong is told beside it.
 pub(super) fn find_anyhow(globals: &Globals) -> Result<(Site, Configured), Failure> {
     let cwd = working_directory()?;
-    let (loaded, diagnostics) = match load_config(globals.config.as_deref(), &cwd) {
-        Ok(loaded) => {
-            let warnings = loaded.warnings.clone();
-            (loaded, warnings)
-        }
-        Err(error) => (default_config(&cwd), error.diagnostics()),
+    let (loaded, wrong) = match load_config(globals.config.as_deref(), &cwd) {
+        Ok(loaded) => (loaded, None),
+        Err(error) => (default_config(&cwd), Some(error.diagnostics())),
     };
-    let path = loaded.path.as_ref().map(|path| shown(path, &cwd));
-    let configured = Configured { path, diagnostics };
-    Ok((settled(loaded, globals, &cwd), configured))
+    let site = settled(loaded, globals, &cwd);
+    let configured = Configured {
+        path: site.config_path.as_ref().map(|path| shown(path, &cwd)),
+        diagnostics: wrong.unwrap_or_else(|| site.warnings.clone()),
+    };
+    Ok((site, configured))
 }
 
 /// A configuration, with what the command line says otherwise.
@@ -52,6 +53,9 @@ fn settled(loaded: LoadedConfig, globals: &Globals, cwd: &Path) -> Site {
             git: None,
         };
     }
+    let mut warnings = loaded.warnings;
+    let found = loaded.path.as_ref().filter(|_| globals.config.is_none());
+    warnings.extend(found.and_then(|path| of_the_manifests(path, &config.source, cwd)));
     let state = globals
         .state
         .as_ref()
@@ -60,8 +64,21 @@ fn settled(loaded: LoadedConfig, globals: &Globals, cwd: &Path) -> Site {
         config,
         config_path: loaded.path,
         state,
-        warnings: loaded.warnings,
+        warnings,
     }
+}
+
+/// That a configuration which nobody named is in the repository of the manifests.
+fn of_the_manifests(path: &Path, source: &Source, cwd: &Path) -> Option<Diagnostic> {
+    let is_theirs = source.git.is_none() && are_in_one_tree(path, &source.dir);
+    is_theirs.then(|| Diagnostic {
+        severity: Severity::Warning,
+        ..Diagnostic::of_file(
+            &shown(path, cwd),
+            "the configuration is part of the repository of the manifests, so a commit can change the policy",
+            Some("name the host's own with --config; to keep this one, name it with --config as well"),
+        )
+    })
 }
 
 /// The configuration in use, as a line of a plan or a check.

@@ -280,7 +280,10 @@ fn a_link_leads_to_a_yaml_file_below_its_own_directory_or_is_not_read() {
             match content {
                 Content::Text(text) => assert!(!is_refused && text == "{}", "{name}: {text}"),
                 Content::Unreadable(why) => {
-                    assert!(is_refused && why.why.contains("a symbolic link"), "{name}: {why:?}");
+                    assert!(
+                        is_refused && why.why.contains("a symbolic link"),
+                        "{name}: {why:?}"
+                    );
                 }
                 Content::BeingWritten => panic!("{name}"),
             }

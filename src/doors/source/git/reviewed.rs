@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use super::super::beside;
 use super::GitError;
 use super::place::Place;
 use crate::doors::files::{read_text_beside, shown};
@@ -99,21 +100,24 @@ impl Conversion<'_> {
 
 /// The first such attribute. A line counts unless its pattern ends in a literal ending of another kind of file.
 pub(super) fn conversion(attributes: &str) -> Option<Conversion<'_>> {
-    attributes.split('\n').enumerate().find_map(|(index, line)| {
-        // Git takes a line for a string of C.
-        let words = line.split([' ', '\t', '\r', '\0']);
-        let mut words = words.filter(|word| !word.is_empty());
-        let pattern = words.next().filter(|word| !word.starts_with('#'))?;
-        if is_of_another_kind(pattern) {
-            return None;
-        }
-        let mut names = words.map(|word| word.split_once('=').map_or(word, |(name, _)| name));
-        let attribute = names.find(|name| CONVERSIONS.contains(name))?;
-        Some(Conversion {
-            line: index + 1,
-            attribute,
+    attributes
+        .split('\n')
+        .enumerate()
+        .find_map(|(index, line)| {
+            // Git takes a line for a string of C.
+            let words = line.split([' ', '\t', '\r', '\0']);
+            let mut words = words.filter(|word| !word.is_empty());
+            let pattern = words.next().filter(|word| !word.starts_with('#'))?;
+            if is_of_another_kind(pattern) {
+                return None;
+            }
+            let mut names = words.map(|word| word.split_once('=').map_or(word, |(name, _)| name));
+            let attribute = names.find(|name| CONVERSIONS.contains(name))?;
+            Some(Conversion {
+                line: index + 1,
+                attribute,
+            })
         })
-    })
 }
 
 /// Whether no name that ends in `.yaml` or `.yml` can match a pattern.
@@ -157,12 +161,27 @@ pub fn check_attributes(dir: &Path) -> Vec<Diagnostic> {
             }),
             Err(error) => {
                 let problem = error.problem.unreadable();
-                let why = format!("the attributes of the checkout are not read: {}", problem.why);
+                let why = format!(
+                    "the attributes of the checkout are not read: {}",
+                    problem.why
+                );
                 Some(Diagnostic::of_file(&shown, why, problem.help.as_deref()))
             }
         }
     });
     diagnostics.collect()
+}
+
+/// Whether both paths are in the working tree of one repository, or lead into it.
+pub fn are_in_one_tree(one: &Path, other: &Path) -> bool {
+    let top = |path: &Path| {
+        let place = Place::around(&path.canonicalize().ok()?);
+        Some(place.ok()??.top)
+    };
+    let tops = |path: &Path| [top(path), top(&beside(path))];
+    let others = tops(other);
+    let mut found = tops(one).into_iter().flatten();
+    found.any(|top| others.contains(&Some(top)))
 }
 
 #[cfg(test)]
