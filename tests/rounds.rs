@@ -3,6 +3,8 @@
 
 #[path = "rounds/hands.rs"]
 mod hands;
+#[path = "rounds/incumbents.rs"]
+mod incumbents;
 #[path = "rounds/logs.rs"]
 mod logs;
 #[path = "rounds/orders.rs"]

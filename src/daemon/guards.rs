@@ -14,9 +14,9 @@ use super::uses::Uses;
 use crate::decisions::access::Guard;
 use crate::doors::store::{Store, StoreError};
 use crate::words::config::{Config, Policy, Verdict};
-use crate::words::desired::{AccessLimit, Desired, Snapshot};
+use crate::words::desired::{AccessLimit, Desired, Owners, Snapshot, first_label};
 use crate::words::manifest::Auth;
-use crate::words::name::InstanceName;
+use crate::words::name::{HostName, InstanceName};
 use crate::words::observed::{Applied, Observed};
 use crate::words::resolve::{access_limits, resolve};
 use crate::words::spec::Spec;
@@ -44,6 +44,10 @@ struct Known {
     kept: Option<ByInstance>,
     /// Grants that were taken away, and are not in the store yet.
     revoked: BTreeSet<TokenHash>,
+    /// Who has a host name, by its first label, as the engine said last.
+    owners: BTreeMap<String, InstanceName>,
+    /// Host names that two endpoints claim, and that were logged.
+    ambiguous: BTreeSet<HostName>,
 }
 
 impl Guards {
@@ -99,6 +103,10 @@ impl Guards {
     pub fn update(&self, desired: &Desired, observed: Option<&Observed>) {
         let mut known = self.locked();
         let before = grants(known.guards.as_ref());
+        let taken = known.taken();
+        if let Some(observed) = observed {
+            known.note_owners(observed);
+        }
         let guards = known.guards.get_or_insert_default();
         if let Some(observed) = observed {
             guards.retain(|name, _| desired.names(name) || observed.has(name));
@@ -117,7 +125,16 @@ impl Guards {
         }
         self.restrict(guards, |name| desired.access_limits.get(name));
         for (name, spec) in &desired.specs {
-            guards.insert(name.clone(), guards_of(spec));
+            let mut admitted = guards_of(spec);
+            if observed.is_none() {
+                // Files do not say who has a host name. Whoever was known to have it keeps it until the engine was asked.
+                let is_free = |holder: Option<&InstanceName>| holder.is_none_or(|h| h == name);
+                admitted.retain(|guard| is_free(taken.get(label(guard))));
+            }
+            guards.insert(name.clone(), admitted);
+        }
+        if observed.is_some() {
+            displace(guards, desired);
         }
         known.note_revoked(&before);
     }
@@ -161,19 +178,21 @@ impl Guards {
     /// Makes the table anew, once endpoints are known. Without tokens nobody is let in: a revocation may be among
     /// what is not known. `retired` are hashes of tokens that were valid lately.
     pub fn publish(&self, tokens: Option<&[TokenRecord]>, retired: &BTreeSet<TokenHash>) {
-        let known = self.locked();
+        let mut known = self.locked();
+        let mut ambiguous = None;
         let table = tokens.zip(known.guards.as_ref()).map(|(tokens, guards)| {
             self.counts.keep(|name| guards.contains_key(name));
             let guards = guards.values().flatten().cloned();
             let retired = retired.union(&known.revoked).copied();
             let table = EdgeTable::build(guards, tokens, &self.uses, &self.counts);
             let table = table.with_retired(retired);
-            for host in table.access().ambiguous() {
-                tracing::warn!(%host, "two endpoints claim this host name: neither opens");
-            }
+            ambiguous = Some(table.access().ambiguous().iter().cloned().collect());
             Arc::new(table)
         });
         self.table.store(table);
+        if let Some(ambiguous) = ambiguous {
+            known.note_ambiguous(ambiguous);
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, Known> {
@@ -183,11 +202,59 @@ impl Guards {
 }
 
 impl Known {
+    /// Who has a host name, by its first label: as the engine said last, else as is known of guards.
+    fn taken(&self) -> BTreeMap<String, InstanceName> {
+        let mut taken = self.owners.clone();
+        for guard in self.guards.iter().flat_map(BTreeMap::values).flatten() {
+            let entry = taken.entry(label(guard).to_owned());
+            entry.or_insert_with(|| guard.instance.clone());
+        }
+        taken
+    }
+
+    /// Takes in what the engine says. An instance of which it does not say what it has keeps what it had.
+    fn note_owners(&mut self, observed: &Observed) {
+        let owners = Owners::of(observed);
+        let mut now = owners.hosts();
+        for (label, name) in std::mem::take(&mut self.owners) {
+            if owners.is_unknown(&name) {
+                now.entry(label).or_insert(name);
+            }
+        }
+        self.owners = now;
+    }
+
+    /// Logs host names that two endpoints claim, once as long as that lasts.
+    fn note_ambiguous(&mut self, ambiguous: BTreeSet<HostName>) {
+        for host in ambiguous.difference(&self.ambiguous) {
+            tracing::warn!(%host, "two endpoints claim this host name: neither opens");
+        }
+        self.ambiguous = ambiguous;
+    }
+
     /// Remembers the grants that are no more.
     fn note_revoked(&mut self, before: &BTreeSet<TokenHash>) {
         let now = grants(self.guards.as_ref());
         self.revoked.extend(before.difference(&now));
         self.revoked.retain(|hash| !now.contains(hash));
+    }
+}
+
+/// The part of a guard's host that names endpoint and instance.
+fn label(guard: &Guard) -> &str {
+    first_label(guard.host.as_str())
+}
+
+/// What is admitted has its host names alone: guards of an instance that never had a container give way.
+fn displace(guards: &mut ByInstance, desired: &Desired) {
+    let admitted = desired.specs.keys().filter_map(|name| guards.get(name));
+    let admitted: BTreeSet<String> = admitted
+        .flatten()
+        .map(|guard| label(guard).to_owned())
+        .collect();
+    let held = guards.iter_mut();
+    for (_, guards) in held.filter(|(name, _)| !desired.specs.contains_key(*name)) {
+        guards.retain(|guard| !admitted.contains(label(guard)));
     }
 }
 

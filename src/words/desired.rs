@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use held::{AccessLimit, Claim, Contested, InstanceLimit, volume_name};
+pub use owners::{Owners, first_label};
 
 use super::commit::Commit;
 use super::diagnostic::Diagnostic;
@@ -12,6 +13,7 @@ use super::origin::Origins;
 use super::spec::Spec;
 
 mod held;
+mod owners;
 
 /// The files of a source at one moment. Reading them is a door's work; nothing here is parsed yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub struct Desired {
     pub specs: BTreeMap<InstanceName, Arc<Spec>>,
     /// Where what a spec says comes from.
     pub origins: BTreeMap<InstanceName, Origins>,
+    /// The file of each sound manifest, as a person would name it.
+    pub paths: BTreeMap<InstanceName, String>,
     /// Manifests that could not be resolved: their instances are held as they are.
     pub unreadable: BTreeMap<InstanceName, Vec<Diagnostic>>,
     /// Of each held manifest: the most access that it allows.

@@ -16,6 +16,8 @@ pub const SPEC: &str = "instanced.spec";
 pub const DRAFT_VERSION: &str = "instanced.draft-version";
 /// Which daemon made it: the id of its state directory.
 pub const AUTHOR: &str = "instanced.author";
+/// Of a volume that outlives generations: whose it is, as [`volume_owner`] says.
+pub const VOLUME_OF: &str = "instanced.volume-of";
 /// What starts the labels that a manifest must not set, in lower case.
 const RESERVED: [&str; 2] = ["instanced.", TRAEFIK];
 /// What starts the labels that Traefik reads, in lower case.
@@ -51,9 +53,20 @@ pub fn secrets_volume(manager: &ManagerName, instance: &InstanceName, generation
     format!("{}-secrets", container_name(manager, instance, generation))
 }
 
-/// `instanced-<manager>-<instance>-<volume>`: a volume that outlives generations.
+/// `instanced-<manager>-<instance>-vol-<volume>`: a volume that outlives generations.
 pub fn instance_volume(manager: &ManagerName, instance: &InstanceName, volume: &str) -> String {
     format!("instanced-{manager}-{instance}-vol-{volume}")
+}
+
+/// `<manager>/<instance>`: whose a volume is that outlives generations.
+pub fn volume_owner(manager: &ManagerName, instance: &InstanceName) -> String {
+    format!("{manager}/{instance}")
+}
+
+/// Whether a volume of this name might be called as the volume of another instance is: `b-vol-c` of `a`, and `c` of
+/// `a-vol-b`; `vol-b` of `a`, and `b` of `a-vol`. Without such names, no two instances have one.
+pub fn is_ambiguous(volume: &str) -> bool {
+    volume.contains("-vol-") || volume.starts_with("vol-")
 }
 
 /// Whether a volume of this name would be called as the volume with another instance's secrets is: `b-g1-secrets` of
@@ -69,6 +82,34 @@ pub fn is_like_secrets(volume: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_instances_have_a_volume_of_one_name() {
+        let manager: ManagerName = "m".parse().expect("a name");
+        let parts = ["a", "b", "vol", "vola", "avol"];
+        let texts: Vec<String> = (1..=4_u32)
+            .flat_map(|length| (0..5_usize.pow(length)).map(move |number| (length, number)))
+            .map(|(length, mut number)| {
+                let mut text = Vec::new();
+                for _ in 0..length {
+                    text.push(parts[number % 5]);
+                    number /= 5;
+                }
+                text.join("-")
+            })
+            .collect();
+        let sound = texts.iter().filter(|volume| !is_ambiguous(volume));
+        let sound: Vec<_> = sound.collect();
+        assert!(sound.len() > 100 && sound.len() < texts.len());
+        let mut known = std::collections::HashSet::new();
+        for instance in texts.iter().filter(|text| text.len() < 16) {
+            let instance: InstanceName = instance.parse().expect("a name");
+            for volume in &sound {
+                let name = instance_volume(&manager, &instance, volume);
+                assert!(known.insert(name), "`{volume}` of {instance}");
+            }
+        }
+    }
 
     #[test]
     fn no_volume_of_an_instance_is_called_like_anothers_secrets() {

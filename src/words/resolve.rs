@@ -103,6 +103,7 @@ pub fn resolve_on(
                 desired.diagnostics.extend(warnings);
                 desired.specs.insert(name.clone(), Arc::new(spec));
                 desired.origins.insert(name.clone(), origins);
+                desired.paths.insert(name.clone(), file.path.clone());
                 files.insert(name, file);
             }
             Err((diagnostics, limit)) => {

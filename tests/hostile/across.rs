@@ -132,28 +132,31 @@ fn volumes_of_one_name_are_each_instances_own() {
         label::instance_volume(&manager, &instance.parse().expect("a name"), volume)
     };
     assert_ne!(name("a", "profile"), name("b", "profile"));
-    // The one way to one name.
+    // The two ways to one name.
     assert_eq!(name("a", "b-vol-c"), name("a-vol-b", "c"));
+    assert_eq!(name("a", "vol-c"), name("a-vol", "c"));
     let (said, sound) = told(
         &Config::default(),
         &[
             ("a", "volumes: [{ name: b-vol-c, target: /p }]\n"),
             ("a-vol-b", "volumes:\n- target: /p\n  name: c\n"),
+            ("b", "volumes:\n- target: /p\n  name: vol-c\n"),
         ],
     );
-    let way_out = "(choose a name without `-vol-`)";
+    let way_out = "(choose a name that has no `-vol-` in it and does not start with `vol-`)";
+    let message = |name: &str| {
+        format!(
+            "volumes[0].name: the engine could take `{name}` for a volume of another instance {way_out}"
+        )
+    };
     assert_eq!(
         said,
         [
-            format!(
-                "i/a-vol-b.yaml:3:9: volumes[0].name: the engine would take it for the volume `b-vol-c` of a {way_out}"
-            ),
-            format!(
-                "i/a.yaml:1:19: volumes[0].name: the engine would take it for the volume `c` of a-vol-b {way_out}"
-            ),
+            format!("i/a.yaml:1:19: {}", message("b-vol-c")),
+            format!("i/b.yaml:3:9: {}", message("vol-c")),
         ]
     );
-    assert_eq!(sound, [] as [&str; 0]);
+    assert_eq!(sound, ["a-vol-b"]);
 }
 
 #[test]

@@ -368,6 +368,11 @@ impl ReadContainers for Calls {
             .await
     }
 
+    async fn volume(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, EngineError> {
+        self.call("volume", name, None, self.stage.fake.volume(name))
+            .await
+    }
+
     async fn read_file(&self, container: &str, path: &str) -> Result<Vec<u8>, EngineError> {
         let does = self.stage.fake.read_file(container, path);
         self.call("read_file", container, None, does).await

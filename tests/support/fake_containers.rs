@@ -163,6 +163,13 @@ impl ReadContainers for FakeContainers {
         })
     }
 
+    async fn volume(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, EngineError> {
+        self.call("volume", name, false, |world| {
+            let volume = world.volumes.get(name);
+            Ok(volume.map(|volume| volume.labels.clone()))
+        })
+    }
+
     async fn read_file(&self, container: &str, path: &str) -> Result<Vec<u8>, EngineError> {
         self.call("read_file", container, false, |world| {
             let found = world.file(container, path)?;

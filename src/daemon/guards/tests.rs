@@ -315,3 +315,81 @@ fn a_second_manifest_of_one_name_adds_nothing_and_takes_away() {
     bench.round(&[("alice", TEAM_VIC)], &observed);
     assert!(bench.opens("mcp-alice", "stays"));
 }
+
+/// Claims the host of `zed-abc` for everybody.
+const ABC: (&str, &str) = (
+    "abc",
+    "endpoints: { mcp-zed: { port: 8080, path: /mcp, auth: none }, mcp: null }\n",
+);
+const ZED: (&str, &str) = ("zed-abc", "tokens:\n- { label: a, hash: HASH-mine }\n");
+
+#[test]
+fn a_newcomer_opens_no_host_of_a_running_instance_whatever_holds_that_one() {
+    let gone: &[(&str, &str)] = &[ABC];
+    let broken = &[
+        ABC,
+        (
+            "zed-abc",
+            "memroy: 1G\ntokens:\n- { label: a, hash: HASH-mine }\n",
+        ),
+    ];
+    let twice = &[
+        ABC,
+        ZED,
+        ("zed-abc2", "tokens:\n- { label: a, hash: HASH-mine }\n"),
+    ];
+    let no_yaml = &[ABC, ("zed-abc", "!{ no: [yaml")];
+    for files in [gone, broken, twice, no_yaml] {
+        let bench = Bench::new();
+        let observed = running(&bench.desired(&[ZED]), &["zed-abc"]);
+        bench.round(&[ZED], &observed);
+        assert!(bench.opens("mcp-zed-abc", "mine"));
+        // Access follows the files before the engine was asked.
+        bench.guards.update(&bench.desired(files), None);
+        assert!(bench.opens("mcp-zed-abc", "mine"), "{files:?}");
+        for _ in 0..2 {
+            bench.round(files, &observed);
+            assert_eq!(bench.asked("mcp-zed-abc", "mine"), Ok("zed-abc".to_owned()));
+            assert!(bench.guards.locked().ambiguous.is_empty());
+        }
+        // The duplicate goes: nothing of it is left.
+        bench.round(&[ZED, ABC], &observed);
+        assert!(bench.opens("mcp-zed-abc", "mine"), "{files:?}");
+        // The victim goes, also from the engine: now the host is free.
+        bench.round(&[ABC], &Observed::default());
+        let guards = bench.guards.locked().guards.clone().unwrap();
+        let held: Vec<_> = guards.iter().map(|(n, g)| (n.as_str(), g.len())).collect();
+        assert_eq!(held, [("abc", 1)], "{files:?}");
+    }
+}
+
+#[test]
+fn after_a_restart_a_newcomer_takes_no_host_before_the_engine_was_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), std::time::Duration::ZERO).unwrap();
+    let before = Bench::new();
+    let observed = running(&before.desired(&[ZED]), &["zed-abc"]);
+    before.round(&[ZED], &observed);
+    before.guards.keep(&store).unwrap();
+    let after = Bench::new();
+    after.guards.recall(&store).unwrap();
+    after.guards.take_in(&source(None, &[ABC]), &after.config);
+    assert!(after.opens("mcp-zed-abc", "mine"));
+}
+
+#[test]
+fn of_two_that_run_with_one_host_the_older_opens() {
+    let bench = Bench::new();
+    let zed = running(&bench.desired(&[ZED]), &["zed-abc"]);
+    let mut both = running(&bench.desired(&[ABC]), &["abc"]);
+    both.instances.extend(zed.instances);
+    for (name, second) in [("zed-abc", 1), ("abc", 2)] {
+        let generation = &mut both.instances.get_mut(name).unwrap()[0];
+        generation.started = Some(Timestamp::from_second(second).unwrap());
+    }
+    for files in [&[ABC, ZED][..], &[ABC, ZED, ("zed-abc2", ZED.1)]] {
+        bench.round(&[ZED], &both);
+        bench.round(files, &both);
+        assert_eq!(bench.asked("mcp-zed-abc", "mine"), Ok("zed-abc".to_owned()));
+    }
+}

@@ -55,6 +55,12 @@ pub trait ReadContainers: Send + Sync {
         labels: &[(String, String)],
     ) -> impl Future<Output = Result<Vec<String>, EngineError>> + Send;
 
+    /// The labels of a volume; `None` when it is not there.
+    fn volume(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<BTreeMap<String, String>>, EngineError>> + Send;
+
     /// One regular file of a container, running or not. `Gone` when it has none.
     fn read_file(
         &self,

@@ -390,6 +390,7 @@ impl<C: ChangeContainers> Fleet<C> {
         }
         self.refuse_routes(&draft).await?;
         let _turn = self.check_mounts(spec).await?;
+        self.own_volumes(spec).await?;
         let volume = label::secrets_volume(&self.manager, &spec.name, generation);
         self.making.with(|all| all.insert(volume.clone()));
         let _made = Made {

@@ -5,15 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::words::diagnostic::{Diagnostic, Severity};
+use crate::words::diagnostic::{Diagnostic, Place, Severity};
 use crate::words::manifest::{Auth, TokenPart};
 use crate::words::name::{EndpointName, HostName, InstanceName};
-use crate::words::observed::{Applied, Observed, Phase};
+use crate::words::observed::{Applied, Observed};
 use crate::words::origin::Origins;
 use crate::words::route::Endpoint;
 use crate::words::spec::{Spec, VolumeSource};
 
 use super::Desired;
+use super::owners::{Owners, was_started};
 
 /// The most access that a held manifest allows. What was known before is cut down to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -157,15 +158,16 @@ pub struct InstanceLimit {
 }
 
 impl Desired {
-    /// Decides collisions between manifests by what exists: an instance keeps what a generation of it already has,
-    /// and no new manifest takes that away. A collision of newcomers, or of two that have it, holds both. Deciding
-    /// twice changes nothing.
+    /// Decides by what exists who has a host name or a volume: an instance keeps what a started generation of it has,
+    /// whatever its manifest says and whether there is one. Whoever else claims it is held. A collision of newcomers
+    /// holds both. Deciding twice changes nothing.
     pub fn admit_incumbents(&mut self, observed: &Observed) {
+        let owners = Owners::of(observed);
         let contested = std::mem::take(&mut self.contested);
         for (name, contest) in contested {
             let wins = |claim: &Claim| match claim {
                 Claim::Place => has_generation(observed, &name),
-                claim => holders(observed, claim).eq([&name]),
+                claim => owners.owner(claim) == Some(&name),
             };
             if !contest.claims.iter().all(wins) {
                 self.contested.insert(name, contest);
@@ -183,9 +185,95 @@ impl Desired {
             self.specs.insert(name.clone(), contest.spec);
             self.origins.insert(name, contest.origins);
         }
+        self.hold_newcomers(&owners);
+        self.take_away(observed, &owners);
         self.refuse_newcomers(observed);
         self.diagnostics.sort();
         self.diagnostics.dedup();
+    }
+
+    /// Holds each instance that claims what another has. Their manifests need not collide: that of the other may be
+    /// gone, or held itself.
+    fn hold_newcomers(&mut self, owners: &Owners<'_>) {
+        let lost = self.specs.iter().filter_map(|(name, spec)| {
+            let claims = claims_of(spec);
+            let lost: Vec<_> = claims
+                .filter_map(|(field, claim)| {
+                    let other = owners.other(&claim, name)?;
+                    Some((self.lost(name, field, &claim, other), claim))
+                })
+                .collect();
+            (!lost.is_empty()).then(|| (name.clone(), lost))
+        });
+        let lost: Vec<_> = lost.collect();
+        for (name, lost) in lost {
+            let (errors, claims): (_, Vec<_>) = lost.into_iter().unzip();
+            let denied = self.specs[&name].endpoints.iter();
+            let denied = denied.filter(|(_, e)| claims.contains(&Claim::Host(e.host.clone())));
+            let limit = AccessLimit {
+                denied: denied.map(|(endpoint, _)| endpoint.clone()).collect(),
+                ..AccessLimit::default()
+            };
+            self.contest(&name, claims);
+            self.hold(&name, errors);
+            self.limit(&name, limit);
+        }
+    }
+
+    /// Why an instance is held that claims what another has.
+    fn lost(
+        &self,
+        name: &InstanceName,
+        field: String,
+        claim: &Claim,
+        other: &InstanceName,
+    ) -> Diagnostic {
+        let message = match claim {
+            Claim::Host(host) => {
+                format!(
+                    "the host name {host} belongs to the instance {other}, whose container has it"
+                )
+            }
+            Claim::Volume(_) | Claim::Place => {
+                format!("the engine would take it for a volume of the instance {other}")
+            }
+        };
+        let path = self.paths.get(name).map_or(name.as_str(), String::as_str);
+        Diagnostic {
+            place: Place::start_of(path),
+            severity: Severity::Error,
+            field,
+            message,
+            help: Some(format!(
+                "choose another name, or remove {other} first: this instance waits until no container of {other} has it"
+            )),
+        }
+    }
+
+    /// Two generations that run already may have one host name. The younger loses access and route.
+    fn take_away(&mut self, observed: &Observed, owners: &Owners<'_>) {
+        for (name, generations) in &observed.instances {
+            if self.specs.contains_key(name) {
+                continue;
+            }
+            let mut denied = BTreeSet::new();
+            for generation in generations {
+                if let Applied::Spec(spec) = &generation.applied {
+                    let lost = spec.endpoints.iter().filter(|(_, endpoint)| {
+                        let claim = Claim::Host(endpoint.host.clone());
+                        owners.owner(&claim).is_some_and(|owner| owner != name)
+                    });
+                    denied.extend(lost.map(|(endpoint, _)| endpoint.clone()));
+                }
+            }
+            if !denied.is_empty() {
+                let limit = AccessLimit {
+                    denied,
+                    ..AccessLimit::default()
+                };
+                self.limit(name, limit);
+            }
+        }
     }
 
     /// Incumbents may have taken places that newcomers had by their names.
@@ -244,32 +332,27 @@ impl Desired {
     }
 }
 
-/// Whether a generation of it was ever started. What it does just now does not count: an instance that restarts
-/// loses nothing.
+/// Whether a generation of it was ever started.
 fn has_generation(observed: &Observed, name: &InstanceName) -> bool {
     let mut generations = observed.instances.get(name).into_iter().flatten();
-    generations.any(|g| g.phase != Phase::Created)
+    generations.any(was_started)
 }
 
-/// The instances of which a generation has what is claimed.
-fn holders<'o>(observed: &'o Observed, claim: &Claim) -> impl Iterator<Item = &'o InstanceName> {
-    let has = |spec: &Spec| match claim {
-        Claim::Host(host) => spec.endpoints.values().any(|e| e.host == *host),
-        Claim::Volume(volume) => spec.volumes.iter().any(|v| match &v.source {
-            VolumeSource::Name(own) => volume_name(&spec.name, own) == *volume,
-            VolumeSource::Host(_) => false,
-        }),
-        Claim::Place => false,
-    };
-    let instances = observed.instances.iter();
-    instances.filter_map(move |(name, generations)| {
-        let mut started = generations.iter().filter(|g| g.phase != Phase::Created);
-        let is_holder = started.any(|g| match &g.applied {
-            Applied::Spec(spec) => has(spec),
-            Applied::Newer(_) | Applied::Unreadable(_) => false,
-        });
-        is_holder.then_some(name)
-    })
+/// What a spec claims for its instance alone, with the field that says so.
+fn claims_of(spec: &Spec) -> impl Iterator<Item = (String, Claim)> {
+    let hosts = spec.endpoints.iter().map(|(name, endpoint)| {
+        let claim = Claim::Host(endpoint.host.clone());
+        (format!("endpoints.{name}"), claim)
+    });
+    let volumes = spec.volumes.iter().enumerate();
+    let volumes = volumes.filter_map(|(index, volume)| match &volume.source {
+        VolumeSource::Name(own) => {
+            let claim = Claim::Volume(volume_name(&spec.name, own));
+            Some((format!("volumes[{index}].name"), claim))
+        }
+        VolumeSource::Host(_) => None,
+    });
+    hosts.chain(volumes)
 }
 
 /// The part of a volume's name on the engine that holds its instance's.

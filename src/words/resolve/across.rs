@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::words::config::Config;
-use crate::words::desired::{Claim, volume_name};
+use crate::words::desired::Claim;
 use crate::words::diagnostic::Problem;
 use crate::words::name::{HostName, InstanceName};
 use crate::words::spec::{Spec, VolumeSource};
@@ -25,7 +25,6 @@ type Told = Vec<(InstanceName, Problem, Option<Claim>)>;
 pub(super) fn problems(specs: &Specs, config: &Config) -> Told {
     let mut told = Vec::new();
     hosts(specs, &mut told);
-    named_volumes(specs, &mut told);
     host_paths(specs, &mut told);
     tokens(specs, &mut told);
     // Those that come last by name are over the limit: adding one never takes away an earlier one's place
@@ -74,38 +73,6 @@ fn hosts(specs: &Specs, told: &mut Told) {
             let problem = Problem::error(&["endpoints", endpoint], message)
                 .with_help("rename the endpoint or the instance");
             let claim = Claim::Host((*host).clone());
-            told.push(((*name).clone(), problem, Some(claim)));
-        }
-    }
-}
-
-/// A volume's name holds that of its instance, so that two instances never share one, but where both names play with
-/// what stands between them: `b-vol-c` of `a`, and `c` of `a-vol-b`.
-fn named_volumes(specs: &Specs, told: &mut Told) {
-    const BETWEEN: &str = "-vol-";
-    let mut names: BTreeMap<String, Vec<(&InstanceName, usize, &str)>> = BTreeMap::new();
-    for (name, spec) in specs {
-        for (index, volume) in spec.volumes.iter().enumerate() {
-            if let VolumeSource::Name(volume) = &volume.source
-                && (volume.contains(BETWEEN) || name.as_str().contains(BETWEEN))
-            {
-                let users = names.entry(volume_name(name, volume)).or_default();
-                users.push((name, index, volume));
-            }
-        }
-    }
-    for (claimed, users) in names.iter().filter(|(_, users)| users.len() > 1) {
-        for (name, index, _) in users {
-            let others = users.iter().filter(|(n, ..)| n != name);
-            let others = listed(others.map(|(n, _, volume)| format!("`{volume}` of {n}")));
-            if others.is_empty() {
-                continue;
-            }
-            let message = format!("the engine would take it for the volume {others}");
-            let at = ["volumes", &index.to_string(), "name"];
-            let problem = Problem::error(&at, message)
-                .with_help(format!("choose a name without `{BETWEEN}`"));
-            let claim = Claim::Volume(claimed.clone());
             told.push(((*name).clone(), problem, Some(claim)));
         }
     }

@@ -62,7 +62,10 @@ impl Witness {
                 (name != "mcp_instances").then(|| format!("makes a network {name}"))
             }
             Deed::CreateVolume(name) | Deed::RemoveVolume(name) => {
-                let ours = name.starts_with("instanced-default-") && name.ends_with("-secrets");
+                let makes = matches!(deed, Deed::CreateVolume(_));
+                // Volumes that manifests name are made and never removed.
+                let ours = name.starts_with("instanced-default-")
+                    && (name.ends_with("-secrets") || (makes && name.contains("-vol-")));
                 (!ours).then(|| format!("touches the volume {name}"))
             }
             Deed::Create(draft) => self.create(draft, fake),

@@ -24,6 +24,7 @@ mod settings;
 mod transport;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bollard::Docker as Client;
@@ -130,6 +131,10 @@ impl ReadContainers for Docker {
 
     async fn volumes(&self, labels: &[(String, String)]) -> Result<Vec<String>, EngineError> {
         self.reader.volumes(labels).await
+    }
+
+    async fn volume(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, EngineError> {
+        self.reader.volume(name).await
     }
 
     async fn read_file(&self, container: &str, path: &str) -> Result<Vec<u8>, EngineError> {

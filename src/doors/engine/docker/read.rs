@@ -1,6 +1,6 @@
 //! The reading calls.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::query_parameters::{
     DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
@@ -93,6 +93,15 @@ impl ReadContainers for DockerReader {
             .into_iter()
             .map(|volume| volume.name)
             .collect())
+    }
+
+    async fn volume(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, EngineError> {
+        let operation = || format!("inspect volume {name}");
+        match call(operation, READ_LIMIT, self.client.inspect_volume(name)).await {
+            Ok(volume) => Ok(Some(volume.labels.into_iter().collect())),
+            Err(error) if gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn read_file(&self, container: &str, path: &str) -> Result<Vec<u8>, EngineError> {

@@ -1,4 +1,7 @@
-//! Directories of the host that instances mount are checked before each create and each start that is ours.
+//! What instances mount: directories of the host are checked before each create and each start that is ours, named
+//! volumes before each create.
+
+use std::collections::BTreeMap;
 
 use tokio::sync::MutexGuard;
 
@@ -42,6 +45,38 @@ impl<C: ChangeContainers> Fleet<C> {
             Ok(()) => Ok(Some(turn)),
             Err(RefusedPath { path, refused: no }) => Err(refused(&path, &no.why, Some(no.help))),
         }
+    }
+
+    /// Makes the named volumes of `spec` that are not there, each with a label that says whose it is. One that is
+    /// another's fails the creation; one without that label was made by an earlier release or by hand.
+    pub(super) async fn own_volumes(&self, spec: &Spec) -> Result<(), EngineError> {
+        let owner = label::volume_owner(&self.manager, &spec.name);
+        for volume in &spec.volumes {
+            let VolumeSource::Name(volume) = &volume.source else {
+                continue;
+            };
+            let name = label::instance_volume(&self.manager, &spec.name, volume);
+            let Some(labels) = self.containers.volume(&name).await? else {
+                let labels = BTreeMap::from([(label::VOLUME_OF.to_owned(), owner.clone())]);
+                self.containers.create_volume(&name, &labels).await?;
+                continue;
+            };
+            let other = labels
+                .get(label::VOLUME_OF)
+                .filter(|other| **other != owner);
+            // A volume of secrets is never mounted by its name.
+            if let Some(other) = other.or_else(|| labels.get(label::INSTANCE)) {
+                let detail = format!("it belongs to {other}, as its labels say");
+                let help = format!(
+                    "rename the volume in the manifest of {}, or look at it: docker volume inspect {name}",
+                    spec.name
+                );
+                let operation = format!("mount volume {name}");
+                let error = EngineError::new(operation, ErrorClass::Conflict, detail);
+                return Err(error.with_help(help));
+            }
+        }
+        Ok(())
     }
 
     /// Starts a container of `spec`, whose mounts the engine resolves anew.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::words::config::Config;
 use crate::words::desired::{Content, Snapshot, SourceFile};
-use crate::words::observed::{Generation, Limits};
+use crate::words::observed::{Generation, Limits, Phase};
 use crate::words::resolve::resolve;
 
 fn desired(config: &Config, files: &[(&str, &str)]) -> Desired {
@@ -77,9 +77,13 @@ fn a_host_stays_with_the_instance_that_has_it() {
         let both = [("team-vic", ""), plain];
         assert_eq!(of(&observed(phase, &both)), ["team-vic"], "{phase:?}");
         assert_eq!(of(&observed(phase, &[CLAIMS])), ["vic"], "{phase:?}");
-        // Neither can have been there first.
-        let twice = [("team-vic", ""), CLAIMS];
-        assert!(of(&observed(phase, &twice)).is_empty(), "{phase:?}");
+        // Both have it: the one that was started first, else the first by name.
+        let mut twice = observed(phase, &[("team-vic", ""), CLAIMS]);
+        assert_eq!(of(&twice), ["team-vic"], "{phase:?}");
+        start(&mut twice, "vic", 1);
+        assert_eq!(of(&twice), ["vic"], "{phase:?}");
+        start(&mut twice, "team-vic", 0);
+        assert_eq!(of(&twice), ["team-vic"], "{phase:?}");
     }
     assert!(of(&Observed::default()).is_empty());
     // A container that was never started counts for nothing.
@@ -99,12 +103,98 @@ fn a_host_stays_with_the_instance_that_has_it() {
 
 #[test]
 fn a_volume_stays_with_the_instance_that_has_it() {
-    let victim = ("a", "volumes: [{ name: b-vol-c, target: /x }]\n");
+    // An earlier release made it: today nobody may call a volume so.
+    let mut has = observed(
+        Phase::Running,
+        &[("a", "volumes: [{ name: x, target: /x }]\n")],
+    );
+    let Applied::Spec(spec) = &mut has.instances.get_mut("a").unwrap()[0].applied else {
+        panic!("a record");
+    };
+    Arc::make_mut(spec).volumes[0].source = VolumeSource::Name("b-vol-c".to_owned());
     let other = ("a-vol-b", "volumes: [{ name: c, target: /x }]\n");
-    let (config, files) = (Config::default(), [victim, other]);
-    let has = observed(Phase::Running, &[victim]);
-    assert_eq!(admitted(&config, &files, &has), ["a"]);
-    assert!(admitted(&config, &files, &Observed::default()).is_empty());
+    let config = Config::default();
+    assert!(admitted(&config, &[other], &has).is_empty());
+    assert_eq!(
+        admitted(&config, &[other], &Observed::default()),
+        ["a-vol-b"]
+    );
+    let mut desired = desired(&config, &[other]);
+    desired.admit_incumbents(&has);
+    assert_eq!(
+        desired.unreadable["a-vol-b"][0].to_string(),
+        "i/a-vol-b.yaml:1:1: volumes[0].name: the engine would take it for a volume of the instance a (choose another \
+         name, or remove a first: this instance waits until no container of a has it)"
+    );
+}
+
+fn start(observed: &mut Observed, name: &str, second: i64) {
+    let generation = &mut observed.instances.get_mut(name).unwrap()[0];
+    generation.started = Some(jiff::Timestamp::from_second(second).unwrap());
+}
+
+/// The attack: two new files beside a victim that is held, kept or unreadable.
+const ABC: (&str, &str) = (
+    "abc",
+    "endpoints: { mcp-zed: { port: 8080, path: /mcp, auth: none }, mcp: null }\n",
+);
+
+#[test]
+fn a_host_stays_with_a_running_instance_whatever_its_manifest_says() {
+    let config = Config::default();
+    let victim = ("zed-abc", "");
+    for phase in [Phase::Running, Phase::Restarting, Phase::Exited(1)] {
+        let known = observed(phase, &[victim]);
+        let mut unreadable = known.clone();
+        unreadable.instances.get_mut("zed-abc").unwrap()[0].applied =
+            Applied::Unreadable("no label".to_owned());
+        let mut unobserved = known.clone();
+        unobserved.instances.clear();
+        unobserved
+            .unobserved
+            .insert(victim.0.parse().unwrap(), "no answer".to_owned());
+        for observed in [&known, &unreadable, &unobserved] {
+            for files in [
+                &[ABC][..],
+                &[ABC, ("zed-abc", "memroy: 1G\n")],
+                &[ABC, victim, victim],
+                &[
+                    ABC,
+                    ("zed-abc", "endpoints: { mcp: null, api: { port: 1 } }\n"),
+                ],
+            ] {
+                // What else there is goes on.
+                let all = [files, &[("other", "")]].concat();
+                let admitted = admitted(&config, &all, observed);
+                assert!(!admitted.contains(&"abc".to_owned()), "{files:?}");
+                assert!(admitted.contains(&"other".to_owned()), "{files:?}");
+                let mut desired = desired(&config, &all);
+                desired.admit_incumbents(observed);
+                assert!(desired.access_limits["abc"].denied.contains("mcp-zed"));
+            }
+        }
+        let mut held = desired(&config, &[ABC]);
+        held.admit_incumbents(&known);
+        assert_eq!(
+            held.unreadable["abc"][0].to_string(),
+            "i/abc.yaml:1:1: endpoints.mcp-zed: the host name mcp-zed-abc.mcp.localhost belongs to the instance zed-abc, \
+             whose container has it (choose another name, or remove zed-abc first: this instance waits until no container \
+             of zed-abc has it)"
+        );
+    }
+    // Without a container of the victim there is nobody to defend.
+    assert_eq!(admitted(&config, &[ABC], &Observed::default()), ["abc"]);
+}
+
+#[test]
+fn of_two_that_have_a_host_the_younger_loses_it_though_it_has_no_manifest() {
+    let mut both = observed(Phase::Running, &[("zed-abc", ""), ABC]);
+    start(&mut both, "zed-abc", 1);
+    start(&mut both, "abc", 2);
+    let mut desired = desired(&Config::default(), &[]);
+    desired.admit_incumbents(&both);
+    assert!(desired.access_limits["abc"].denied.contains("mcp-zed"));
+    assert!(!desired.access_limits.contains_key("zed-abc"));
 }
 
 #[test]

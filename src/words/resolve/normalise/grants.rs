@@ -30,6 +30,16 @@ pub(super) fn volumes(parts: &[VolumePart], told: &mut Vec<Problem>) -> Vec<Volu
                 );
                 continue;
             }
+            (Some(name), None) if label::is_ambiguous(name) => {
+                let message =
+                    format!("the engine could take `{name}` for a volume of another instance");
+                told.push(
+                    Problem::error(&["volumes", &at, "name"], message).with_help(
+                        "choose a name that has no `-vol-` in it and does not start with `vol-`",
+                    ),
+                );
+                continue;
+            }
             (Some(name), None) if plain(name) => VolumeSource::Name(name.clone()),
             (Some(name), None) => {
                 let message = format!("`{name}` is no volume's name");
