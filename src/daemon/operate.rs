@@ -243,7 +243,7 @@ impl Operations for Operator {
             )
             .with_help(format!("the daemon's source is {mine}; give the same --config and --instances")));
         }
-        let wait = asked.wait_secs.map(Duration::from_secs);
+        let wait = asked.wait.map(Duration::from);
         value(&self.round(ask(asked)?, wait).await?)
     }
 

@@ -319,8 +319,7 @@ async fn round_once(site: &Site, ask: AskReconcile) -> Report {
 
 async fn own_round(site: &Site, ask: AskReconcile) -> Report {
     // Nobody carries on what this process leaves: whoever does not wait for health waits for the steps.
-    let wait = ask.wait_secs.filter(|secs| *secs > 0);
-    let wait = wait.map(Duration::from_secs);
+    let wait = ask.wait.map(Duration::from).filter(|wait| !wait.is_zero());
     let ask = match operate::ask(ask) {
         Ok(ask) => ask,
         Err(problem) => {

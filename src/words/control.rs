@@ -92,10 +92,10 @@ pub struct AskReconcile {
     /// A saved plan: it is performed, or nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Value>,
-    /// For how many seconds to wait for steps that take long; until all of them have ended when absent. Those that go on
+    /// How long to wait for steps that take long, such as `30s`; until all of them have ended when absent. Those that go on
     /// are `running` in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_secs: Option<u64>,
+    pub wait: Option<Span>,
     /// What config and source the asker was given, so that a daemon with others can refuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,

@@ -61,7 +61,7 @@ fn a_registry_that_stalls_takes_nothing_from_the_others() {
         eventually("nobody waits for the registry", SOON, || {
             match registry.stalled() {
                 0 => Ok(()),
-                more => Err(format!("{more} downloads")),
+                more => Err(format!("{more} downloads; {}", lab.instanced(&["status"]))),
             }
         });
     });

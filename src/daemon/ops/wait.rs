@@ -6,10 +6,11 @@ use tokio::time::sleep;
 
 use super::{daemon, log, round_once, status};
 use crate::daemon::site::Site;
-use crate::decisions::report::{Failure, Report};
+use crate::decisions::report::{Failure, Outcome, Report};
 use crate::decisions::settled::{Reconciled, Unhealthy, continued, unhealthy, waits_for_others};
 use crate::words::control::AskReconcile;
 use crate::words::name::InstanceName;
+use crate::words::quantity::Span;
 use crate::words::watch::AskLog;
 
 /// Between two looks.
@@ -34,7 +35,7 @@ pub async fn reconcile(
     let is_plan = ask.plan.is_some();
     let deadline = patience.map(|patience| Instant::now() + patience);
     let ask = AskReconcile {
-        wait_secs: Some(patience.unwrap_or_default().as_secs()),
+        wait: Some(Span::secs(patience.unwrap_or_default().as_secs())),
         ..ask
     };
     let mut report = Box::pin(round_once(site, ask)).await;
@@ -44,9 +45,9 @@ pub async fn reconcile(
             ..Reconciled::default()
         };
     }
-    let mut seen = look(site, &names).await;
+    let mut seen = look(site, &names, &report).await;
     while let Some(deadline) = deadline {
-        seen = settle(site, &names, deadline, seen, progress).await;
+        seen = settle(site, &names, &report, deadline, seen, progress).await;
         let is_well = seen.as_ref().is_ok_and(|(ill, _)| ill.is_empty());
         let goes_on = is_well && !is_plan && waits_for_others(&report) && Instant::now() < deadline;
         if !goes_on {
@@ -55,7 +56,7 @@ pub async fn reconcile(
         let left = deadline.saturating_duration_since(Instant::now());
         let ask = AskReconcile {
             names: names.clone(),
-            wait_secs: Some(left.as_secs()),
+            wait: Some(Span::secs(left.as_secs())),
             ..AskReconcile::default()
         };
         let next = Box::pin(round_once(site, ask)).await;
@@ -64,7 +65,7 @@ pub async fn reconcile(
             break;
         }
         sleep(LOOK_EVERY).await;
-        seen = look(site, &names).await;
+        seen = look(site, &names, &report).await;
     }
     if deadline.is_none() || waits_for_others(&report) {
         report.notes.extend(more_to_come(site, &report).await);
@@ -75,19 +76,35 @@ pub async fn reconcile(
 /// What stands, or why that is not known.
 type Seen = Result<(Vec<Unhealthy>, usize), Failure>;
 
-async fn look(site: &Site, names: &[InstanceName]) -> Seen {
+/// What failed or is held in the report is said there: nothing of it starts, whatever its status is without a daemon.
+async fn look(site: &Site, names: &[InstanceName], report: &Report) -> Seen {
     let all = Box::pin(status(site)).await?;
     let count = all
         .iter()
         .filter(|one| names.is_empty() || names.contains(&one.name))
         .count();
-    Ok((unhealthy(&all, names, jiff::Timestamp::now()), count))
+    let mut found = unhealthy(&all, names, jiff::Timestamp::now());
+    found.retain(|one| !one.starting || !is_left(report, &one.instance));
+    Ok((found, count))
+}
+
+/// Whether the step of an instance failed, waits or is held.
+fn is_left(report: &Report, name: &InstanceName) -> bool {
+    let mut steps = report.steps.iter();
+    steps.any(|step| {
+        let left = matches!(
+            step.outcome,
+            Outcome::Failed(_) | Outcome::Held | Outcome::Waiting { .. }
+        );
+        left && step.step.instance == *name
+    })
 }
 
 /// Looks until no instance starts any more, or the time is over.
 async fn settle(
     site: &Site,
     names: &[InstanceName],
+    report: &Report,
     deadline: Instant,
     mut seen: Seen,
     progress: &mut dyn FnMut(String),
@@ -113,7 +130,7 @@ async fn settle(
             return seen;
         }
         sleep(LOOK_EVERY).await;
-        seen = look(site, names).await;
+        seen = look(site, names, report).await;
     }
 }
 

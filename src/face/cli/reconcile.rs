@@ -100,7 +100,7 @@ pub(super) async fn run(
         names: args.names,
         confirm_prune: args.confirm_prune,
         plan,
-        wait_secs: None,
+        wait: None,
         fingerprint: None,
     };
     let timeout = args.timeout.map_or(TIMEOUT, Duration::from);
