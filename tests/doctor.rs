@@ -94,8 +94,8 @@ fn without_an_engine_everything_else_is_looked_at_and_nothing_is_made() {
     found.says("daemon", "warning", "none runs");
     found.says(
         "instances",
-        "note",
-        "not known how they stand: connect to the",
+        "warning",
+        "their state is not known: connect to the",
     );
     found.says("store", "ok", "none yet");
     found.says("auth", "note", "no daemon runs");
@@ -114,7 +114,7 @@ fn without_an_engine_everything_else_is_looked_at_and_nothing_is_made() {
         drawn.starts_with("ok       configuration  instanced.yaml\n"),
         "{drawn}"
     );
-    assert!(drawn.ends_with("1 problem, 1 warning.\n"), "{drawn}");
+    assert!(drawn.ends_with("1 problem, 2 warnings.\n"), "{drawn}");
 }
 
 #[test]

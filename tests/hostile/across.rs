@@ -244,7 +244,7 @@ fn each_policy_that_is_broken_is_told_at_its_field() {
         ("image: ghcr.io/x:1\nresources: { shm: 1g }\n", format!("2:19: resources.shm: 1GiB is more than the 256MiB that are allowed here {}", limit("shm"))),
         ("image: ghcr.io/x:1\nlabels:\n  traefik.enable: true\n", "3:3: labels.traefik.enable: `traefik.enable` is reserved (labels under traefik. and instanced. are the daemon's own)".to_owned()),
         ("image: ghcr.io/x:1\nreplace: start-first\nvolumes: [{ name: p, target: /p }]\n", "2:10: replace: start-first with a writable volume at /p (two generations would write to it at once: use stop-first)".to_owned()),
-        ("image: ghcr.io/x:1\ntokens:\n- label: x\n  hash: blake3:abc\n", "4:9: tokens[0].hash: no token hash: write `blake3:` and 64 hexadecimal digits, as `instanced token hash` prints".to_owned()),
+        ("image: ghcr.io/x:1\ntokens:\n- label: x\n  hash: blake3:abc\n", "4:9: tokens[0].hash: no token hash: write `blake3:` and 64 hexadecimal digits, as `instanced token hash` prints (such as `hash: blake3:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef`)".to_owned()),
     ] {
         // Nobody knows whether another image's screen asks for a password.
         let text = if text.contains("endpoints:") {

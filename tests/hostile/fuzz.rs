@@ -304,7 +304,10 @@ fn what_is_changed_was_sound() {
     for text in &SOUND[..SOUND.len() - 1] {
         let said = super::lab::said(text.as_bytes());
         assert!(
-            said.iter().all(|line| line.contains("no fixed version")),
+            // Another image on the default template: its screen may ask for no password.
+            said.iter().all(
+                |line| line.contains("no fixed version") || line.contains("endpoints.vnc.auth")
+            ),
             "{text}: {said:#?}"
         );
     }

@@ -130,6 +130,8 @@ pub fn shows(shown: &[String], printed: &str) -> Result<Ids, String> {
     let printed: Vec<&str> = printed
         .lines()
         .filter(|line| !line.trim().is_empty())
+        // Which configuration is in use: every section would begin with it.
+        .filter(|line| !line.starts_with("configuration: "))
         .collect();
     let (mut at, mut any, mut ids) = (0, false, Ids::new());
     for line in shown.iter().filter(|line| !line.trim().is_empty()) {

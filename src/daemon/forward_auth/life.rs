@@ -43,6 +43,8 @@ pub(super) struct Life {
     was_asked: AtomicBool,
     /// Its peer is a trusted proxy.
     is_trusted: bool,
+    /// How many were accepted before it.
+    accepted: u64,
     is_closing: AtomicBool,
     /// Also if it had no request yet.
     must_close: AtomicBool,
@@ -50,7 +52,7 @@ pub(super) struct Life {
 }
 
 impl Life {
-    fn begin(now: &Arc<AtomicU32>, is_trusted: bool) -> Self {
+    fn begin(now: &Arc<AtomicU32>, is_trusted: bool, accepted: u64) -> Self {
         Self {
             since: AtomicU32::new(now.load(Ordering::Relaxed)),
             now: Arc::clone(now),
@@ -58,6 +60,7 @@ impl Life {
             is_multiplexed: AtomicBool::new(false),
             was_asked: AtomicBool::new(false),
             is_trusted,
+            accepted,
             is_closing: AtomicBool::new(false),
             must_close: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -215,6 +218,7 @@ impl Pulse {
 pub(super) struct Connections {
     tasks: JoinSet<()>,
     lives: HashMap<Id, (AbortHandle, Arc<Life>)>,
+    accepted: u64,
     now: Arc<AtomicU32>,
     tick: Duration,
     limits: Limits,
@@ -226,6 +230,7 @@ impl Connections {
         Self {
             tasks: JoinSet::new(),
             lives: HashMap::new(),
+            accepted: 0,
             now: Arc::default(),
             tick: (shortest / TICKS_A_LIMIT).clamp(TICK_LEAST, TICK_MOST),
             limits,
@@ -241,7 +246,8 @@ impl Connections {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let life = Arc::new(Life::begin(&self.now, is_trusted));
+        let life = Arc::new(Life::begin(&self.now, is_trusted, self.accepted));
+        self.accepted += 1;
         let handle = self.tasks.spawn(connection(Arc::clone(&life)));
         self.lives.insert(handle.id(), (handle, life));
     }
@@ -252,8 +258,9 @@ impl Connections {
     }
 
     /// Closes the connection that is missed least, and waits until its socket is closed: one of a peer that is no
-    /// trusted proxy, else one that has asked nothing, else the one that is idle for longest. An answer takes no
-    /// time, so a question in flight is lost only where nothing else is left. Returns false where there is none.
+    /// trusted proxy, else one that has asked nothing, else the one that is idle for longest; of those alike, the
+    /// first to come. An answer takes no time, so a question in flight is lost only where nothing else is left.
+    /// Returns false where there is none.
     pub(super) async fn make_room(&mut self) -> bool {
         let now = self.now.load(Ordering::Relaxed);
         let rank = |life: &Life| {
@@ -264,7 +271,8 @@ impl Connections {
                 (true, true) => 3,
             };
             let lasted = now.wrapping_sub(life.since.load(Ordering::Relaxed));
-            (class, std::cmp::Reverse(lasted))
+            // Many come within one tick, and the latest of them is the one that is about to ask.
+            (class, std::cmp::Reverse(lasted), life.accepted)
         };
         let victim = self.lives.iter().min_by_key(|(_, (_, life))| rank(life));
         let Some((id, handle)) = victim.map(|(id, (handle, _))| (*id, handle.clone())) else {

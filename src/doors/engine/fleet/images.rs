@@ -67,13 +67,12 @@ impl<C: ReadContainers> Fleet<C> {
                 self.seen.keep_image(moment, &reference, Some(&id));
                 return Ok(Some((reference, id)));
             }
-            let id = match self.seen.image(&reference) {
-                Some(known) => known,
+            let id = if let Some(known) = self.seen.image(&reference) {
+                known
+            } else {
                 // Whoever needs it says what is wrong with it, and nobody else is held for it.
-                None => {
-                    let look = self.look_at_image(moment, &reference);
-                    self.unless_refused(&reference, look).await?.flatten()
-                }
+                let look = self.look_at_image(moment, &reference);
+                self.unless_refused(&reference, look).await?.flatten()
             };
             Ok(id.map(|id| (reference, id)))
         };
