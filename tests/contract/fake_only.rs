@@ -6,7 +6,7 @@ use std::time::Duration;
 use instanced::decisions::plan::Action;
 use instanced::doors::engine::containers::{ChangeContainers as _, ReadContainers as _};
 use instanced::doors::engine::fleet::Fleet;
-use instanced::doors::engine::{Engine as _, ErrorClass, Observe as _, Secrets};
+use instanced::doors::engine::{Engine as _, ErrorClass, Observe as _};
 use instanced::words::manifest::Restart;
 use instanced::words::observed::{Health, Phase};
 
@@ -264,7 +264,7 @@ async fn one_image_is_pulled_once_a_round_however_many_need_it() {
                 spec: Arc::new(spec.clone()),
                 discard: Vec::new(),
             };
-            let refused = fleet.perform(&step(&spec, action), &Secrets::new()).await;
+            let refused = fleet.fetch(&step(&spec, action)).await;
             assert_eq!(refused.expect_err("refused").class, ErrorClass::Gone);
         }
         assert_eq!(engine.journal(), ["pull acme/none:1"]);

@@ -1,6 +1,7 @@
 //! A fleet of one manager in a lab: manifests in, steps performed, what is observed out.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use instanced::decisions::plan::{Action, Reason, Step};
 use instanced::doors::engine::containers::{Draft, ReadContainers};
 use instanced::doors::engine::fleet::Fleet;
 use instanced::doors::engine::{Engine as _, Observe as _, Secrets, draft};
+use instanced::doors::host::mounts::HostMounts;
 use instanced::words::config::{Config, Isolation, Network};
 use instanced::words::desired::{Content, Snapshot, SourceFile};
 use instanced::words::observed::{Drift, Generation, Observed};
@@ -41,7 +43,14 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// A fleet over an engine.
 pub fn fleet_over<C: ReadContainers>(lab: &impl Lab, engine: C) -> Fleet<C> {
-    Fleet::new(engine, lab.manager(), network(lab))
+    let mut config = Config::default();
+    config.policy.host_paths.allow = vec!["*".to_owned()];
+    let mounts = HostMounts::new(
+        &config,
+        Path::new("/nonexistent/state"),
+        "unix:///run/docker.sock",
+    );
+    Fleet::new(engine, lab.manager(), network(lab)).with_mounts(mounts)
 }
 
 /// A fleet over the lab's engine.

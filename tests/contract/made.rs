@@ -168,7 +168,7 @@ fn security() -> impl Strategy<Value = Value> {
     let tmpfs = proptest::sample::subsequence(vec!["/tmp", "/run/x", "/var/x"], 0..3);
     let capabilities =
         proptest::sample::subsequence(vec!["chown", "CAP_NET_BIND_SERVICE", "SYS_NICE"], 0..3);
-    (any::<bool>(), tmpfs, capabilities, 0..3_u32).prop_map(|(read_only, tmpfs, cap_add, uid)| {
+    (any::<bool>(), tmpfs, capabilities, 1..4_u32).prop_map(|(read_only, tmpfs, cap_add, uid)| {
         let tmpfs: BTreeMap<_, _> = tmpfs.into_iter().map(|path| (path, "2MiB")).collect();
         let user = format!("{}:{uid}", uid * 500);
         json!({ "read_only": read_only, "tmpfs": tmpfs, "cap_add": cap_add, "user": user })

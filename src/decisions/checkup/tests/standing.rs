@@ -70,11 +70,11 @@ fn many_instances_that_are_not_well_are_told_in_a_few_lines() {
 }
 
 #[test]
-fn of_instances_that_cannot_be_seen_nothing_is_said() {
+fn of_instances_that_cannot_be_seen_that_is_said() {
     let away = [one("alice", "unknown", "the engine is away")];
     let found = instances(&Ok(away.to_vec()), true);
     assert_eq!(found.len(), 1);
-    is(&found[0], Grade::Note, "the engine is away");
+    is(&found[0], Grade::Warning, "the engine is away");
     let found = instances(&Err(failure("no such file")), true);
-    is(&found[0], Grade::Note, "no such file");
+    is(&found[0], Grade::Warning, "no such file");
 }
