@@ -58,12 +58,21 @@ fn a_registry_that_stalls_takes_nothing_from_the_others() {
     );
     check("registries", "a pull ends when its manifest goes", || {
         lab.delete("stuck");
-        eventually("nobody waits for the registry", SOON, || {
-            match registry.stalled() {
-                0 => Ok(()),
-                more => Err(format!("{more} downloads; {}", lab.instanced(&["status"]))),
+        eventually("the step is withdrawn", SOON, || {
+            match lab.log().matches("step withdrawn").count() {
+                1 => Ok(()),
+                times => Err(format!(
+                    "logged {times} times; {}",
+                    lab.instanced(&["status"])
+                )),
             }
         });
+        lab.save("stuck", &from(&registry, "stalls"));
+        eventually("it is pulled anew", SOON, || match registry.stalled() {
+            2 => Ok(()),
+            downloads => Err(format!("{downloads} downloads")),
+        });
+        lab.delete("stuck");
     });
     check(
         "registries",

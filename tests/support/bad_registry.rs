@@ -51,7 +51,8 @@ impl BadRegistry {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// How many downloads it keeps waiting now.
+    /// How many downloads it has kept waiting. Docker 20.10 may leave the connection of one that it gave up open, so
+    /// the end of a download shows only in another one.
     pub fn stalled(&self) -> usize {
         self.stalled.load(Ordering::SeqCst)
     }
@@ -205,6 +206,5 @@ fn layer(mut stream: &TcpStream, stalls: bool, stalled: &AtomicUsize) -> std::io
             Ok(_) | Err(_) => break,
         }
     }
-    stalled.fetch_sub(1, Ordering::SeqCst);
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::daemon::memory::Memory;
 use crate::daemon::notebook::Notebook;
 use crate::daemon::round;
 use crate::daemon::steps::{Job, Running, StepResult};
-use crate::decisions::event::PlannedFor;
+use crate::decisions::event::{PlannedFor, action_name};
 use crate::decisions::plan::{Action, Reason, Step};
 use crate::decisions::report::{FailureKind, Outcome, Report, StepReport};
 use crate::doors::engine::{Engine, EngineError, ErrorClass, Secrets};
@@ -139,6 +139,9 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
             }
             StepResult::Withdrawn => {
                 withdrawn = true;
+                let (instance, action) =
+                    (&running.step.instance, action_name(&running.step.action));
+                tracing::info!(%instance, action, "step withdrawn before it changed anything");
                 (Outcome::Held, None)
             }
         };
