@@ -1,6 +1,8 @@
 //! Whole rounds on the fake engine: source in, containers out. The fake is kept honest by the contract
 //! suite, which runs on it and on the real engine.
 
+#[path = "rounds/crashes.rs"]
+mod crashes;
 #[path = "rounds/hands.rs"]
 mod hands;
 #[path = "rounds/incumbents.rs"]
@@ -16,6 +18,8 @@ mod screens;
 #[path = "rounds/snapshots.rs"]
 mod snapshots;
 mod support;
+#[path = "rounds/swaps.rs"]
+mod swaps;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,20 +29,18 @@ use instanced::daemon::clock::Clock;
 use instanced::daemon::converge::Converger;
 use instanced::daemon::round::{self, Ask, View};
 use instanced::daemon::site::Site;
-use instanced::daemon::steps::InFlight;
 use instanced::decisions::report::{Outcome, Report};
-use instanced::doors::engine::ErrorClass;
-use instanced::doors::engine::containers::ReadContainers;
 use instanced::doors::engine::fleet::Fleet;
 use instanced::doors::store::Store;
 use instanced::words::config::Config;
 use instanced::words::desired::Desired;
-use instanced::words::observed::{Health, Phase};
+use instanced::words::observed::Phase;
 use support::fake_containers::{FakeContainers, Fault};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 const IMAGE: &str = "localhost/instanced/browser:1";
+const START_FIRST: &str = "replace: start-first";
 
 /// A directory of manifests, a store and a fake engine.
 struct Lab {
@@ -431,269 +433,4 @@ async fn stopped_means_stopped_also_for_the_engine() {
         ["instanced-default-alice-g1"],
         "the same container again"
     );
-}
-
-/// What happens to the fleet in the crash tests: created, replaced, one removed.
-const CHAPTERS: [fn(&Lab); 3] = [
-    |_| {},
-    |lab| lab.write("alice", "screen: { width: 1600 }"),
-    |lab| lab.delete("bob"),
-];
-
-/// The fleet that it happens to.
-fn story() -> Lab {
-    Lab::new(&[("alice", "{}"), ("bob", "{}"), ("carol", "{}")])
-}
-
-/// The same where alice's generations take over from one another while both run.
-fn story_of_start_first() -> Lab {
-    let lab = story();
-    lab.write("alice", START_FIRST);
-    lab.engine.check_image(IMAGE, Health::Healthy);
-    lab
-}
-
-const START_FIRST: &str = "replace: start-first";
-
-/// How many changing calls the whole story takes.
-async fn story_length(lab: &Lab, chapters: &[fn(&Lab)]) -> usize {
-    for chapter in chapters {
-        chapter(lab);
-        lab.round().await;
-    }
-    lab.engine.journal().len()
-}
-
-#[tokio::test]
-async fn a_crash_after_any_call_converges_to_the_same_end() {
-    crashes_converge(story, &CHAPTERS).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn so_does_one_in_a_start_first_swap() {
-    crashes_converge(
-        story_of_start_first,
-        &[
-            |_| {},
-            |lab| lab.write("alice", "replace: start-first\nscreen: { width: 1600 }"),
-            |lab| lab.delete("bob"),
-        ],
-    )
-    .await;
-}
-
-async fn crashes_converge(story: fn() -> Lab, chapters: &[fn(&Lab)]) {
-    let length = story_length(&story(), chapters).await;
-    assert!(length > 20, "the story takes {length} changing calls");
-    for calls in 0..length {
-        let lab = story();
-        lab.engine.add_foreign("somebody-else");
-        lab.engine.cut_after(Some(calls));
-        for chapter in chapters {
-            chapter(&lab);
-            lab.round().await;
-        }
-        lab.engine.cut_after(None);
-        converges(&lab, &format!("cut after {calls} calls")).await;
-    }
-}
-
-#[tokio::test]
-async fn a_lost_reply_or_a_refusal_of_any_call_converges_to_the_same_end() {
-    let faults = [
-        Fault::LoseReply,
-        Fault::Refuse(ErrorClass::Retry),
-        Fault::Refuse(ErrorClass::Away),
-    ];
-    for call in [
-        "create_volume",
-        "create",
-        "put_files",
-        "start",
-        "set_restart",
-        "stop",
-        "remove",
-        "remove_volume",
-    ] {
-        for (at, fault) in (0..3).flat_map(|at| faults.map(|fault| (at, fault))) {
-            let lab = Lab::new(&[("alice", "{}"), ("bob", "{}"), ("carol", "{}")]);
-            lab.engine.add_foreign("somebody-else");
-            lab.engine.fail(call, at, fault);
-            for chapter in CHAPTERS {
-                chapter(&lab);
-                lab.round().await;
-            }
-            converges(&lab, &format!("{call} number {at}: {fault:?}")).await;
-        }
-    }
-}
-
-/// A few rounds without faults end at the fleet as written, with nothing left over.
-async fn converges(lab: &Lab, what: &str) {
-    for _ in 0..3 {
-        lab.round().await;
-    }
-    lab.engine.clear_journal();
-    let last = lab.round().await;
-    assert_eq!(last.steps, [], "{what}");
-    assert_eq!(lab.engine.journal(), Vec::<String>::new(), "{what}");
-    let running = lab.running();
-    let of = |name: &str| {
-        running
-            .iter()
-            .filter(|c| c.contains(&format!("-{name}-")))
-            .count()
-    };
-    assert_eq!(
-        (of("alice"), of("bob"), of("carol")),
-        (1, 0, 1),
-        "{what}: {running:?}"
-    );
-    assert_eq!(lab.names().len(), 3, "{what}: {:?}", lab.names());
-    assert!(lab.names().contains(&"somebody-else".to_owned()), "{what}");
-    let ours = [("instanced.manager".to_owned(), "default".to_owned())];
-    let volumes = lab.engine.volumes(&ours).await.expect("the fake answers");
-    assert_eq!(
-        volumes.len(),
-        2,
-        "secrets of two instances: {what}: {volumes:?}"
-    );
-    let alice = running
-        .iter()
-        .find(|c| c.contains("-alice-"))
-        .expect("counted above");
-    let width = lab.engine.draft(alice).expect("it stands").env["SCREEN_WIDTH"].clone();
-    assert_eq!(width, "1600", "{what}");
-}
-
-/// A fleet of one that is swapped by `start-first`, its first generation up and healthy.
-async fn start_first_lab() -> Lab {
-    let lab = Lab::new(&[("alice", START_FIRST)]);
-    lab.engine.check_image(IMAGE, Health::Healthy);
-    lab.round().await;
-    lab
-}
-
-const OLD: &str = "instanced-default-alice-g1";
-const NEW: &str = "instanced-default-alice-g2";
-const CHANGED: &str = "replace: start-first\nscreen: { width: 1600 }";
-
-#[tokio::test(start_paused = true)]
-async fn start_first_stops_the_old_one_when_the_new_one_serves() {
-    let lab = start_first_lab().await;
-    lab.write("alice", CHANGED);
-    lab.engine.clear_journal();
-    let began = tokio::time::Instant::now();
-    let report = lab.round().await;
-    assert_eq!(*outcome(&report, "alice"), Outcome::Done);
-    let journal = lab.engine.journal();
-    let at = |line: String| journal.iter().position(|l| *l == line).expect("made");
-    assert!(
-        at(format!("start {NEW}")) < at(format!("stop {OLD}")),
-        "{journal:#?}"
-    );
-    assert_eq!(lab.running(), [NEW]);
-    let waited = began.elapsed();
-    assert!(
-        waited >= Duration::from_secs(5),
-        "for Traefik and for what was under way: {waited:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_unhealthy_new_one_is_removed_and_its_output_is_in_no_report() {
-    let lab = start_first_lab().await;
-    let password = "hunter2!";
-    let secret = lab.dir.path().join("password");
-    std::fs::write(&secret, password).expect("a secret");
-    let mut lab = lab;
-    lab.site.config.policy.secrets.allow = vec!["*".to_owned()];
-    lab.write(
-        "alice",
-        &format!(
-            "{CHANGED}\nvnc: {{ password: {{ from_file: {} }} }}",
-            secret.display()
-        ),
-    );
-    lab.engine.check_image(IMAGE, Health::Unhealthy);
-    lab.engine
-        .say_at_start(&format!("\u{1b}[31mcannot bind; password is {password}"));
-    lab.engine.clear_journal();
-    let mut converger = lab.converger();
-    let shown = InFlight::default();
-    converger = converger.in_background(|work| work, shown.clone(), Box::new(|_, _| {}));
-    let desired = lab.desired().expect("manifests of our own");
-    let view = converger.look(desired, Ask::default(), false).await;
-    let view = view.expect("a look");
-    let report = converger
-        .perform(&view, false, &CancellationToken::new())
-        .await;
-    let Outcome::Failed(failure) = outcome(&report, "alice") else {
-        panic!("{report:#?}")
-    };
-    assert!(failure.message.contains("unhealthy"), "{failure:?}");
-    let told = serde_json::to_string(&report).expect("JSON");
-    assert!(
-        !told.contains("cannot bind") && !told.contains(password),
-        "{told}"
-    );
-    // Whoever asks about this instance sees it, without its secret.
-    let name = "alice".parse().expect("a name");
-    let output = shown.failed_output(&name).expect("it wrote something");
-    let written = output.lines.concat();
-    assert!(
-        written.contains("cannot bind; password is [redacted]"),
-        "{written}"
-    );
-    assert!(!written.contains(password), "{written}");
-    drop(converger);
-    assert_eq!(lab.names(), [OLD], "and nothing of the new one is left");
-    let touched: Vec<_> = lab
-        .engine
-        .journal()
-        .into_iter()
-        .filter(|l| l.ends_with(OLD))
-        .collect();
-    assert_eq!(
-        touched,
-        Vec::<String>::new(),
-        "the old one was never touched"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_image_without_a_check_is_not_started_where_traefik_would_serve_it_at_once() {
-    let lab = Lab::new(&[("alice", START_FIRST)]);
-    lab.round().await;
-    lab.write("alice", CHANGED);
-    lab.engine.clear_journal();
-    let report = lab.round().await;
-    let Outcome::Failed(failure) = outcome(&report, "alice") else {
-        panic!("{report:#?}")
-    };
-    assert!(
-        failure
-            .help
-            .as_deref()
-            .is_some_and(|help| help.contains("HEALTHCHECK"))
-    );
-    assert!(!lab.engine.journal().contains(&format!("start {NEW}")));
-    assert_eq!(lab.running(), [OLD]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_swap_that_was_broken_off_goes_on_and_an_ill_one_ends_with_the_old_one() {
-    for (verdict, survivor) in [(Health::Healthy, NEW), (Health::Unhealthy, OLD)] {
-        let lab = start_first_lab().await;
-        lab.write("alice", CHANGED);
-        // Cut when both run: after the volume, the container, its files and its start.
-        lab.engine.clear_journal();
-        lab.engine.cut_after(Some(4));
-        lab.engine.check_image(IMAGE, verdict);
-        lab.round().await;
-        lab.engine.cut_after(None);
-        assert_eq!(lab.running(), [OLD, NEW], "{verdict:?}");
-        lab.round().await;
-        assert_eq!(lab.running(), [survivor], "{verdict:?}");
-    }
 }

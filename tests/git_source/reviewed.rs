@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use super::hostile::{Scene, answer};
+use super::scene::{Scene, answer};
 
 #[test]
 fn a_link_shows_nothing_of_the_file_that_it_leads_to() {
@@ -31,7 +31,7 @@ fn a_link_above_the_manifests_is_no_way_to_the_same_fleet() {
     lab.git(&["rm", "-r", "--quiet", "infra"]);
     symlink("infra2", lab.path("work/infra")).expect("a link");
     let turned = lab.commit("the link");
-    let refused = |said: super::hostile::Answer, words: &str| {
+    let refused = |said: super::scene::Answer, words: &str| {
         assert_eq!(said.code, Some(1), "{}", said.all);
         assert!(said.all.contains(words), "no `{words}`: {}", said.all);
     };

@@ -1,5 +1,6 @@
 //! What hands on the engine leave behind: it costs nobody else anything, and no instance its sessions without need.
 
+use instanced::doors::engine::ErrorClass;
 use instanced::doors::engine::containers::{ChangeContainers as _, ReadContainers as _};
 use instanced::doors::engine::settings::ImageConfig;
 use instanced::words::label;

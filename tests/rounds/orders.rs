@@ -4,6 +4,7 @@ use instanced::daemon::orders;
 use instanced::daemon::round::Ask;
 use instanced::decisions::report::{Outcome, Report};
 use instanced::decisions::saved::SavedPlan;
+use instanced::doors::engine::ErrorClass;
 use instanced::words::name::InstanceName;
 use instanced::words::overrides::Order;
 
@@ -312,11 +313,8 @@ async fn limits_change_in_place_and_what_the_engine_refuses_replaces() {
     assert!(lab.round().await.steps.is_empty());
 
     lab.write("alice", "resources: { memory: 3GiB }");
-    lab.engine.fail(
-        "set_limits",
-        0,
-        super::Fault::Refuse(super::ErrorClass::Permanent),
-    );
+    lab.engine
+        .fail("set_limits", 0, super::Fault::Refuse(ErrorClass::Permanent));
     assert!(matches!(
         outcome(&lab.round().await, "alice"),
         Outcome::Failed(_)

@@ -1,6 +1,9 @@
 //! The daemon in miniature: rounds when they are due, when something is heard, and when somebody asks. It may
 //! die at every await, and goes on with what the notebook and the engine still hold.
 
+mod mistake;
+mod reported;
+
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,14 +17,12 @@ use instanced::daemon::notebook::Notebook as _;
 use instanced::daemon::orders;
 use instanced::daemon::round::{self, Ask, Known, View};
 use instanced::daemon::steps::SLOW;
-use instanced::decisions::plan::{Action, Reason, Retired, Step};
+use instanced::decisions::plan::{Action, Reason};
 use instanced::decisions::report::{Failure, Outcome, Report};
 use instanced::doors::engine::Engine as _;
 use instanced::doors::engine::fleet::Fleet;
 use instanced::words::config::{Network, Reconcile};
 use instanced::words::desired::Desired;
-use instanced::words::name::InstanceName;
-use instanced::words::observed::Phase;
 use instanced::words::overrides::{Order, Overrides};
 use instanced::words::quantity::Span;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +32,11 @@ use super::ending::ROUND_MOST;
 use super::engine::Calls;
 use super::hands::Hands;
 use super::notes::Notes;
-use super::paper::{NAMES, SLOTS, Slot, name_of, slot_of};
+use super::paper::{SLOTS, Slot, name_of, slot_of};
 use super::stage::{Stage, Wish};
 use super::witness::{Round, Want};
+use mistake::mistake;
+use reported::{blocked, told};
 
 const EVENTS_COALESCE: Duration = Duration::from_millis(100);
 
@@ -479,89 +482,4 @@ impl Daemon {
         self.converger = None;
         self.stage.scene().witness.died();
     }
-}
-
-fn blocked(report: &Report) -> Option<(String, BTreeSet<Slot>)> {
-    let mut slots = BTreeSet::new();
-    let mut named = None;
-    for step in &report.steps {
-        if let Reason::PruneBlocked { id, .. } = &step.step.reason {
-            slots.insert(slot_of(step.step.instance.as_str())?);
-            named = Some(id.clone());
-        }
-    }
-    Some((named?, slots))
-}
-
-/// What a planner with a mistake would have planned.
-fn mistake(view: &mut View, bug: Option<Bug>, stage: &Stage) {
-    match bug {
-        Some(Bug::ReusesNumbers) => {
-            for step in &mut view.plan.steps {
-                if let Action::Replace { generation, .. } = &mut step.action {
-                    *generation -= 1;
-                }
-            }
-        }
-        Some(Bug::ClockJumpRestarts) if std::mem::take(&mut stage.scene().jumped) => {
-            for (name, generations) in &view.observed.instances {
-                let planned = view.plan.steps.iter().any(|step| step.instance == *name);
-                let running = generations.last().filter(|g| g.phase == Phase::Running);
-                if let (Some(running), false) = (running, planned) {
-                    view.plan.steps.push(Step {
-                        instance: name.clone(),
-                        action: Action::Restart {
-                            target: Retired::from(running),
-                        },
-                        reason: Reason::Unhealthy { tried: 0 },
-                        changes: Vec::new(),
-                        ends_sessions: true,
-                    });
-                }
-            }
-        }
-        Some(Bug::BrakeCountsTheAbsent) => {
-            let desired = view.desired.specs.keys();
-            let absent = |name: &&InstanceName| !view.observed.instances.contains_key(*name);
-            let unavailable: Vec<InstanceName> = desired.filter(absent).cloned().collect();
-            if unavailable.is_empty() {
-                return;
-            }
-            let replaces = |step: &&mut Step| matches!(step.action, Action::Replace { .. });
-            for step in view.plan.steps.iter_mut().filter(replaces) {
-                step.action = Action::Held;
-                step.reason = Reason::RolloutWaits {
-                    unavailable: unavailable.clone(),
-                    most: 1,
-                };
-            }
-        }
-        _ => {}
-    }
-}
-
-fn told(report: &Report) -> String {
-    let aborted = report.aborted.as_ref();
-    let aborted = aborted.map_or(String::new(), |failure| {
-        format!(" aborted: {}", failure.message)
-    });
-    let mut lines = vec![format!("  report:{aborted}")];
-    for step in &report.steps {
-        let action = instanced::decisions::event::action_name(&step.step.action);
-        let outcome = match &step.outcome {
-            Outcome::Done => "done".to_owned(),
-            Outcome::Held => "held".to_owned(),
-            Outcome::Failed(failure) => format!("failed: {}", failure.message),
-            Outcome::Running { since } => format!("in progress since {since}"),
-            Outcome::Waiting { until, .. } => format!("waits until {until}"),
-        };
-        let (name, reason) = (&step.step.instance, &step.step.reason);
-        lines.push(format!("      {name} {action} ({reason}) {outcome}"));
-    }
-    lines.push(format!(
-        "      {} unchanged of {}",
-        report.unchanged,
-        NAMES.len()
-    ));
-    lines.join("\n")
 }

@@ -1,6 +1,9 @@
 //! The fake engine on stage: every call may be refused, hang, lose its reply or be cut off on either side,
 //! and every changing one is shown to the witness first.
 
+mod ill;
+mod misread;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -11,14 +14,12 @@ use instanced::doors::engine::containers::{
     ReadContainers, Summary, Touched,
 };
 use instanced::doors::engine::{EngineError, ErrorClass};
-use instanced::words::label;
 use instanced::words::manifest::Restart;
-use instanced::words::observed::{Health, Limits, Phase};
-use instanced::words::quantity::Bytes;
+use instanced::words::observed::{Limits, Phase};
 
 use super::bugs::Bug;
-use super::paper::{IMAGES, Slot, slot_of};
-use super::stage::{Manner, Stage};
+use super::paper::IMAGES;
+use super::stage::Stage;
 use super::witness::{Deed, Shall};
 
 /// One connection to the engine of a case.
@@ -83,58 +84,6 @@ impl Calls {
             8 => Fate::Hangs(limit),
             _ => Fate::HangsDone(limit),
         }
-    }
-
-    /// The instance that a call is about, where it is about one.
-    fn slot_of(&self, call: &str, subject: &str) -> Option<Slot> {
-        let scene = self.stage.scene();
-        if let Some(life) = scene.witness.lives.get(subject) {
-            return Some(life.slot);
-        }
-        let named = matches!(call, "create" | "create_volume" | "remove_volume");
-        let name = subject
-            .strip_prefix("instanced-default-")
-            .filter(|_| named)?;
-        let name = name.strip_suffix("-secrets").unwrap_or(name);
-        slot_of(name.rsplit_once("-g")?.0)
-    }
-
-    /// What the engine does with a call about the instance for which nothing ever works.
-    async fn ill<T>(
-        &self,
-        call: &str,
-        subject: &str,
-        changes: bool,
-    ) -> Option<Result<T, EngineError>> {
-        let slot = self.slot_of(call, subject)?;
-        let ill = self.stage.scene().ill.filter(|ill| ill.slot == slot)?;
-        let stalls = match ill.manner {
-            Manner::Refuses(class) => {
-                let class = match self.bug() {
-                    Some(Bug::OneRefusalIsAway) => ErrorClass::Away,
-                    _ => class,
-                };
-                let error = EngineError::new(format!("{call} {subject}"), class, "always");
-                return Some(Err(error));
-            }
-            Manner::Stalls => true,
-            Manner::StallsChanges => changes,
-            // Told by the call itself.
-            Manner::Lies => false,
-        };
-        if stalls {
-            self.stage
-                .tell(|| format!("    {call} {subject}: never answered"));
-            std::future::pending::<()>().await;
-        }
-        None
-    }
-
-    /// Whether the engine says yes to a change and does nothing.
-    fn lies(&self, subject: &str) -> bool {
-        let slot = self.slot_of("", subject);
-        let ill = self.stage.scene().ill;
-        ill.is_some_and(|ill| ill.manner == Manner::Lies && Some(ill.slot) == slot)
     }
 
     async fn call<T>(
@@ -275,44 +224,6 @@ impl Calls {
 
     fn has(&self, bug: Bug) -> bool {
         self.bug() == Some(bug)
-    }
-
-    /// What labels say to a daemon with a mistake.
-    fn misread_labels(&self, name: &str, labels: &mut BTreeMap<String, String>) {
-        let mut set = |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
-        match self.bug() {
-            Some(Bug::IgnoresGenerations) => {
-                set(label::GENERATION, "1");
-            }
-            Some(Bug::ForeignByPrefix) => {
-                let generation = name.strip_prefix("instanced-default-");
-                let parts = generation.and_then(|generation| generation.rsplit_once("-g"));
-                let foreign = !labels.contains_key(label::MANAGER);
-                if let (Some((instance, number)), true) = (parts, foreign) {
-                    let mut set =
-                        |key: &str, value: &str| labels.insert(key.to_owned(), value.to_owned());
-                    set(label::MANAGER, "default");
-                    set(label::INSTANCE, instance);
-                    set(label::GENERATION, number);
-                    set(label::SPEC_VERSION, "1");
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn misread(&self, container: &mut Container) {
-        let name = container.name.clone();
-        self.misread_labels(&name, &mut container.labels);
-        match self.bug() {
-            Some(Bug::MisreadsLimits) => {
-                container.limits.memory = container.limits.memory.map(|Bytes(b)| Bytes(b / 2));
-            }
-            Some(Bug::StartingIsHealthy) if container.health == Some(Health::Starting) => {
-                container.health = Some(Health::Healthy);
-            }
-            _ => {}
-        }
     }
 }
 
@@ -518,16 +429,5 @@ impl ChangeContainers for Calls {
         let does = self.stage.fake.remove(container);
         let done = self.call("remove", container, Some(Deed::Remove(container)), does);
         self.believed(done.await)
-    }
-}
-
-impl Calls {
-    fn believed(&self, result: Result<(), EngineError>) -> Result<(), EngineError> {
-        match result {
-            Err(error) if error.class == ErrorClass::Away && self.has(Bug::LostReplyIsSuccess) => {
-                Ok(())
-            }
-            other => other,
-        }
     }
 }
