@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use instanced::words::config::Config;
-use instanced::words::desired::{Content, Snapshot, SourceFile};
+use instanced::words::desired::{Snapshot, SourceFile};
 use instanced::words::document::Document;
 use instanced::words::resolve::resolve;
 use instanced::words::schema::{Kind, schema};
@@ -105,17 +105,11 @@ fn value(text: &str) -> Value {
 
 /// What the parser says of a manifest: its errors of form.
 fn errors(text: &str) -> Vec<String> {
-    let manifest = SourceFile {
-        path: "instances.d/a.yaml".to_owned(),
-        stem: "a".to_owned(),
-        content: Content::Text(text.to_owned()),
-    };
+    let manifest = SourceFile::of_text("instances.d/a.yaml", text);
     let snapshot = Snapshot {
         revision: String::new(),
-        commit: None,
-        commit_issue: None,
-        fleet: None,
         manifests: vec![manifest],
+        ..Snapshot::default()
     };
     let mut config = Config::default();
     config.policy.secrets.allow = vec!["/run/secrets/*".to_owned()];

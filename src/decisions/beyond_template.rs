@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::words::config::Config;
-use crate::words::desired::{Content, Snapshot, SourceFile};
+use crate::words::desired::{Snapshot, SourceFile};
 use crate::words::resolve::resolve;
 use crate::words::spec::Spec;
 use crate::words::template;
@@ -27,18 +27,17 @@ pub fn fields(spec: &Spec) -> Map<String, Value> {
 fn bare(spec: &Spec) -> Spec {
     let known = template::find(&spec.template).map(|_| spec.template.as_str());
     let template = known.unwrap_or(PLAIN);
-    let manifest = |image: &str| SourceFile {
-        path: "bare.yaml".to_owned(),
-        stem: spec.name.to_string(),
-        content: Content::Text(format!("template: \"{template}\"\n{image}")),
+    let manifest = |image: &str| {
+        SourceFile::of_text(
+            &format!("{}.yaml", spec.name),
+            format!("template: \"{template}\"\n{image}"),
+        )
     };
     let resolved = |image: &str| {
         let snapshot = Snapshot {
             revision: String::new(),
-            commit: None,
-            commit_issue: None,
-            fleet: None,
             manifests: vec![manifest(image)],
+            ..Snapshot::default()
         };
         let desired = resolve(&snapshot, &Config::default());
         let mut desired = desired.expect("there is no fleet.yaml");
@@ -68,14 +67,8 @@ mod tests {
     fn spec(text: &str) -> Spec {
         let snapshot = Snapshot {
             revision: String::new(),
-            commit: None,
-            commit_issue: None,
-            fleet: None,
-            manifests: vec![SourceFile {
-                path: "i/a.yaml".to_owned(),
-                stem: "a".to_owned(),
-                content: Content::Text(text.to_owned()),
-            }],
+            manifests: vec![SourceFile::of_text("i/a.yaml", text)],
+            ..Snapshot::default()
         };
         let mut config = Config {
             domain: "mcp.example.com".parse().expect("a name"),

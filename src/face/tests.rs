@@ -16,7 +16,7 @@ use crate::decisions::settled::{Reconciled, Unhealthy};
 use crate::decisions::status::{InstancePhase, InstanceStatus, endpoints};
 use crate::words::config::Config;
 use crate::words::control::VncPasswords;
-use crate::words::desired::{Content, Desired, Snapshot, SourceFile};
+use crate::words::desired::{Desired, Snapshot, SourceFile};
 use crate::words::diagnostic::Diagnostic;
 use crate::words::manifest::Auth;
 use crate::words::name::InstanceName;
@@ -45,18 +45,12 @@ restart: sometimes
 fn desired(files: &[(&str, &str)]) -> Desired {
     let manifests = files
         .iter()
-        .map(|(stem, text)| SourceFile {
-            path: format!("instances.d/{stem}.yaml"),
-            stem: (*stem).to_owned(),
-            content: Content::Text((*text).to_owned()),
-        })
+        .map(|(stem, text)| SourceFile::of_text(&format!("instances.d/{stem}.yaml"), *text))
         .collect();
     let snapshot = Snapshot {
         revision: "r1".to_owned(),
-        commit: None,
-        commit_issue: None,
-        fleet: None,
         manifests,
+        ..Snapshot::default()
     };
     resolve(&snapshot, &Config::default()).unwrap()
 }

@@ -41,6 +41,19 @@ pub struct SourceFile {
     pub content: Content,
 }
 
+impl SourceFile {
+    /// A file with this text; `path` says its stem.
+    pub fn of_text(path: &str, text: impl Into<String>) -> Self {
+        let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        Self {
+            path: path.to_owned(),
+            stem: stem.to_owned(),
+            content: Content::Text(text.into()),
+        }
+    }
+}
+
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {

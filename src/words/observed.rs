@@ -179,3 +179,25 @@ pub enum Health {
     /// Not well.
     Unhealthy,
 }
+
+#[cfg(test)]
+impl Generation {
+    /// The first generation of `spec`, as it runs.
+    pub(crate) fn running(spec: &Arc<Spec>) -> Self {
+        Self {
+            id: format!("{}-id", spec.name),
+            name: format!("{}-g1", spec.name),
+            number: 1,
+            applied: Applied::Spec(Arc::clone(spec)),
+            phase: Phase::Running,
+            health: None,
+            image_id: String::new(),
+            address: None,
+            started: None,
+            limits: Limits::of(spec),
+            drift: Vec::new(),
+            author: None,
+            restarts: 0,
+        }
+    }
+}

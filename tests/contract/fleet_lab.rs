@@ -11,7 +11,7 @@ use instanced::doors::engine::fleet::Fleet;
 use instanced::doors::engine::{Engine as _, Observe as _, Secrets, draft};
 use instanced::doors::host::mounts::HostMounts;
 use instanced::words::config::{Config, Isolation, Network};
-use instanced::words::desired::{Content, Snapshot, SourceFile};
+use instanced::words::desired::{Snapshot, SourceFile};
 use instanced::words::observed::{Drift, Generation, Observed};
 use instanced::words::resolve::resolve;
 use instanced::words::secret::SecretValue;
@@ -74,17 +74,11 @@ pub fn spec(lab: &impl Lab, name: &str, manifest: &str) -> Spec {
     config.policy.cap_add.allow = vec!["*".to_owned()];
     config.policy.host_paths.allow = vec!["*".to_owned()];
     let image = format!("defaults: {{ image: \"{}\" }}", lab.image());
-    let file = |path: &str, stem: &str, text: &str| SourceFile {
-        path: path.to_owned(),
-        stem: stem.to_owned(),
-        content: Content::Text(text.to_owned()),
-    };
     let snapshot = Snapshot {
         revision: "r".to_owned(),
-        commit: None,
-        commit_issue: None,
-        fleet: Some(file("fleet.yaml", "fleet", &image)),
-        manifests: vec![file("i/it.yaml", name, manifest)],
+        fleet: Some(SourceFile::of_text("fleet.yaml", image)),
+        manifests: vec![SourceFile::of_text(&format!("i/{name}.yaml"), manifest)],
+        ..Snapshot::default()
     };
     let mut desired = resolve(&snapshot, &config).expect("a fleet");
     let spec = desired.specs.remove(name);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use instanced::doors::edge::{RouteFiles, server};
 use instanced::words::config::Config;
-use instanced::words::desired::{Content, Snapshot, SourceFile};
+use instanced::words::desired::{Snapshot, SourceFile};
 use instanced::words::resolve::resolve;
 use instanced::words::router::routers;
 use serde_json::Value;
@@ -128,11 +128,7 @@ impl Lab {
 
     /// What the daemon would write for Traefik, but that it leads to the upstream.
     pub fn routes(&self) -> Vec<(String, String)> {
-        let file = |name: &&str| SourceFile {
-            path: format!("instances.d/{name}.yaml"),
-            stem: (*name).to_owned(),
-            content: Content::Text(MANIFEST.to_owned()),
-        };
+        let file = |name: &&str| SourceFile::of_text(&format!("instances.d/{name}.yaml"), MANIFEST);
         let names = [KNOWN[0], KNOWN[1], UNKNOWN];
         let snapshot = Snapshot {
             manifests: names.iter().map(file).collect(),

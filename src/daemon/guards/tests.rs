@@ -1,7 +1,7 @@
 use super::*;
 use crate::decisions::access::{AccessPolicy, AuthRequest, Header, Reason, Visitor, decide};
 use crate::words::desired::{Content, SourceFile};
-use crate::words::observed::{Generation, Limits, Phase};
+use crate::words::observed::Generation;
 
 /// Two instances whose names and endpoints can make the same host.
 const TEAM_VIC: &str =
@@ -107,21 +107,7 @@ fn source(fleet: Option<&str>, files: &[(&str, &str)]) -> Snapshot {
 fn running(desired: &Desired, names: &[&str]) -> Observed {
     let generation = |name: &&str| {
         let spec = &desired.specs[*name];
-        let generation = Generation {
-            id: format!("{name}-id"),
-            name: format!("{name}-g1"),
-            number: 1,
-            applied: Applied::Spec(Arc::clone(spec)),
-            phase: Phase::Running,
-            health: None,
-            image_id: String::new(),
-            address: None,
-            started: None,
-            limits: Limits::of(spec),
-            drift: Vec::new(),
-            author: None,
-            restarts: 0,
-        };
+        let generation = Generation::running(spec);
         (spec.name.clone(), vec![generation])
     };
     Observed {

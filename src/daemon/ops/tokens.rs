@@ -246,20 +246,14 @@ async fn on_blocking<T: Send + 'static>(
 mod tests {
     use super::*;
     use crate::words::config::Config;
-    use crate::words::desired::{Content, Snapshot, SourceFile};
+    use crate::words::desired::{Snapshot, SourceFile};
     use crate::words::resolve::resolve;
 
     fn spec(text: &str) -> Arc<Spec> {
         let snapshot = Snapshot {
             revision: "r1".to_owned(),
-            commit: None,
-            commit_issue: None,
-            fleet: None,
-            manifests: vec![SourceFile {
-                path: "instances.d/alice.yaml".to_owned(),
-                stem: "alice".to_owned(),
-                content: Content::Text(text.to_owned()),
-            }],
+            manifests: vec![SourceFile::of_text("instances.d/alice.yaml", text)],
+            ..Snapshot::default()
         };
         let desired = resolve(&snapshot, &Config::default()).unwrap();
         assert!(!desired.has_errors(), "{:#?}", desired.diagnostics);

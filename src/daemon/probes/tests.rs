@@ -7,8 +7,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::words::config::Config;
-use crate::words::desired::{Content, Snapshot, SourceFile};
-use crate::words::observed::Limits;
+use crate::words::desired::{Snapshot, SourceFile};
 use crate::words::resolve::resolve;
 
 /// An instance at loopback that answers with a status of the test's choice.
@@ -44,19 +43,8 @@ impl Lab {
         health.interval = Span(10);
         let spec = &desired.specs["alice"];
         let generation = Generation {
-            id: "id-1".to_owned(),
-            name: "alice-g1".to_owned(),
-            number: 1,
-            applied: Applied::Spec(Arc::clone(spec)),
-            phase: Phase::Running,
-            health: None,
-            image_id: String::new(),
             address: Some(IpAddr::from([127, 0, 0, 1])),
-            started: None,
-            limits: Limits::of(spec),
-            drift: Vec::new(),
-            author: None,
-            restarts: 0,
+            ..Generation::running(spec)
         };
         let observed = Observed {
             instances: BTreeMap::from([(spec.name.clone(), vec![generation])]),
@@ -89,17 +77,11 @@ impl Lab {
 }
 
 fn desired(manifest: &str) -> Desired {
-    let file = SourceFile {
-        path: "instances.d/alice.yaml".to_owned(),
-        stem: "alice".to_owned(),
-        content: Content::Text(manifest.to_owned()),
-    };
+    let file = SourceFile::of_text("instances.d/alice.yaml", manifest);
     let snapshot = Snapshot {
         revision: "r".to_owned(),
-        commit: None,
-        commit_issue: None,
-        fleet: None,
         manifests: vec![file],
+        ..Snapshot::default()
     };
     resolve(&snapshot, &Config::default()).expect("no fleet.yaml")
 }

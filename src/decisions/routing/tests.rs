@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::words::config::{Config, ProviderConfig, Verdict};
-use crate::words::desired::{AccessLimit, Content, Snapshot, SourceFile};
+use crate::words::desired::{AccessLimit, Snapshot, SourceFile};
 use crate::words::manifest::Restart;
 use crate::words::name::EndpointName;
 use crate::words::observed::Limits;
@@ -12,17 +12,11 @@ use crate::words::origin::Origins;
 use crate::words::resolve::{denied_endpoints, resolve};
 
 fn spec_with(config: &Config, manifest: &str) -> Spec {
-    let file = SourceFile {
-        path: "instances.d/alice.yaml".to_owned(),
-        stem: "alice".to_owned(),
-        content: Content::Text(manifest.to_owned()),
-    };
+    let file = SourceFile::of_text("instances.d/alice.yaml", manifest);
     let snapshot = Snapshot {
         revision: "r".to_owned(),
-        commit: None,
-        commit_issue: None,
-        fleet: None,
         manifests: vec![file],
+        ..Snapshot::default()
     };
     let mut desired = resolve(&snapshot, config).expect("no fleet.yaml");
     Arc::unwrap_or_clone(desired.specs.remove("alice").expect("a sound manifest"))
@@ -41,23 +35,17 @@ fn spec(manifest: &str) -> Spec {
 /// A generation that runs, at 10.0.0.<number>.
 fn generation(number: u64, record: &Spec) -> Generation {
     let last = u8::try_from(number).expect("small");
+    let record = Arc::new(record.clone());
     Generation {
         id: format!("id-{number}"),
         name: format!("alice-g{number}"),
         number,
-        applied: Applied::Spec(Arc::new(record.clone())),
-        phase: Phase::Running,
-        health: None,
-        image_id: String::new(),
         address: Some(at(last)),
-        started: None,
         limits: Limits {
             restart: Restart::No,
-            ..Limits::of(record)
+            ..Limits::of(&record)
         },
-        drift: Vec::new(),
-        author: None,
-        restarts: 0,
+        ..Generation::running(&record)
     }
 }
 

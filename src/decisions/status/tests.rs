@@ -1,29 +1,25 @@
-use std::sync::Arc;
-
 use super::super::plan::{Action, Step};
 use super::super::remedy::Remedy;
 use super::super::report::{Failure, StepReport};
 use super::*;
 use crate::words::act::Cause;
 use crate::words::config::Config;
-use crate::words::desired::{Content, Snapshot, SourceFile};
-use crate::words::observed::Limits;
+use crate::words::desired::{Snapshot, SourceFile};
 use crate::words::resolve::resolve;
 
 const NOW: jiff::Timestamp = jiff::Timestamp::constant(1_000_000, 0);
 
 fn desired(manifests: &[(&str, &str)]) -> Desired {
-    let file = |(stem, more): &(&str, &str)| SourceFile {
-        path: format!("instances.d/{stem}.yaml"),
-        stem: (*stem).to_owned(),
-        content: Content::Text(format!("template: mcp-http\nimage: x:1\n{more}")),
+    let file = |(stem, more): &(&str, &str)| {
+        SourceFile::of_text(
+            &format!("instances.d/{stem}.yaml"),
+            format!("template: mcp-http\nimage: x:1\n{more}"),
+        )
     };
     let snapshot = Snapshot {
         revision: "r".to_owned(),
-        commit: None,
-        commit_issue: None,
-        fleet: None,
         manifests: manifests.iter().map(file).collect(),
+        ..Snapshot::default()
     };
     resolve(&snapshot, &Config::default()).expect("no fleet.yaml")
 }
@@ -37,19 +33,11 @@ fn generation(
 ) -> Generation {
     let spec = &desired.specs["a"];
     Generation {
-        id: "id".to_owned(),
-        name: "a-g1".to_owned(),
-        number: 1,
-        applied: Applied::Spec(Arc::clone(spec)),
         phase,
         health,
-        image_id: String::new(),
-        address: None,
         started: Some(NOW - jiff::SignedDuration::from_secs(ago)),
-        limits: Limits::of(spec),
-        drift: Vec::new(),
-        author: None,
         restarts,
+        ..Generation::running(spec)
     }
 }
 

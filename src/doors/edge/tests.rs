@@ -9,23 +9,17 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::words::config::{Config, TlsConfig};
-use crate::words::desired::{Content, Snapshot, SourceFile};
+use crate::words::desired::{Snapshot, SourceFile};
 use crate::words::resolve::resolve;
 
 const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 18, 0, 7));
 
 fn spec_with(config: &Config, name: &str, manifest: &str) -> Spec {
-    let file = SourceFile {
-        path: format!("instances.d/{name}.yaml"),
-        stem: name.to_owned(),
-        content: Content::Text(manifest.to_owned()),
-    };
+    let file = SourceFile::of_text(&format!("instances.d/{name}.yaml"), manifest);
     let snapshot = Snapshot {
         revision: "r".to_owned(),
-        commit: None,
-        commit_issue: None,
-        fleet: None,
         manifests: vec![file],
+        ..Snapshot::default()
     };
     let mut desired = resolve(&snapshot, config).expect("no fleet.yaml");
     Arc::unwrap_or_clone(desired.specs.remove(name).expect("a sound manifest"))

@@ -136,7 +136,7 @@ pub fn secret_files(spec: &Spec, secrets: &Secrets) -> Vec<DraftFile> {
 mod tests {
     use super::*;
     use crate::words::config::Config;
-    use crate::words::desired::{Content, Snapshot, SourceFile};
+    use crate::words::desired::{Snapshot, SourceFile};
     use crate::words::resolve::resolve;
 
     const MANIFEST: &str = "
@@ -149,17 +149,11 @@ volumes: [ { name: profile, target: /profile }, { host: /srv/x, target: /x, read
     /// `drift::is_comparable` what of older containers is not compared any more. Only then accept the text.
     #[test]
     fn what_a_draft_says_changes_only_with_its_version() {
-        let file = SourceFile {
-            path: "i/alice.yaml".to_owned(),
-            stem: "alice".to_owned(),
-            content: Content::Text(MANIFEST.to_owned()),
-        };
+        let file = SourceFile::of_text("i/alice.yaml", MANIFEST);
         let snapshot = Snapshot {
             revision: "r".to_owned(),
-            commit: None,
-            commit_issue: None,
-            fleet: None,
             manifests: vec![file],
+            ..Snapshot::default()
         };
         let mut config = Config::default();
         config.policy.host_paths.allow = vec!["*".to_owned()];

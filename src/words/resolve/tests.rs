@@ -4,25 +4,15 @@ use std::sync::Arc;
 
 mod policy;
 
-fn file(path: &str, text: &str) -> SourceFile {
-    let name = path.rsplit('/').next().unwrap();
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    SourceFile {
-        path: path.to_owned(),
-        stem: stem.to_owned(),
-        content: Content::Text(text.to_owned()),
-    }
-}
-
 fn source(fleet: Option<&str>, manifests: &[(&str, &str)]) -> Snapshot {
     Snapshot {
         revision: "r".to_owned(),
         commit: None,
         commit_issue: None,
-        fleet: fleet.map(|text| file("fleet.yaml", text)),
+        fleet: fleet.map(|text| SourceFile::of_text("fleet.yaml", text)),
         manifests: manifests
             .iter()
-            .map(|(name, text)| file(&format!("i/{name}"), text))
+            .map(|(name, text)| SourceFile::of_text(&format!("i/{name}"), *text))
             .collect(),
     }
 }

@@ -1,21 +1,20 @@
 use super::*;
 use crate::words::config::Config;
-use crate::words::desired::{Content, Snapshot, SourceFile};
-use crate::words::observed::{Generation, Limits, Phase};
+use crate::words::desired::{Snapshot, SourceFile};
+use crate::words::observed::{Generation, Phase};
 use crate::words::resolve::resolve;
 
 fn desired(config: &Config, files: &[(&str, &str)]) -> Desired {
-    let file = |(stem, more): &(&str, &str)| SourceFile {
-        path: format!("i/{stem}.yaml"),
-        stem: (*stem).to_owned(),
-        content: Content::Text(format!("template: mcp-http\nimage: x:1\n{more}")),
+    let file = |(stem, more): &(&str, &str)| {
+        SourceFile::of_text(
+            &format!("i/{stem}.yaml"),
+            format!("template: mcp-http\nimage: x:1\n{more}"),
+        )
     };
     let snapshot = Snapshot {
         revision: "r".to_owned(),
-        commit: None,
-        commit_issue: None,
-        fleet: None,
         manifests: files.iter().map(file).collect(),
+        ..Snapshot::default()
     };
     resolve(&snapshot, config).unwrap()
 }
@@ -26,19 +25,8 @@ fn observed(phase: Phase, files: &[(&str, &str)]) -> Observed {
         let alone = desired(&Config::default(), &[*file]);
         let spec = &alone.specs[file.0];
         let generation = Generation {
-            id: file.0.to_owned(),
-            name: format!("{}-g1", file.0),
-            number: 1,
-            applied: Applied::Spec(Arc::clone(spec)),
             phase,
-            health: None,
-            image_id: String::new(),
-            address: None,
-            started: None,
-            limits: Limits::of(spec),
-            drift: Vec::new(),
-            author: None,
-            restarts: 0,
+            ..Generation::running(spec)
         };
         (spec.name.clone(), vec![generation])
     };

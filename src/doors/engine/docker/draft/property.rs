@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::body;
 use crate::doors::engine::draft::draft;
 use crate::words::config::{Config, IdRange, Verdict};
-use crate::words::desired::{Content, Snapshot, SourceFile};
+use crate::words::desired::{Snapshot, SourceFile};
 use crate::words::manifest::Auth;
 use crate::words::resolve::resolve;
 use crate::words::spec::Spec;
@@ -169,17 +169,11 @@ fn config() -> impl Strategy<Value = Config> {
 }
 
 fn specs(manifest: &Value, config: &Config) -> Vec<Spec> {
-    let file = SourceFile {
-        path: "i/a.yaml".to_owned(),
-        stem: "a".to_owned(),
-        content: Content::Text(manifest.to_string()),
-    };
+    let file = SourceFile::of_text("i/a.yaml", manifest.to_string());
     let snapshot = Snapshot {
         revision: "r".to_owned(),
-        commit: None,
-        commit_issue: None,
-        fleet: None,
         manifests: vec![file],
+        ..Snapshot::default()
     };
     let desired = resolve(&snapshot, config).expect("there is no fleet.yaml");
     desired
