@@ -237,8 +237,10 @@ impl fmt::Display for Span {
 }
 
 text_or_number!(Span, "a duration such as 30s", {
-    "type": "string",
+    "type": ["string", "integer"],
     "pattern": "^(0|([0-9]+(ms|s|m|h|d))+)$",
+    "minimum": 0,
+    "maximum": 0,
     "examples": ["30s", "5m"],
 });
 
