@@ -122,21 +122,21 @@ async fn a_start_begins_a_new_row() {
 #[tokio::test]
 async fn what_probes_said_is_kept_for_whoever_asks() {
     let mut lab = Lab::new().await;
-    assert_eq!(lab.probes.verdicts().log("id-1"), []);
+    assert_eq!(lab.probes.verdicts().log("alice-id"), []);
     lab.follow();
     lab.changed.notified().await;
-    let log = lab.probes.verdicts().log("id-1");
+    let log = lab.probes.verdicts().log("alice-id");
     let last = log.last().expect("it was probed");
     assert_eq!((last.passed, last.output.as_str()), (false, "status 503"));
     lab.status.store(200, Ordering::Relaxed);
     lab.changed.notified().await;
-    let log = lab.probes.verdicts().log("id-1");
+    let log = lab.probes.verdicts().log("alice-id");
     let last = log.last().expect("it was probed");
     assert_eq!((last.passed, last.output.as_str()), (true, ""));
     assert!(log.len() <= RESULTS_KEPT, "{log:?}");
     lab.generation().phase = Phase::Exited(0);
     lab.follow();
-    assert_eq!(lab.probes.verdicts().log("id-1"), []);
+    assert_eq!(lab.probes.verdicts().log("alice-id"), []);
 }
 
 #[tokio::test]
