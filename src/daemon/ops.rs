@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -458,8 +459,13 @@ fn unanswered(error: &ControlClientError) -> Failure {
         ControlClientError::BrokeOff { .. } => {
             "it ended in the middle: `instanced status` tells whether one runs again"
         }
-        ControlClientError::Unreachable { .. } => {
+        ControlClientError::Unreachable { source, .. }
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
             "root, the daemon's own user and the group in `control.group` may ask it"
+        }
+        ControlClientError::Unreachable { .. } => {
+            "it may have just ended: `instanced doctor` looks at the rest"
         }
         _ => return failure(error),
     };
