@@ -383,6 +383,16 @@ impl ChangeContainers for Calls {
         .await
     }
 
+    async fn own_volume(
+        &self,
+        container: &str,
+        path: &str,
+        owner: (u32, u32),
+    ) -> Result<bool, EngineError> {
+        let does = self.stage.fake.own_volume(container, path, owner);
+        self.call("own_volume", container, None, does).await
+    }
+
     async fn start(&self, container: &str) -> Result<(), EngineError> {
         if self.lies(container) {
             return Ok(());

@@ -264,6 +264,7 @@ impl ChangeContainers for FakeContainers {
                 .or_insert_with(|| world::Volume {
                     labels: labels.clone(),
                     files: BTreeMap::new(),
+                    owner: None,
                 });
             if labels
                 .iter()
@@ -304,6 +305,17 @@ impl ChangeContainers for FakeContainers {
     ) -> Result<(), EngineError> {
         self.call("put_files", container, true, |world| {
             world.put_files(container, directory, files)
+        })
+    }
+
+    async fn own_volume(
+        &self,
+        container: &str,
+        path: &str,
+        owner: (u32, u32),
+    ) -> Result<bool, EngineError> {
+        self.call("own_volume", container, true, |world| {
+            world.own_volume(container, path, owner)
         })
     }
 

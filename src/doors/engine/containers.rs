@@ -174,6 +174,15 @@ pub trait ChangeContainers: ReadContainers {
         files: &[DraftFile],
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
+    /// Gives the volume at a path of a created container to a user and group, where the volume is empty. `false`
+    /// where the engine writes nothing into the container, as its root can only be read.
+    fn own_volume(
+        &self,
+        container: &str,
+        path: &str,
+        owner: (u32, u32),
+    ) -> impl Future<Output = Result<bool, EngineError>> + Send;
+
     /// Starts a container, or lets a paused one go on; one that runs already is a success.
     fn start(&self, container: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
 

@@ -402,7 +402,7 @@ impl<C: ChangeContainers> Fleet<C> {
             self.containers.create_volume(&volume, &labels).await?;
         }
         let created = async {
-            let id = self.containers.create(&draft).await?;
+            let id = self.create_owned(&draft, spec).await?;
             if !files.is_empty()
                 && let Err(error) = self.containers.put_files(&id, DIRECTORY, &files).await
             {

@@ -117,8 +117,11 @@ impl FakeContainers {
 
     /// A volume of somebody's, or one that a crash of long ago left.
     pub fn leave_volume(&self, name: &str, labels: BTreeMap<String, String>) {
-        let files = BTreeMap::new();
-        let volume = Volume { labels, files };
+        let volume = Volume {
+            labels,
+            files: BTreeMap::new(),
+            owner: None,
+        };
         self.world()
             .volumes
             .entry(name.to_owned())

@@ -65,6 +65,8 @@ pub(super) struct Held {
 pub(super) struct Volume {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) files: BTreeMap<String, DraftFile>,
+    /// Whom it was given to.
+    pub(super) owner: Option<(u32, u32)>,
 }
 
 /// Whether all of `wanted` are among `labels`.
@@ -261,6 +263,7 @@ impl World {
             let unlabelled = Volume {
                 labels: BTreeMap::new(),
                 files: BTreeMap::new(),
+                owner: None,
             };
             self.volumes.entry(name).or_insert(unlabelled);
         }
@@ -351,6 +354,26 @@ impl World {
             MountSource::Volume(name) => Some((name.clone(), mount.read_only)),
             MountSource::Host(_) => None,
         }))
+    }
+
+    pub(super) fn own_volume(
+        &mut self,
+        container: &str,
+        path: &str,
+        owner: (u32, u32),
+    ) -> Result<bool, Refusal> {
+        let mounted = self.mounted(container, path)?;
+        let (name, _) = mounted.ok_or((ErrorClass::Gone, format!("no volume at {path}")))?;
+        let root_locked = self.held(container)?.draft.read_only;
+        let volume = self.volumes.get_mut(&name).expect("mounted");
+        if !volume.files.is_empty() || volume.owner == Some(owner) {
+            return Ok(true);
+        }
+        if root_locked {
+            return Ok(false);
+        }
+        volume.owner = Some(owner);
+        Ok(true)
     }
 
     pub(super) fn put_files(

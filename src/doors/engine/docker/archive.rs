@@ -32,6 +32,55 @@ pub(super) fn pack(files: &[DraftFile]) -> Result<Vec<u8>, String> {
     archive.into_inner().map_err(|error| error.to_string())
 }
 
+/// A directory, as its archive begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Directory {
+    /// Its owner.
+    pub(super) uid: u64,
+    /// Its group.
+    pub(super) gid: u64,
+    /// Its permission bits.
+    pub(super) mode: u32,
+    /// Whether nothing is in it.
+    pub(super) is_empty: bool,
+}
+
+/// The directory that an archive begins with. `bytes` are all of the archive, or its beginning where that is long.
+pub(super) fn directory(bytes: &[u8]) -> Result<Directory, String> {
+    let broken = |error: std::io::Error| format!("the engine's archive is broken: {error}");
+    let mut archive = tar::Archive::new(bytes);
+    let mut entries = archive.entries().map_err(broken)?;
+    let first = entries.next().ok_or("the engine's archive is empty")?;
+    let first = first.map_err(broken)?;
+    let header = first.header();
+    if !header.entry_type().is_dir() {
+        return Err("it is no directory".to_owned());
+    }
+    Ok(Directory {
+        uid: header.uid().map_err(broken)?,
+        gid: header.gid().map_err(broken)?,
+        mode: header.mode().map_err(broken)? & 0o7777,
+        // One that is cut off is there, too.
+        is_empty: entries.next().is_none(),
+    })
+}
+
+/// An archive of an empty directory.
+pub(super) fn pack_directory(name: &str, mode: u32, uid: u32, gid: u32) -> Result<Vec<u8>, String> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_mode(mode);
+    header.set_uid(uid.into());
+    header.set_gid(gid.into());
+    header.set_size(0);
+    header.set_mtime(0);
+    archive
+        .append_data(&mut header, format!("{name}/"), std::io::empty())
+        .map_err(|error| error.to_string())?;
+    archive.into_inner().map_err(|error| error.to_string())
+}
+
 /// The one regular file of an archive.
 pub(super) fn unpack(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let too_big = || format!("it has more than {FILE_MOST} bytes");
@@ -91,6 +140,24 @@ mod tests {
             (header.mode().ok(), header.uid().ok(), header.gid().ok()),
             (Some(0o400), Some(1000), Some(1001))
         );
+    }
+
+    #[test]
+    fn a_directory_s_archive_tells_its_owner_and_whether_it_is_empty() {
+        let mut packed = pack_directory("data", 0o750, 1000, 1001).expect("packed");
+        let expected = Directory {
+            uid: 1000,
+            gid: 1001,
+            mode: 0o750,
+            is_empty: true,
+        };
+        assert_eq!(directory(&packed), Ok(expected));
+        packed.truncate(512);
+        packed.extend(pack(&[file("x", b"y")]).expect("packed"));
+        assert!(!directory(&packed).expect("a directory").is_empty);
+        // The archive of a big directory is not read to its end.
+        assert!(!directory(&packed[..1000]).expect("a directory").is_empty);
+        assert!(directory(&pack(&[file("x", b"")]).expect("packed")).is_err());
     }
 
     #[test]

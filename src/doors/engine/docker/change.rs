@@ -14,7 +14,7 @@ use super::super::containers::{
 };
 use super::super::{EngineError, ErrorClass};
 use super::error::{CHANGE_LIMIT, READ_LIMIT, call, gone, short, unless};
-use super::{Defaults, Docker, archive, draft, facts, network, pull};
+use super::{Defaults, Docker, archive, draft, facts, network, owner, pull};
 use crate::words::host_path::is_related;
 use crate::words::manifest::Restart;
 use crate::words::observed::{Limits, Phase};
@@ -127,6 +127,15 @@ impl ChangeContainers for Docker {
             .client()
             .upload_to_container(container, Some(options), body);
         call(operation, CHANGE_LIMIT, future).await
+    }
+
+    async fn own_volume(
+        &self,
+        container: &str,
+        path: &str,
+        owner: (u32, u32),
+    ) -> Result<bool, EngineError> {
+        owner::own(self, container, path, owner).await
     }
 
     async fn start(&self, container: &str) -> Result<(), EngineError> {

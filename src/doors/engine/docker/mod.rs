@@ -17,6 +17,7 @@ mod events;
 mod facts;
 mod logs;
 mod network;
+mod owner;
 mod pull;
 mod read;
 mod refusals;

@@ -1,11 +1,11 @@
 //! What instances mount: directories of the host are checked before each create and each start that is ours, named
-//! volumes before each create.
+//! volumes before each create. An empty volume belongs to the instance's user before the first start.
 
 use std::collections::BTreeMap;
 
 use tokio::sync::MutexGuard;
 
-use super::super::containers::ChangeContainers;
+use super::super::containers::{ChangeContainers, Draft, MountSource};
 use super::super::{EngineError, ErrorClass};
 use super::Fleet;
 use super::observe::applied;
@@ -111,6 +111,57 @@ impl<C: ChangeContainers> Fleet<C> {
             }
         });
         Ok(specs.collect())
+    }
+
+    /// Creates a container whose empty volumes belong to its user. On failure nothing of it is left.
+    pub(super) async fn create_owned(
+        &self,
+        draft: &Draft,
+        spec: &Spec,
+    ) -> Result<String, EngineError> {
+        let id = self.containers.create(draft).await?;
+        match self.give_volumes(&id, draft, spec).await {
+            Ok(true) => return Ok(id),
+            Ok(false) => self.containers.remove(&id).await?,
+            Err(error) => {
+                self.drop_quietly(&id).await;
+                return Err(error);
+            }
+        }
+        // The engine writes nothing below a root that can only be read, so another container does it first.
+        let writable = Draft {
+            read_only: false,
+            ..draft.clone()
+        };
+        let id = self.containers.create(&writable).await?;
+        let owned = self.give_volumes(&id, draft, spec).await;
+        self.containers.remove(&id).await?;
+        owned?;
+        self.containers.create(draft).await
+    }
+
+    /// Whether all its empty volumes belong to its user now.
+    async fn give_volumes(
+        &self,
+        id: &str,
+        draft: &Draft,
+        spec: &Spec,
+    ) -> Result<bool, EngineError> {
+        let (uid, gid) = (spec.security.uid, spec.security.gid);
+        let kept = |target: &str| spec.volumes.iter().any(|volume| volume.target == target);
+        for mount in &draft.mounts {
+            let is_volume = matches!(mount.source, MountSource::Volume(_));
+            if is_volume && !mount.read_only && kept(&mount.target) {
+                let owned = self
+                    .containers
+                    .own_volume(id, &mount.target, (uid, gid))
+                    .await?;
+                if !owned {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 }
 
