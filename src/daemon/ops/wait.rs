@@ -35,7 +35,7 @@ pub async fn reconcile(
     let is_plan = ask.plan.is_some();
     let deadline = patience.map(|patience| Instant::now() + patience);
     let ask = AskReconcile {
-        wait: Some(Span::secs(patience.unwrap_or_default().as_secs())),
+        wait: Some(Span::secs(patience.map_or(0, whole_secs))),
         ..ask
     };
     let mut report = Box::pin(round_once(site, ask)).await;
@@ -56,7 +56,7 @@ pub async fn reconcile(
         let left = deadline.saturating_duration_since(Instant::now());
         let ask = AskReconcile {
             names: names.clone(),
-            wait: Some(Span::secs(left.as_secs())),
+            wait: Some(Span::secs(whole_secs(left))),
             ..AskReconcile::default()
         };
         let next = Box::pin(round_once(site, ask)).await;
@@ -71,6 +71,11 @@ pub async fn reconcile(
         report.notes.extend(more_to_come(site, &report).await);
     }
     finished(site, report, seen).await
+}
+
+/// Whole seconds of a time that is left: never 0, which waits for ever.
+fn whole_secs(left: Duration) -> u64 {
+    left.as_secs().max(1)
 }
 
 /// What stands, or why that is not known.
