@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done, or nothing to do.
     Done = 0,
-    /// Something failed, or a manifest is invalid.
+    /// Something failed, a manifest is invalid, or an instance is not healthy.
     Failed = 1,
     /// Changes are pending; only with `--detailed-exitcode`.
     Pending = 2,

@@ -50,7 +50,7 @@ Examples:
 
 Exit codes:
   0  done, or nothing to do
-  1  failed, or a manifest is invalid
+  1  failed, a manifest is invalid, or an instance is not healthy
   2  changes are pending (with --detailed-exitcode)
   3  done, but something is held or blocked
  64  the command line is wrong";

@@ -39,7 +39,7 @@ Examples:
   instanced reconcile --dry-run --observed observed.json   plan from a snapshot; no engine, no store
 
 Where a daemon runs, it is the daemon that does it, and its report that is shown.
-It waits until what it started is up, 5m at most, and makes the rounds that others wait for.
+It waits until what it started is up, as long as --timeout says, and makes the rounds that others wait for.
 Exits with 1 when something failed or is not healthy in that time, and with 3 when something is held or blocked.")]
 pub(super) struct Args {
     /// Show the plan as unified diffs and change nothing
