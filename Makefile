@@ -18,7 +18,7 @@ test: ## everything that CI runs; installs what it needs and says so first
 	@scripts/test.sh
 
 soak: ## for longer: kill -9, power cuts, an engine that restarts and hangs, a full disk, sources that move
-	@INSTANCED_SIM_FIRST=100000 INSTANCED_SIM_CASES=400000 cargo test --locked --test simulation every_case
+	@INSTANCED_SIM_CASES=500000 cargo test --locked --profile simulation --test simulation every_case
 	@INSTANCED_SOAK=long cargo test --locked --lib daemon::tokens::kills
 	@INSTANCED_SOAK=long scripts/test.sh soak machine
 
