@@ -9,17 +9,17 @@ use std::fmt::Display;
 use std::ops::AddAssign;
 
 use super::style::{self, is_token};
+use crate::words::text::is_mark;
 
 /// Whether a reader takes the character for a command: control characters, ends of lines, and those that reorder or hide
 /// text. A tab is none.
 pub fn is_control(c: char) -> bool {
     (c.is_control() && c != '\t')
         || matches!(c,
-            // The direction of text, and ends of lines that are no control characters.
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
-            // Invisible: a byte order mark, annotations, tags. Noncharacters mark our styles.
-            | '\u{feff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
-            | '\u{e0000}'..='\u{e007f}')
+            // The direction of text. Noncharacters mark our styles.
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            | '\u{fdd0}'..='\u{fdef}' | '\u{fffe}' | '\u{ffff}')
+        || is_mark(c)
 }
 
 /// The text on one line, with every character that a reader takes for a command shown as an escape.

@@ -41,6 +41,19 @@ pub const CPUS: Bounds<Cpus> = from(Cpus(10_000_000), Cpus(8_192 * 1_000_000_000
 /// Processes and threads: Linux numbers no more (`PID_MAX_LIMIT`).
 pub const PIDS: Bounds<u32> = from(1, 4_194_304);
 
+/// Characters of `owner`: it stands in a column of `status`.
+pub const OWNER_LENGTH: Bounds<usize> = from(0, 200);
+/// `endpoints` of an instance: each is a router of Traefik's.
+pub const ENDPOINTS: Bounds<usize> = from(0, 32);
+/// `volumes` of an instance: each is a call of the engine, and a mount.
+pub const VOLUMES: Bounds<usize> = from(0, 64);
+/// `secrets` of an instance: each is read in every round.
+pub const SECRETS: Bounds<usize> = from(0, 128);
+/// `tokens` of an instance: each is in the table that every request is looked up in.
+pub const TOKENS: Bounds<usize> = from(0, 1_000);
+/// `env` and `labels` of an instance: the engine returns all of them in every round.
+pub const VARIABLES: Bounds<usize> = from(0, 1_000);
+
 /// `reconcile.resync`: a round costs a look at every container, and finds what no event announced.
 pub const RESYNC: Bounds<Span> = from(Span::secs(1), Span::secs(DAY));
 /// `reconcile.image_refresh`: registries limit how often they are asked.

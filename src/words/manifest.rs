@@ -25,7 +25,7 @@ pub struct Manifest {
     #[schemars(extend("examples" = ["playwright-browser", "mcp-http"]))]
     pub template: Option<String>,
     /// Who answers for it; free text, shown in status.
-    #[schemars(extend("examples" = ["alice@example.com"]))]
+    #[schemars(length(max = 200), extend("examples" = ["alice@example.com"]))]
     pub owner: Option<String>,
     /// Whether it should run.
     pub state: Option<State>,

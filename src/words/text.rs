@@ -49,11 +49,19 @@ fn reorders(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a character cannot be seen, but changes how its neighbours are read or laid out.
-fn is_mark(c: char) -> bool {
+/// Whether a character cannot be seen, but changes how its neighbours are read or laid out, or carries text that nobody
+/// sees. Joiners and the selectors of emoji are none: words and emoji need them.
+pub fn is_mark(c: char) -> bool {
     matches!(
         c,
+        // Directions, ends of lines, a byte order mark.
         '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}' | '\u{2029}' | '\u{feff}'
+        // Spaces without a width, hyphens that are not drawn, fillers.
+        | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{ffa0}'
+        // Annotations, tags, selectors of rare variants: text could be hidden in them.
+        | '\u{fff9}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}'
     )
 }
 

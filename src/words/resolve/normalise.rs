@@ -17,6 +17,7 @@ use crate::words::spec::{HealthProbe, Resources, Screen, Spec};
 
 use grants::{security, volumes};
 
+mod counts;
 mod grants;
 
 /// The spec, absent when a problem leaves nothing to make one of, and every problem.
@@ -26,7 +27,7 @@ pub(super) fn normalise(
     config: &Config,
 ) -> (Option<Spec>, Vec<Problem>) {
     let manifest = &layered.merged;
-    let mut told = Vec::new();
+    let mut told = counts::problems(manifest);
     let endpoints = endpoints(name, manifest, config, &mut told);
     let allowed_hosts = endpoints
         .values()
