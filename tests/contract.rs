@@ -36,6 +36,8 @@ mod made;
 mod names;
 #[path = "contract/networks.rs"]
 mod networks;
+#[path = "contract/owners.rs"]
+mod owners;
 #[path = "contract/docker_lab.rs"]
 mod real;
 #[path = "contract/refusals.rs"]

@@ -353,9 +353,12 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         next
     }
 
-    /// Images whose registries are to be asked now whether there is a newer one: those with `pull: always`, when that
-    /// is due.
-    pub fn due_for_refresh(&mut self, desired: &Desired) -> Option<BTreeSet<String>> {
+    /// Asks the registries for images that should always be the newest, when that is due; what failed comes of it. This
+    /// belongs beside the rounds: it waits for pulls that steps have begun.
+    pub fn refresh(
+        &mut self,
+        desired: &Desired,
+    ) -> Option<impl Future<Output = Vec<String>> + Send + use<E, N>> {
         let every = Duration::from(self.policy.image_refresh);
         let last = *self.refreshed.get_or_insert_with(Instant::now);
         if last.elapsed() < every {
@@ -368,15 +371,10 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
             .filter(|spec| spec.pull == crate::words::manifest::Pull::Always)
             .map(|spec| spec.image.clone())
             .collect();
-        (!images.is_empty()).then_some(images)
-    }
-
-    /// Asks the registries for images that should always be the newest, when that is due. Returns what failed.
-    pub async fn refresh_images(&mut self, desired: &Desired) -> Vec<String> {
-        let Some(images) = self.due_for_refresh(desired) else {
-            return Vec::new();
-        };
-        let failed = self.engine.refresh(&images).await;
-        failed.iter().map(ToString::to_string).collect()
+        let engine = Arc::clone(&self.engine);
+        (!images.is_empty()).then(|| async move {
+            let failed = engine.refresh(&images).await;
+            failed.iter().map(ToString::to_string).collect()
+        })
     }
 }

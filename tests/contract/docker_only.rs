@@ -322,33 +322,6 @@ async fn an_engine_that_is_not_there_is_away() {
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
-/// The image has no such directory, so Docker makes the volume root's.
-#[tokio::test]
-async fn a_fresh_volume_belongs_to_the_instance_s_user() {
-    in_lab(async |lab: &DockerLab| {
-        for (name, read_only) in [("a", false), ("b", true)] {
-            let manifest = format!(
-                "template: mcp-http\nvolumes: [{{ name: d, target: /srv/data }}]\n\
-                 security: {{ user: \"1234:99\", read_only: {read_only} }}\n"
-            );
-            let fleet = fleet(lab);
-            create::<DockerLab>(&fleet, &spec(lab, name, &manifest)).await;
-            let container = format!("instanced-{}-{name}-g1", lab.manager());
-            let facts = lab.file_facts(&container, "/srv/data").await;
-            assert!(facts.contains("1234") && facts.contains("99"), "{facts}");
-            must(&["exec", &container, "/tiny", "write", "/srv/data/x"]).await;
-            // What is in use stays as it is.
-            let owned = lab
-                .engine()
-                .own_volume(&container, "/srv/data", (7, 7))
-                .await;
-            assert!(owned.expect("done"));
-            assert_eq!(lab.file_facts(&container, "/srv/data").await, facts);
-        }
-    })
-    .await;
-}
-
 /// A directory that only root leads to: `/tmp` is everybody's, so what lies in it is mounted by nobody.
 fn share() -> tempfile::TempDir {
     let here = env!("CARGO_TARGET_TMPDIR");

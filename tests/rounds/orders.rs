@@ -360,8 +360,8 @@ async fn an_image_that_is_always_pulled_is_asked_about_and_replaced_when_it_move
     lab.site.config.reconcile.image_refresh = instanced::words::quantity::Span(0);
     let desired = lab.desired().expect("sound");
     lab.engine.clear_journal();
-    let told = lab.converger().refresh_images(&desired).await;
-    assert_eq!(told, Vec::<String>::new());
+    let asking = lab.converger().refresh(&desired).expect("it is due");
+    assert_eq!(asking.await, Vec::<String>::new());
     let pulls = lab.engine.journal();
     assert_eq!(pulls, [format!("pull {}", super::IMAGE)]);
     let report = lab.round().await;

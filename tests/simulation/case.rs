@@ -8,6 +8,7 @@ use instanced::doors::engine::ErrorClass;
 use instanced::words::config::{Prune, Reconcile, Rollout};
 use instanced::words::overrides::Order;
 use instanced::words::quantity::{Share, Span};
+use tokio::time::timeout;
 
 use super::bugs::Bug;
 use super::daemon::{Daemon, Due};
@@ -18,6 +19,8 @@ use super::paper::{IMAGES, Paper, SLOTS, Says, Slot, Source};
 use super::stage::{Ill, Manner, Stage, Weather, Wish};
 use super::witness::Terms;
 
+/// No case lives as long.
+const LIFE_LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// No case takes more rounds; one that does goes round and round.
 const ROUNDS_MOST: usize = 4_000;
 
@@ -71,12 +74,18 @@ async fn perform(seed: u64, bug: Option<Bug>, trace: bool) -> Verdict {
     stage.fake.add_foreign("somebody-else");
     let mut daemon = Daemon::new(Arc::clone(&stage), script.policy.clone());
     let mut verdict = Verdict::default();
-    live(&mut daemon, script).await;
-    if !is_broken(&stage) {
-        settle(&mut daemon, &mut verdict).await;
-    }
-    if !is_broken(&stage) {
-        ending::check(&mut daemon).await;
+    let lives = async {
+        live(&mut daemon, script).await;
+        if !is_broken(&stage) {
+            settle(&mut daemon, &mut verdict).await;
+        }
+        if !is_broken(&stage) {
+            ending::check(&mut daemon).await;
+        }
+    };
+    // Virtual time jumps here where somebody waits for what never comes.
+    if timeout(LIFE_LONGEST, lives).await.is_err() {
+        stage.scene().witness.cry(|| "it waits for ever".to_owned());
     }
     let mut scene = stage.scene();
     ending::check_rates(&mut scene.witness);

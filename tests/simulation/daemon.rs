@@ -25,6 +25,7 @@ use instanced::words::config::{Network, Reconcile};
 use instanced::words::desired::Desired;
 use instanced::words::overrides::{Order, Overrides};
 use instanced::words::quantity::Span;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::bugs::Bug;
@@ -45,6 +46,8 @@ pub struct Daemon {
     pub notes: Notes,
     policy: Reconcile,
     converger: Option<Converger<Hands, Notes>>,
+    /// Registries are asked beside the rounds.
+    refreshing: JoinSet<Vec<String>>,
     ears: Fleet<Calls>,
     cursor: Option<String>,
     last: Report,
@@ -97,6 +100,7 @@ impl Daemon {
             notes,
             policy,
             converger: None,
+            refreshing: JoinSet::new(),
             ears,
             cursor: None,
             last: Report::default(),
@@ -171,7 +175,7 @@ impl Daemon {
         let Some(report) = round.await else {
             self.stage.tell(|| "  the daemon dies".to_owned());
             self.stage.scene().witness.died();
-            self.converger = None;
+            self.end();
             let pause = self.stage.scene().dice.between(0, 20) as u64;
             tokio::time::sleep(Duration::from_secs(pause * pause / 4)).await;
             self.last = Report::default();
@@ -291,7 +295,12 @@ impl Daemon {
         {
             return converger.perform(&view, watched, &shutdown).await;
         }
-        let mut notes = converger.refresh_images(&desired).await;
+        while self.refreshing.try_join_next().is_some() {}
+        if self.refreshing.is_empty()
+            && let Some(asking) = converger.refresh(&desired)
+        {
+            self.refreshing.spawn(asking);
+        }
         let believes = watched && bug != Some(Bug::BelievesAbsence);
         if bug == Some(Bug::ConfirmsPrunes) {
             ask.confirm_prune = self.blocked.as_ref().map(|(id, _)| id.clone());
@@ -314,8 +323,7 @@ impl Daemon {
         }
         mistake(&mut view, bug, &self.stage);
         let waits = watched && bug != Some(Bug::NoBackoff);
-        let mut report = converger.perform(&view, waits, &shutdown).await;
-        report.notes.append(&mut notes);
+        let report = converger.perform(&view, waits, &shutdown).await;
         if bug == Some(Bug::PerformsStalePlans) && report.has_failures() {
             self.stale = Some(view);
         }
@@ -392,7 +400,7 @@ impl Daemon {
             () = tokio::time::sleep(dies_after.unwrap_or(Duration::MAX)) => {
                 self.stage.tell(|| "  the daemon dies".to_owned());
                 self.stage.scene().witness.died();
-                self.converger = None;
+                self.end();
                 self.last = Report::default();
                 true
             }
@@ -477,9 +485,15 @@ impl Daemon {
         &self.last
     }
 
+    /// The process ends.
+    fn end(&mut self) {
+        self.converger = None;
+        self.refreshing = JoinSet::new();
+    }
+
     /// The daemon stops and starts again.
     pub fn restart(&mut self) {
-        self.converger = None;
+        self.end();
         self.stage.scene().witness.died();
     }
 }

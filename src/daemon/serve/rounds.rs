@@ -403,12 +403,8 @@ impl Rounds {
         if !self.refresh.running.is_empty() {
             return;
         }
-        if let Some(images) = converger.due_for_refresh(desired) {
-            let engine = Arc::clone(&converger.engine);
-            self.refresh.running.spawn(async move {
-                let failed = engine.refresh(&images).await;
-                failed.iter().map(ToString::to_string).collect()
-            });
+        if let Some(asking) = converger.refresh(desired) {
+            self.refresh.running.spawn(asking);
         }
     }
 

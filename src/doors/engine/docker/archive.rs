@@ -45,8 +45,9 @@ pub(super) struct Directory {
     pub(super) is_empty: bool,
 }
 
-/// The directory that an archive begins with. `bytes` are all of the archive, or its beginning where that is long.
-pub(super) fn directory(bytes: &[u8]) -> Result<Directory, String> {
+/// The directory that an archive begins with; `None` where it is none. `bytes` are all of the archive, or its beginning
+/// where that is long.
+pub(super) fn directory(bytes: &[u8]) -> Result<Option<Directory>, String> {
     let broken = |error: std::io::Error| format!("the engine's archive is broken: {error}");
     let mut archive = tar::Archive::new(bytes);
     let mut entries = archive.entries().map_err(broken)?;
@@ -54,15 +55,15 @@ pub(super) fn directory(bytes: &[u8]) -> Result<Directory, String> {
     let first = first.map_err(broken)?;
     let header = first.header();
     if !header.entry_type().is_dir() {
-        return Err("it is no directory".to_owned());
+        return Ok(None);
     }
-    Ok(Directory {
+    Ok(Some(Directory {
         uid: header.uid().map_err(broken)?,
         gid: header.gid().map_err(broken)?,
         mode: header.mode().map_err(broken)? & 0o7777,
         // One that is cut off is there, too.
         is_empty: entries.next().is_none(),
-    })
+    }))
 }
 
 /// An archive of an empty directory.
@@ -151,13 +152,17 @@ mod tests {
             mode: 0o750,
             is_empty: true,
         };
-        assert_eq!(directory(&packed), Ok(expected));
+        assert_eq!(directory(&packed), Ok(Some(expected)));
         packed.truncate(512);
         packed.extend(pack(&[file("x", b"y")]).expect("packed"));
-        assert!(!directory(&packed).expect("a directory").is_empty);
+        let is_empty = |bytes| directory(bytes).map(|found| found.map(|found| found.is_empty));
+        assert_eq!(is_empty(&packed), Ok(Some(false)));
         // The archive of a big directory is not read to its end.
-        assert!(!directory(&packed[..1000]).expect("a directory").is_empty);
-        assert!(directory(&pack(&[file("x", b"")]).expect("packed")).is_err());
+        assert_eq!(is_empty(&packed[..1000]), Ok(Some(false)));
+        assert_eq!(
+            is_empty(&pack(&[file("x", b"")]).expect("packed")),
+            Ok(None)
+        );
     }
 
     #[test]

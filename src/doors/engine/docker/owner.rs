@@ -42,7 +42,10 @@ pub(super) async fn own(
     };
     let bytes = call(operation, READ_LIMIT, download).await?;
     let broken = |detail| EngineError::new(operation(), ErrorClass::Permanent, detail);
-    let found = archive::directory(&bytes).map_err(broken)?;
+    // A link of the image's leads to a directory that the image has, whose owner the engine takes over.
+    let Some(found) = archive::directory(&bytes).map_err(broken)? else {
+        return Ok(true);
+    };
     if !found.is_empty || (found.uid, found.gid) == (u64::from(uid), u64::from(gid)) {
         return Ok(true);
     }
@@ -60,6 +63,11 @@ pub(super) async fn own(
     match call(operation, CHANGE_LIMIT, upload).await {
         Ok(()) => Ok(true),
         Err(error) if error.detail.contains("read-only") => Ok(false),
+        // Some file systems give nothing away. The instance may still work: it says itself what it cannot write.
+        Err(error) if error.class == ErrorClass::Permanent => {
+            tracing::warn!(%error, "a volume keeps its owner");
+            Ok(true)
+        }
         Err(error) => Err(error),
     }
 }

@@ -7,6 +7,7 @@ use bollard::Docker as Client;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::TryStreamExt as _;
+use tokio::time::{Instant, timeout_at};
 
 use super::super::containers::OnProgress;
 use super::super::{EngineError, ErrorClass};
@@ -16,6 +17,9 @@ use crate::words::watch::PullProgress;
 
 /// How long a pull may show no progress.
 const SILENCE: Duration = Duration::from_secs(120);
+/// A download makes progress by so many bytes: a registry that sends a few at a time would hold one of the engine's few
+/// download slots, which all instances share, for ever.
+const PROGRESS_LEAST: u64 = 1 << 20;
 
 /// Pulls an image. Dropping the future ends the pull on the engine.
 pub(super) async fn pull(
@@ -30,17 +34,20 @@ pub(super) async fn pull(
     let mut answer = client.create_image(Some(options), None, None);
     let mut layers = Layers::default();
     progress(layers.progress());
+    let mut silent_at = Instant::now() + SILENCE;
     loop {
-        match tokio::time::timeout(SILENCE, answer.try_next()).await {
+        match timeout_at(silent_at, answer.try_next()).await {
             Ok(Ok(Some(info))) => {
-                layers.note(&info);
+                if layers.note(&info) {
+                    silent_at = Instant::now() + SILENCE;
+                }
                 progress(layers.progress());
             }
             Ok(Ok(None)) => return Ok(()),
             Ok(Err(error)) => return Err(explain(classify(operation(), &error), reference)),
             Err(_) => {
                 let detail = format!(
-                    "no progress for {} s ({}): the registry is silent, or other pulls hold the engine's download slots",
+                    "no progress for {} s ({}): the registry is silent or too slow, or other pulls hold the engine's download slots",
                     SILENCE.as_secs(),
                     layers.progress()
                 );
@@ -56,7 +63,11 @@ pub(super) async fn pull(
 
 /// The layers of an image by their id, as the engine reports them.
 #[derive(Default)]
-struct Layers(BTreeMap<String, Layer>);
+struct Layers {
+    all: BTreeMap<String, Layer>,
+    /// How many bytes there were when that last was progress.
+    counted: u64,
+}
 
 #[derive(Default)]
 struct Layer {
@@ -66,36 +77,49 @@ struct Layer {
 }
 
 impl Layers {
-    fn note(&mut self, info: &CreateImageInfo) {
+    /// Notes a line of the engine's answer. Whether that is progress.
+    fn note(&mut self, info: &CreateImageInfo) -> bool {
         let (Some(id), Some(status)) = (&info.id, &info.status) else {
-            return;
+            return true;
         };
         // The first line names the tag as if it were a layer.
         if status.starts_with("Pulling from") {
-            return;
+            return true;
         }
-        let layer = self.0.entry(id.clone()).or_default();
+        let layer = self.all.entry(id.clone()).or_default();
         if matches!(status.as_str(), "Already exists" | "Pull complete") {
             layer.is_done = true;
         }
         let Some(detail) = &info.progress_detail else {
-            return;
+            return true;
         };
         if status == "Downloading" {
             let bytes = |count: Option<i64>| count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             layer.bytes = bytes(detail.current);
             layer.total = bytes(detail.total).max(layer.bytes);
-        } else {
-            // Its download is over.
-            layer.bytes = layer.total;
+            let now = self.progress().bytes;
+            // A download that begins anew has as long as the first time.
+            self.counted = self.counted.min(now);
+            let is_progress = now >= self.counted.saturating_add(PROGRESS_LEAST);
+            if is_progress {
+                self.counted = now;
+            }
+            return is_progress;
         }
+        // Before the next try of a download there is a line a second.
+        if status.starts_with("Retrying") {
+            return false;
+        }
+        // Its download is over.
+        layer.bytes = layer.total;
+        true
     }
 
     fn progress(&self) -> PullProgress {
-        let sum = |of: fn(&Layer) -> u64| self.0.values().map(of).sum();
+        let sum = |of: fn(&Layer) -> u64| self.all.values().map(of).sum();
         PullProgress {
-            layers_done: self.0.values().filter(|layer| layer.is_done).count(),
-            layers: self.0.len(),
+            layers_done: self.all.values().filter(|layer| layer.is_done).count(),
+            layers: self.all.len(),
             bytes: sum(|layer| layer.bytes),
             bytes_total: sum(|layer| layer.total),
         }
@@ -226,6 +250,25 @@ mod tests {
             assert_eq!(error.class, class, "{words}");
             assert!(error.help.expect("help").contains(help), "{words}");
         }
+    }
+
+    #[test]
+    fn a_trickle_is_no_progress() {
+        let mut layers = Layers::default();
+        let mut downloading = |bytes: u64| {
+            let line = format!(
+                r#"{{"status":"Downloading","progressDetail":{{"current":{bytes},"total":9000000}},"id":"y"}}"#
+            );
+            layers.note(&serde_json::from_str(&line).expect("an engine's line"))
+        };
+        assert!(!downloading(1_000));
+        assert!(!downloading(500_000));
+        assert!(downloading(1_100_000));
+        assert!(!downloading(1_200_000));
+        let retrying = r#"{"status":"Retrying in 5 seconds","progressDetail":{},"id":"y"}"#;
+        assert!(!layers.note(&serde_json::from_str(retrying).expect("a line")));
+        let extracting = r#"{"status":"Extracting","progressDetail":{"current":1},"id":"y"}"#;
+        assert!(layers.note(&serde_json::from_str(extracting).expect("a line")));
     }
 
     #[test]

@@ -5,13 +5,17 @@ use std::collections::HashMap;
 use bollard::container::LogOutput;
 use bollard::models::{ContainerMemoryStats, ContainerNetworkStats, ContainerStatsResponse};
 use bollard::query_parameters::{InspectContainerOptions, LogsOptionsBuilder, StatsOptionsBuilder};
-use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
+use futures_util::future::ready;
+use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter, once};
 
 use super::super::EngineError;
 use super::super::containers::{WatchContainers, Written, WrittenLine};
 use super::DockerReader;
 use super::error::{READ_LIMIT, call, classify, gone, short};
 use crate::words::watch::{AskLog, Counters, HealthResult, LogStream};
+
+/// The rest of a longer line is left out, in bytes.
+const LINE_MOST: usize = 256 << 10;
 
 /// A memory limit from here on is what the engine tells where there is none: as much as the machine's address space.
 const NO_LIMIT: u64 = 1 << 60;
@@ -33,10 +37,15 @@ impl WatchContainers for DockerReader {
             .tail(&tail)
             .build();
         let pieces = self.client.logs(container, Some(options));
-        let lines = pieces.map(move |piece| match piece {
-            Ok(piece) => Ok(iter(lines(piece).into_iter().map(Ok))),
-            Err(error) => Err(classify(operation.clone(), &error)),
-        });
+        let mut joined = Lines::default();
+        let lines = pieces
+            .map(Some)
+            .chain(once(ready(None)))
+            .map(move |piece| match piece {
+                Some(Ok(piece)) => Ok(iter(joined.take(piece).into_iter().map(Ok))),
+                Some(Err(error)) => Err(classify(operation.clone(), &error)),
+                None => Ok(iter(joined.rest().into_iter().map(Ok))),
+            });
         let wanted = move |line: &WrittenLine| match (ask.since, line.at) {
             (Some(since), Some(at)) => at >= since,
             _ => true,
@@ -88,29 +97,82 @@ impl WatchContainers for DockerReader {
     }
 }
 
-/// The lines of one piece. Each begins with its time, and a long one comes in several.
-fn lines(piece: LogOutput) -> Vec<WrittenLine> {
-    let (stream, bytes) = match piece {
-        LogOutput::StdErr { message } => (LogStream::Stderr, message),
-        LogOutput::StdOut { message }
-        | LogOutput::Console { message }
-        | LogOutput::StdIn { message } => (LogStream::Stdout, message),
-    };
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines()
-        .map(|line| {
-            let stamped = line.split_once(' ').unwrap_or((line, ""));
-            let (at, line) = match stamped.0.parse() {
-                Ok(at) => (Some(at), stamped.1),
-                Err(_) => (None, line),
-            };
-            WrittenLine {
+/// Lines out of pieces. Each piece begins with its time. The engine cuts a line into pieces of 16 KiB, and a secret may
+/// lie across the cut: only whole lines can be searched for it.
+#[derive(Default)]
+struct Lines {
+    stdout: Option<Open>,
+    stderr: Option<Open>,
+}
+
+/// A line whose end has not come yet.
+struct Open {
+    at: Option<jiff::Timestamp>,
+    bytes: Vec<u8>,
+}
+
+impl Lines {
+    /// The lines that end in a piece.
+    fn take(&mut self, piece: LogOutput) -> Vec<WrittenLine> {
+        let (stream, bytes) = match piece {
+            LogOutput::StdErr { message } => (LogStream::Stderr, message),
+            LogOutput::StdOut { message }
+            | LogOutput::Console { message }
+            | LogOutput::StdIn { message } => (LogStream::Stdout, message),
+        };
+        let open = match stream {
+            LogStream::Stdout => &mut self.stdout,
+            LogStream::Stderr => &mut self.stderr,
+        };
+        let mut ended = Vec::new();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (at, text) = stamped(part);
+            let line = open.get_or_insert(Open {
                 at,
-                stream,
-                line: line.to_owned(),
+                bytes: Vec::new(),
+            });
+            let room = LINE_MOST.saturating_sub(line.bytes.len());
+            line.bytes.extend_from_slice(&text[..text.len().min(room)]);
+            if part.ends_with(b"\n") {
+                ended.extend(open.take().map(|line| line.written(stream)));
             }
-        })
-        .collect()
+        }
+        ended
+    }
+
+    /// What was written without an end of its line, when the log is over.
+    fn rest(&mut self) -> Vec<WrittenLine> {
+        let stdout = self
+            .stdout
+            .take()
+            .map(|line| line.written(LogStream::Stdout));
+        let stderr = self
+            .stderr
+            .take()
+            .map(|line| line.written(LogStream::Stderr));
+        stdout.into_iter().chain(stderr).collect()
+    }
+}
+
+impl Open {
+    fn written(self, stream: LogStream) -> WrittenLine {
+        let text = String::from_utf8_lossy(&self.bytes);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        WrittenLine {
+            at: self.at,
+            stream,
+            line: text.strip_suffix('\r').unwrap_or(text).to_owned(),
+        }
+    }
+}
+
+/// The time before a part, and what follows.
+fn stamped(part: &[u8]) -> (Option<jiff::Timestamp>, &[u8]) {
+    let time = part.iter().position(|byte| *byte == b' ').and_then(|end| {
+        let time = std::str::from_utf8(&part[..end]).ok()?;
+        Some((time.parse().ok()?, &part[end + 1..]))
+    });
+    time.map_or((None, part), |(at, rest)| (Some(at), rest))
 }
 
 /// `None` for one that does not run: the engine answers with nothing in it.
@@ -159,6 +221,7 @@ mod tests {
 
     #[test]
     fn a_line_begins_with_its_time() {
+        let lines = |piece| Lines::default().take(piece);
         let told = LogOutput::StdErr {
             message: "2026-11-27T17:00:00.5Z one  two\n".into(),
         };
@@ -177,6 +240,27 @@ mod tests {
             message: "no time at all\r\n".into(),
         };
         assert_eq!(lines(without)[0].line, "no time at all");
+    }
+
+    #[test]
+    fn a_line_that_the_engine_cut_is_whole_again() {
+        let piece = |text: &str| LogOutput::StdOut {
+            message: format!("2026-11-27T17:00:00Z {text}").into(),
+        };
+        let mut lines = Lines::default();
+        assert_eq!(lines.take(piece("the token is tok-7f3")), []);
+        let other = LogOutput::StdErr {
+            message: "2026-11-27T17:00:00Z between\n".into(),
+        };
+        assert_eq!(lines.take(other)[0].line, "between");
+        let whole = lines.take(piece("a9c21e0\n"));
+        assert_eq!(whole[0].line, "the token is tok-7f3a9c21e0");
+        // An end of the log is an end of the line; what has no end at all is bounded.
+        for _ in 0..20 {
+            assert_eq!(lines.take(piece(&"x".repeat(16 << 10))), []);
+        }
+        assert_eq!(lines.rest()[0].line.len(), LINE_MOST);
+        assert_eq!(lines.rest(), []);
     }
 
     #[test]
