@@ -197,10 +197,13 @@ fn layer(mut stream: &TcpStream, stalls: bool, stalled: &AtomicUsize) -> std::io
     let mut nothing = [0];
     loop {
         match std::io::Read::read(&mut stream, &mut nothing) {
+            // A read with a limit is interrupted by signals, such as those of children that end.
             Err(error)
                 if matches!(
                     error.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    std::io::ErrorKind::WouldBlock
+                        | std::io::ErrorKind::TimedOut
+                        | std::io::ErrorKind::Interrupted
                 ) => {}
             // It is gone.
             Ok(_) | Err(_) => break,
