@@ -13,6 +13,8 @@ mod logs;
 mod orders;
 #[path = "rounds/rollouts.rs"]
 mod rollouts;
+#[path = "rounds/routes.rs"]
+mod routes;
 #[path = "rounds/screens.rs"]
 mod screens;
 #[path = "rounds/snapshots.rs"]
