@@ -9,6 +9,8 @@ mod hands;
 mod incumbents;
 #[path = "rounds/logs.rs"]
 mod logs;
+#[path = "rounds/mounts.rs"]
+mod mounts;
 #[path = "rounds/orders.rs"]
 mod orders;
 #[path = "rounds/rollouts.rs"]
