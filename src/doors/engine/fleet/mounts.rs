@@ -9,6 +9,7 @@ use super::Fleet;
 use super::observe::applied;
 use crate::doors::host::mounts::{Claim, HostMounts, RefusedPath};
 use crate::words::label;
+use crate::words::manifest::Restart;
 use crate::words::name::InstanceName;
 use crate::words::observed::Applied;
 use crate::words::spec::{Spec, VolumeSource};
@@ -146,9 +147,11 @@ impl<C: ChangeContainers> Fleet<C> {
                 return Err(error);
             }
         }
-        // The engine writes nothing below a root that can only be read, so another container does it first.
+        // The engine writes nothing below a root that can only be read, so another container does it first. Where a
+        // crash leaves that one, it was never started, so it counts for nothing; no engine may bring it up.
         let writable = Draft {
             read_only: false,
+            restart: Restart::No,
             ..draft.clone()
         };
         let id = self.containers.create(&writable).await?;
