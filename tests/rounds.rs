@@ -9,10 +9,14 @@ mod hands;
 mod incumbents;
 #[path = "rounds/logs.rs"]
 mod logs;
+#[path = "rounds/mounts.rs"]
+mod mounts;
 #[path = "rounds/orders.rs"]
 mod orders;
 #[path = "rounds/rollouts.rs"]
 mod rollouts;
+#[path = "rounds/routes.rs"]
+mod routes;
 #[path = "rounds/screens.rs"]
 mod screens;
 #[path = "rounds/snapshots.rs"]

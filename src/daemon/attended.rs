@@ -52,6 +52,12 @@ impl<E> Attended<E> {
         over.unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
+    /// All of those.
+    pub fn all_over(&self) -> BTreeSet<InstanceName> {
+        let over = self.over.instances.lock();
+        over.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Until another step is over.
     pub async fn news(&self) {
         self.over.news.notified().await;

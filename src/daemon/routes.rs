@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::attended::Attended;
 use super::round::View;
 use super::site::Site;
-use crate::decisions::plan::{Action, Reason};
+use super::steps::InFlight;
+use crate::decisions::plan::{Action, Reason, Step};
 use crate::decisions::report::{Failure, Outcome, Report};
 use crate::decisions::routing::{Routing, Standing, route};
 use crate::doors::edge::{RouteFile, RouteFileError, RouteFiles};
@@ -42,6 +43,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 pub struct Routes {
     files: RouteFiles,
     config: Config,
+    in_flight: InFlight,
     /// Those that were seen answering, each to be led to in the next round.
     answered: Arc<Mutex<BTreeSet<Newcomer>>>,
     /// Told when there is a new one among them: a round is due.
@@ -72,11 +74,13 @@ struct Work {
 
 impl Routes {
     /// The routes of a site; `None` where labels carry them. `due` is told when a round has something to write.
-    pub fn new(site: &Site, due: Arc<Notify>) -> Option<Self> {
+    /// `in_flight` tells which steps in progress change their instance.
+    pub fn new(site: &Site, due: Arc<Notify>, in_flight: InFlight) -> Option<Self> {
         let files = site.edge().files()?.clone();
         Some(Self {
             files,
             config: site.config.clone(),
+            in_flight,
             answered: Arc::default(),
             due,
             news: Arc::default(),
@@ -107,10 +111,19 @@ impl Routes {
                     () = engine.news() => {}
                     () = news.notified() => {}
                 }
+                // One whose step ends while the engine is asked is seen half changed: the next look has it.
+                let ended = engine.all_over();
                 if let Ok(observed) = engine.observe(&BTreeSet::new()).await {
-                    // Only those whom no step of this round touches any more. What fails is told after it.
-                    let at_rest =
-                        |name: &InstanceName| engine.is_over(name) || !has_step(view, name);
+                    // Only those whom no step of this round touches now. What fails is told after it.
+                    let in_flight = self.in_flight.clone();
+                    let untouched = |name: &InstanceName| match step_of(view, name) {
+                        None => true,
+                        Some(step) if fetches(step) => !in_flight.is_acting(name),
+                        Some(_) => false,
+                    };
+                    let at_rest = |name: &InstanceName| {
+                        ended.contains(name) || (!engine.is_over(name) && untouched(name))
+                    };
                     let mut untold = Report::default();
                     self.settle(&view.desired, &observed, &at_rest, &mut untold)
                         .await;
@@ -134,12 +147,10 @@ impl Routes {
                 Outcome::Done | Outcome::Failed(_) | Outcome::Running { .. }
             )
         };
-        // A step in progress has its route in its own hands.
-        let steps = report.steps.iter();
-        let running = steps.filter(|step| matches!(step.outcome, Outcome::Running { .. }));
-        let running: BTreeSet<InstanceName> =
-            running.map(|step| step.step.instance.clone()).collect();
-        let at_rest = |name: &InstanceName| !running.contains(name);
+        // A step has its route in its own hands once it changes something. While it waits for an image, the old
+        // generation may go, and another instance may get its address.
+        let in_flight = self.in_flight.clone();
+        let at_rest = |name: &InstanceName| !in_flight.is_acting(name);
         if report.steps.iter().any(|step| acted(&step.outcome)) {
             match engine.observe(&BTreeSet::new()).await {
                 Ok(observed) => {
@@ -311,18 +322,27 @@ impl Routes {
     }
 }
 
-fn has_step(view: &View, name: &InstanceName) -> bool {
+/// What is under way for an instance in this round.
+fn step_of<'v>(view: &'v View, name: &InstanceName) -> Option<&'v Step> {
     let mut steps = view.plan.steps.iter();
-    steps.any(|step| {
+    steps.find(|step| {
         let in_progress = matches!(step.reason, Reason::InProgress { .. });
         step.instance == *name && (step.action != Action::Held || in_progress)
     })
 }
 
+/// Whether it may be waiting for an image. Any other step of this round may touch its instance at any moment.
+fn fetches(step: &Step) -> bool {
+    matches!(
+        step.action,
+        Action::Create { .. } | Action::Replace { .. } | Action::Held
+    )
+}
+
 /// After the one round of a command: as [`Routes::follow`], but whoever is new is waited for, within limits.
 pub async fn complete<O: Observe>(site: &Site, engine: &O, view: &View, report: &mut Report) {
     let due = Arc::new(Notify::new());
-    let Some(mut routes) = Routes::new(site, Arc::clone(&due)) else {
+    let Some(mut routes) = Routes::new(site, Arc::clone(&due), InFlight::default()) else {
         return;
     };
     let deadline = Instant::now() + ANSWERS_WITHIN;

@@ -260,7 +260,7 @@ impl Session {
         tasks.spawn(async move { control.serve(operator, until).await });
 
         let mut rounds = Rounds {
-            routes: Routes::new(site, Arc::clone(&engine_due)),
+            routes: Routes::new(site, Arc::clone(&engine_due), in_flight.clone()),
             probes,
             sampler,
             site: site.clone(),

@@ -2,7 +2,9 @@
 
 use instanced::doors::engine::ErrorClass;
 use instanced::doors::engine::containers::ReadContainers as _;
+use instanced::words::manifest::Restart;
 use instanced::words::observed::Health;
+use instanced::words::secret::DIRECTORY;
 
 use crate::support::fake_containers::Fault;
 use crate::{IMAGE, Lab, START_FIRST};
@@ -52,6 +54,65 @@ async fn so_does_one_in_a_start_first_swap() {
         ],
     )
     .await;
+}
+
+/// The same where a container of a root that can be written makes alice's empty volume hers, and goes.
+fn story_of_a_volume() -> Lab {
+    let lab = story();
+    lab.write("alice", VOLUME);
+    lab
+}
+
+const VOLUME: &str =
+    "security: { read_only: true }\nvolumes: [{ name: profile, target: /profile }]\n";
+
+#[tokio::test]
+async fn so_does_one_while_an_empty_volume_gets_its_owner() {
+    crashes_converge(
+        story_of_a_volume,
+        &[
+            |_| {},
+            |lab| {
+                let more = "{ name: second, target: /second }";
+                let volumes = VOLUME.replace(" }]", &format!(" }}, {more}]"));
+                lab.write("alice", &format!("{volumes}screen: {{ width: 1600 }}"));
+            },
+            |lab| lab.delete("bob"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_made_a_volume_and_was_left_is_never_the_instance_whoever_starts_it() {
+    let helper = |lab: &Lab| {
+        let all = lab.engine.all();
+        let mut open = all.iter().filter(|found| !found.settings.read_only);
+        open.find(|found| found.name.contains("-alice-")).cloned()
+    };
+    let mut calls = 0;
+    let (lab, left) = loop {
+        calls += 1;
+        assert!(calls < 40, "no cut leaves one");
+        let lab = story_of_a_volume();
+        lab.engine.cut_after(Some(calls));
+        lab.round().await;
+        lab.engine.cut_after(None);
+        if let Some(left) = helper(&lab) {
+            break (lab, left);
+        }
+    };
+    lab.engine.add_foreign("somebody-else");
+    // No engine brings it up, and a hand that does makes no generation of it.
+    assert_eq!(left.limits.restart, Restart::No);
+    assert!(lab.engine.come_up(&left.id));
+    for _ in 0..2 {
+        lab.round().await;
+    }
+    assert_eq!(helper(&lab), None);
+    lab.write("alice", &format!("{VOLUME}screen: {{ width: 1600 }}"));
+    lab.delete("bob");
+    converges(&lab, "started by hand").await;
 }
 
 async fn crashes_converge(story: fn() -> Lab, chapters: &[fn(&Lab)]) {
@@ -134,6 +195,12 @@ async fn converges(lab: &Lab, what: &str) {
         .iter()
         .find(|c| c.contains("-alice-"))
         .expect("counted above");
-    let width = lab.engine.draft(alice).expect("it stands").env["SCREEN_WIDTH"].clone();
-    assert_eq!(width, "1600", "{what}");
+    let draft = lab.engine.draft(alice).expect("it stands");
+    assert_eq!(draft.env["SCREEN_WIDTH"], "1600", "{what}");
+    assert!(draft.read_only, "{what}");
+    let kept = |target: &str| target != DIRECTORY;
+    for mount in draft.mounts.iter().filter(|mount| kept(&mount.target)) {
+        let owner = lab.engine.volume_owner(alice, &mount.target);
+        assert_eq!(owner, Some((1000, 1000)), "{what}: {}", mount.target);
+    }
 }

@@ -64,6 +64,15 @@ impl FakeContainers {
             .expect("no test panics while it holds the world")
     }
 
+    /// Returns where the test does not let this call stall.
+    async fn stalled(&self, call: &str, subject: &str) {
+        let is_this = |stall: &(String, String)| stall.0 == call && subject.contains(&stall.1);
+        let stalls = self.world().stalls.iter().any(is_this);
+        if stalls {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// One call: faults, then the journal (changing calls only), then the deed.
     fn call<T>(
         &self,
@@ -242,6 +251,7 @@ impl ChangeContainers for FakeContainers {
     }
 
     async fn pull(&self, reference: &str, _: &OnProgress<'_>) -> Result<(), EngineError> {
+        self.stalled("pull", reference).await;
         let pulled = self.call("pull", reference, true, |world| {
             let found = world.registry.get(reference).cloned();
             let id = found.ok_or((ErrorClass::Gone, "not found: manifest unknown".to_owned()))?;
@@ -290,6 +300,7 @@ impl ChangeContainers for FakeContainers {
     }
 
     async fn create(&self, draft: &Draft) -> Result<String, EngineError> {
+        self.stalled("create", &draft.name).await;
         let created = self.call("create", &draft.name, true, |world| world.create(draft));
         created.map_err(|error| match error.class {
             ErrorClass::Gone => error.with_help("check the name"),

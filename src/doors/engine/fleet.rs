@@ -389,7 +389,7 @@ impl<C: ChangeContainers> Fleet<C> {
                 .insert(label::AUTHOR.to_owned(), author.clone());
         }
         self.refuse_routes(&draft).await?;
-        let _turn = self.check_mounts(spec).await?;
+        let _claim = self.claim_mounts(spec).await?;
         self.own_volumes(spec).await?;
         let volume = label::secrets_volume(&self.manager, &spec.name, generation);
         self.making.with(|all| all.insert(volume.clone()));

@@ -1,22 +1,23 @@
 //! Directories of the host that instances mount, looked at on the host before the engine resolves their paths.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, lgetxattr, openat};
+use futures_util::future::join_all;
 use tokio::net::UnixStream;
-use tokio::sync::{Mutex, MutexGuard};
 
-use crate::decisions::host_mount::{Component, Kind, Neighbour, ObjectId, Refused, refusal};
+use crate::decisions::host_mount::{Component, Neighbour, ObjectId, Refused, refusal};
 use crate::words::config::{Config, UserPolicy};
 use crate::words::host_path::HostRule;
 use crate::words::name::InstanceName;
 use crate::words::spec::{Spec, VolumeSource};
 
-/// How long the host's file systems may take to show a few paths.
-const LIMIT: Duration = Duration::from_secs(5);
+mod walks;
+
+use walks::{LIMIT, Walks, way};
+
 /// What a container engine leaves in the containers that it makes.
 const MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 /// Variables that say the same.
@@ -29,8 +30,32 @@ pub struct HostMounts {
     users: UserPolicy,
     /// The engine's socket, where it has one on this host.
     socket: Option<PathBuf>,
-    /// Two instances that are made at once see each other only one after the other.
-    turn: Mutex<()>,
+    walks: Walks,
+    claims: Arc<Mutex<Claims>>,
+}
+
+/// What is being made now, by the order in which that began.
+#[derive(Debug, Default)]
+struct Claims {
+    next: u64,
+    made: BTreeMap<u64, Spec>,
+}
+
+/// That an instance is being made. While this lives, others that are made later see its mounts, which no container
+/// may tell of yet.
+#[derive(Debug)]
+pub struct Claim {
+    number: u64,
+    claims: Arc<Mutex<Claims>>,
+    /// Other instances that were being made when this began.
+    pub earlier: Vec<(InstanceName, Spec)>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.made.remove(&self.number);
+    }
 }
 
 /// A path that is refused.
@@ -61,13 +86,25 @@ impl HostMounts {
             rule,
             users: config.policy.users.clone(),
             socket,
-            turn: Mutex::default(),
+            walks: Walks::new(PathBuf::from("/"), way),
+            claims: Arc::default(),
         }
     }
 
-    /// Keeps others from being made meanwhile.
-    pub async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+    /// Says that `spec` is about to be made. Nobody waits: of two that are made at once, the later one sees the other.
+    pub fn claim(&self, spec: &Spec) -> Claim {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = claims.made.values().filter(|other| other.name != spec.name);
+        let earlier = others.map(|other| (other.name.clone(), other.clone()));
+        let earlier = earlier.collect();
+        let number = claims.next;
+        claims.next += 1;
+        claims.made.insert(number, spec.clone());
+        Claim {
+            number,
+            claims: Arc::clone(&self.claims),
+            earlier,
+        }
     }
 
     /// Checks the mounts of `spec` beside those of other instances.
@@ -83,13 +120,6 @@ impl HostMounts {
         let Some((first, _)) = wanted.first() else {
             return Ok(());
         };
-        let refused = |path: &str, why: String, help: &str| RefusedPath {
-            path: path.to_owned(),
-            refused: Refused {
-                why,
-                help: help.to_owned(),
-            },
-        };
         self.shares_files().await.map_err(|why| {
             refused(
                 first,
@@ -97,24 +127,18 @@ impl HostMounts {
                 "run the daemon on the engine's host itself, or use named volumes",
             )
         })?;
-        let (rule, users) = (self.rule.clone(), self.users.clone());
         let beside = others.iter().flat_map(|(name, spec)| {
             let mounts = mounts(spec).into_iter();
             mounts.map(|(path, writes)| (name.clone(), path, writes))
         });
-        let beside: Vec<_> = beside.collect();
-        let path = first.clone();
-        let look = tokio::task::spawn_blocking(move || {
-            judge(Path::new("/"), &wanted, beside, &rule, &users)
-        });
-        match tokio::time::timeout(LIMIT, look).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(_)) | Err(_) => Err(refused(
-                &path,
-                format!("the host did not show it within {} s", LIMIT.as_secs()),
-                "look for a network file system that hangs",
-            )),
-        }
+        judge(
+            &self.walks,
+            &wanted,
+            beside.collect(),
+            &self.rule,
+            &self.users,
+        )
+        .await
     }
 
     /// Whether a path means the same to the engine as to this process.
@@ -178,46 +202,43 @@ fn mounts(spec: &Spec) -> Vec<(String, bool)> {
     of_host.collect()
 }
 
-fn judge(
-    root: &Path,
+async fn judge(
+    walks: &Walks,
     wanted: &[(String, bool)],
     beside: Vec<(InstanceName, String, bool)>,
     rule: &HostRule,
     users: &UserPolicy,
 ) -> Result<(), RefusedPath> {
-    let neighbours = beside
-        .into_iter()
-        .map(|(instance, path, writes)| Neighbour {
-            // What cannot be seen any more is compared by its path alone.
-            ids: way(root, &path).map_or_else(|_| vec![(0, 0)], |way| ids(&way)),
-            instance,
-            path,
-            writes,
-        });
-    let neighbours: Vec<_> = neighbours.collect();
-    for (path, writes) in wanted {
-        let refused = |why: String, help: &str| RefusedPath {
-            path: path.clone(),
-            refused: Refused {
-                why,
-                help: help.to_owned(),
-            },
-        };
+    for (path, _) in wanted {
         if rule.refusal(path).is_some() {
             let help =
                 "the host's operator allows paths under policy.host_paths.allow in instanced.yaml";
-            return Err(refused(format!("policy does not allow {path}"), help));
+            let why = format!("policy does not allow {path}");
+            return Err(refused(path, why, help));
         }
-        let way = way(root, path).map_err(|(at, error)| match error.kind() {
+    }
+    let (ways, neighbours) = tokio::join!(
+        join_all(wanted.iter().map(|(path, _)| walks.along(path))),
+        neighbours(walks, beside)
+    );
+    for ((path, writes), way) in wanted.iter().zip(ways) {
+        let Some(way) = way else {
+            let why = format!("the host did not show it within {} s", LIMIT.as_secs());
+            let help = "look for a network file system that hangs";
+            return Err(refused(path, why, help));
+        };
+        let way = way.map_err(|(at, error)| match error.kind() {
             io::ErrorKind::NotFound => refused(
+                path,
                 format!("{at} does not exist on the host"),
                 "make the directory on the host, or correct `volumes`",
             ),
             io::ErrorKind::PermissionDenied => refused(
+                path,
                 format!("the daemon may not look into {at}"),
                 "let the daemon's user pass through it (chmod o+x), or run the daemon as root",
             ),
-            _ => refused(format!("{at}: {error}"), "look at it on the host"),
+            _ => refused(path, format!("{at}: {error}"), "look at it on the host"),
         })?;
         if let Some(refused) = refusal(path, *writes, &way, users, &neighbours) {
             let path = path.clone();
@@ -227,53 +248,42 @@ fn judge(
     Ok(())
 }
 
+/// What others mount. What the host does not show, or not in time, is compared by its path alone: a neighbour whose
+/// file system hangs keeps nobody from being made.
+async fn neighbours(walks: &Walks, beside: Vec<(InstanceName, String, bool)>) -> Vec<Neighbour> {
+    let paths: BTreeSet<&String> = beside.iter().map(|(_, path, _)| path).collect();
+    let look = async |path: &String| {
+        let way = walks.along(path).await;
+        let seen = way.and_then(Result::ok);
+        (path.clone(), seen.map_or(vec![(0, 0)], |way| ids(&way)))
+    };
+    let ids: BTreeMap<_, _> = join_all(paths.into_iter().map(look))
+        .await
+        .into_iter()
+        .collect();
+    let neighbours = beside
+        .into_iter()
+        .map(|(instance, path, writes)| Neighbour {
+            ids: ids.get(&path).cloned().unwrap_or_default(),
+            instance,
+            path,
+            writes,
+        });
+    neighbours.collect()
+}
+
+fn refused(path: &str, why: String, help: &str) -> RefusedPath {
+    RefusedPath {
+        path: path.to_owned(),
+        refused: Refused {
+            why,
+            help: help.to_owned(),
+        },
+    }
+}
+
 fn ids(way: &[Component]) -> Vec<ObjectId> {
     way.iter().map(|part| part.id).collect()
-}
-
-/// The components from the root to a clean path, each opened below the one before, so that no link is followed. Ends
-/// at the first that is a link.
-fn way(root: &Path, path: &str) -> Result<Vec<Component>, (String, io::Error)> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = |dir: Option<&OwnedFd>, name: &Path| match dir {
-        Some(dir) => openat(dir, name, flags, Mode::empty()),
-        None => openat(CWD, name, flags, Mode::empty()),
-    };
-    let mut at = String::new();
-    let told = |at: &str, error: rustix::io::Errno| (at.to_owned(), io::Error::from(error));
-    let mut here = open(None, root).map_err(|error| told("/", error))?;
-    let mut way = vec![component("/", root, &here).map_err(|error| told("/", error))?];
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        if way.last().is_some_and(|last| last.kind == Kind::Link) {
-            break;
-        }
-        at = format!("{at}/{part}");
-        here = open(Some(&here), Path::new(part)).map_err(|error| told(&at, error))?;
-        let real = root.join(at.trim_start_matches('/'));
-        way.push(component(&at, &real, &here).map_err(|error| told(&at, error))?);
-    }
-    Ok(way)
-}
-
-fn component(path: &str, real: &Path, opened: &OwnedFd) -> rustix::io::Result<Component> {
-    let found = fstat(opened)?;
-    let kind = match FileType::from_raw_mode(found.st_mode) {
-        FileType::Directory => Kind::Directory,
-        FileType::RegularFile => Kind::File,
-        FileType::Symlink => Kind::Link,
-        _ => Kind::Other,
-    };
-    let mut none: [u8; 0] = [];
-    Ok(Component {
-        path: path.to_owned(),
-        kind,
-        id: (found.st_dev, found.st_ino),
-        uid: found.st_uid,
-        gid: found.st_gid,
-        mode: found.st_mode & 0o7777,
-        // With no room for the value, the call tells how much there is.
-        has_acl: lgetxattr(real, "system.posix_acl_access", &mut none).is_ok_and(|bytes| bytes > 0),
-    })
 }
 
 #[cfg(test)]

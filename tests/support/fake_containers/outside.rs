@@ -53,6 +53,11 @@ impl FakeContainers {
         Some(format!("{:04o} {} {}", file.mode, file.uid, file.gid))
     }
 
+    /// Whom the volume at a path of a container was given to.
+    pub fn volume_owner(&self, container: &str, path: &str) -> Option<(u32, u32)> {
+        self.world().owner(container, path)
+    }
+
     /// An image appears, or its tag moves.
     pub fn tag_image(&self, reference: &str, id: &str) {
         let mut world = self.world();
@@ -107,6 +112,18 @@ impl FakeContainers {
         self.world()
             .registry
             .insert(reference.to_owned(), id.to_owned());
+    }
+
+    /// A call (`create` or `pull`) never ends and does nothing from now on, where its subject has this in it.
+    pub fn stall(&self, call: &str, subject: &str) {
+        let stall = (call.to_owned(), subject.to_owned());
+        self.world().stalls.push(stall);
+    }
+
+    /// Something happens while a container is created whose name has this in it. Once.
+    pub fn meanwhile(&self, name: &str, happens: impl FnOnce() + Send + 'static) {
+        let happens = Box::new(happens);
+        self.world().meanwhile.push((name.to_owned(), happens));
     }
 
     /// An image has a health check, which says this as soon as a container of it runs.

@@ -31,6 +31,10 @@ pub(super) struct World {
     pub(super) said_at_start: Option<String>,
     /// What can be pulled: reference to id.
     pub(super) registry: BTreeMap<String, String>,
+    /// Calls that never end, each with a part of their subject.
+    pub(super) stalls: Vec<(String, String)>,
+    /// What happens while containers are created whose names have this in them. Once.
+    pub(super) meanwhile: Vec<(String, Box<dyn FnOnce() + Send>)>,
     /// What images say, by id; those that are not here say little.
     pub(super) configs: BTreeMap<String, ImageConfig>,
     /// Whether it is one of the engines that promise less: it vouches for no reference that it lists.
@@ -235,6 +239,10 @@ impl World {
     }
 
     pub(super) fn create(&mut self, draft: &Draft) -> Result<String, Refusal> {
+        let is_this = |(part, _): &mut (String, _)| draft.name.contains(part.as_str());
+        for (_, happens) in self.meanwhile.extract_if(.., is_this) {
+            happens();
+        }
         match self.networks_named(&draft.network).len() {
             1 => {}
             0 => return Err((ErrorClass::Gone, "there is no such network".to_owned())),
@@ -354,6 +362,11 @@ impl World {
             MountSource::Volume(name) => Some((name.clone(), mount.read_only)),
             MountSource::Host(_) => None,
         }))
+    }
+
+    pub(super) fn owner(&mut self, container: &str, path: &str) -> Option<(u32, u32)> {
+        let (volume, _) = self.mounted(container, path).ok()??;
+        self.volumes.get(&volume)?.owner
     }
 
     pub(super) fn own_volume(

@@ -3,25 +3,41 @@
 
 use std::collections::BTreeMap;
 
-use tokio::sync::MutexGuard;
-
 use super::super::containers::{ChangeContainers, Draft, MountSource};
 use super::super::{EngineError, ErrorClass};
 use super::Fleet;
 use super::observe::applied;
-use crate::doors::host::mounts::RefusedPath;
+use crate::doors::host::mounts::{Claim, HostMounts, RefusedPath};
 use crate::words::label;
+use crate::words::manifest::Restart;
 use crate::words::name::InstanceName;
 use crate::words::observed::Applied;
 use crate::words::spec::{Spec, VolumeSource};
 
 impl<C: ChangeContainers> Fleet<C> {
-    /// Checks the directories of the host that `spec` mounts. While the guard lives, no other instance with such a
-    /// mount is made.
-    pub(super) async fn check_mounts(
-        &self,
-        spec: &Spec,
-    ) -> Result<Option<MutexGuard<'_, ()>>, EngineError> {
+    /// Checks the directories of the host that `spec` mounts, which is about to be made. While the claim lives, others
+    /// that are made see it; nobody waits for it, since the engine may take long to make one.
+    pub(super) async fn claim_mounts(&self, spec: &Spec) -> Result<Option<Claim>, EngineError> {
+        let Some(mounts) = self.host_mounts(spec)? else {
+            return Ok(None);
+        };
+        // Before the containers are listed: what is claimed no longer is then among them.
+        let mut claim = mounts.claim(spec);
+        let earlier = std::mem::take(&mut claim.earlier);
+        self.check_beside(mounts, spec, earlier).await?;
+        Ok(Some(claim))
+    }
+
+    /// The same check of what was made already: whoever was made since was compared with it.
+    pub(super) async fn check_mounts(&self, spec: &Spec) -> Result<(), EngineError> {
+        match self.host_mounts(spec)? {
+            Some(mounts) => self.check_beside(mounts, spec, Vec::new()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What checks the directories of the host that `spec` mounts; `None` where it mounts none.
+    fn host_mounts(&self, spec: &Spec) -> Result<Option<&HostMounts>, EngineError> {
         let mut paths = spec
             .volumes
             .iter()
@@ -29,22 +45,25 @@ impl<C: ChangeContainers> Fleet<C> {
                 VolumeSource::Host(path) => Some(path),
                 VolumeSource::Name(_) => None,
             });
-        let Some(first) = paths.next() else {
-            return Ok(None);
-        };
-        let Some(mounts) = &self.mounts else {
-            return Err(refused(
-                first,
-                "nothing here checks paths of the host",
-                None,
-            ));
-        };
-        let turn = mounts.turn().await;
-        let others = self.neighbours(&spec.name).await?;
-        match mounts.check(spec, &others).await {
-            Ok(()) => Ok(Some(turn)),
-            Err(RefusedPath { path, refused: no }) => Err(refused(&path, &no.why, Some(no.help))),
+        match (paths.next(), &self.mounts) {
+            (None, _) => Ok(None),
+            (Some(_), Some(mounts)) => Ok(Some(mounts)),
+            (Some(first), None) => {
+                let why = "nothing here checks paths of the host";
+                Err(refused(first, why, None))
+            }
         }
+    }
+
+    async fn check_beside(
+        &self,
+        mounts: &HostMounts,
+        spec: &Spec,
+        mut others: Vec<(InstanceName, Spec)>,
+    ) -> Result<(), EngineError> {
+        others.extend(self.neighbours(&spec.name).await?);
+        let checked = mounts.check(spec, &others).await;
+        checked.map_err(|RefusedPath { path, refused: no }| refused(&path, &no.why, Some(no.help)))
     }
 
     /// Makes the named volumes of `spec` that are not there, each with a label that says whose it is. One that is
@@ -81,7 +100,7 @@ impl<C: ChangeContainers> Fleet<C> {
 
     /// Starts a container of `spec`, whose mounts the engine resolves anew.
     pub(super) async fn start(&self, id: &str, spec: &Spec) -> Result<(), EngineError> {
-        drop(self.check_mounts(spec).await?);
+        self.check_mounts(spec).await?;
         self.containers.start(id).await
     }
 
@@ -92,7 +111,7 @@ impl<C: ChangeContainers> Fleet<C> {
         }
         let found = self.containers.inspect(id).await?;
         if let Some(Applied::Spec(spec)) = found.map(|container| applied(&container.labels)) {
-            drop(self.check_mounts(&spec).await?);
+            self.check_mounts(&spec).await?;
         }
         Ok(())
     }
@@ -128,9 +147,11 @@ impl<C: ChangeContainers> Fleet<C> {
                 return Err(error);
             }
         }
-        // The engine writes nothing below a root that can only be read, so another container does it first.
+        // The engine writes nothing below a root that can only be read, so another container does it first. Where a
+        // crash leaves that one, it was never started, so it counts for nothing; no engine may bring it up.
         let writable = Draft {
             read_only: false,
+            restart: Restart::No,
             ..draft.clone()
         };
         let id = self.containers.create(&writable).await?;

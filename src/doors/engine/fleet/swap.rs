@@ -61,6 +61,8 @@ impl<C: ChangeContainers> Fleet<C> {
             return self.discard(swap.instance, swap.retire).await;
         }
         let started = async {
+            // Making it may have taken long. What is refused now would be refused when the old one is down.
+            self.check_mounts(swap.spec).await?;
             self.leave(swap.instance, swap.retire).await?;
             for old in swap.retire {
                 // The policy too: should we end here, the engine must not run two generations.

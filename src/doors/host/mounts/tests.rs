@@ -1,8 +1,11 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::walks::Way;
 use super::*;
 use crate::words::config::IdRange;
 
@@ -56,8 +59,12 @@ impl Host {
             (name, (*path).to_owned(), true)
         });
         let wanted = [(path.to_owned(), true)];
-        let (root, beside) = (self.root.path(), beside.collect());
-        let judged = judge(root, &wanted, beside, &self.rule, &self.users);
+        let walks = Walks::new(self.root.path().to_owned(), way);
+        let judged = judge(&walks, &wanted, beside.collect(), &self.rule, &self.users);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let judged = runtime.expect("a runtime").block_on(judged);
         judged.map_err(|refused| refused.refused.why)
     }
 }
@@ -155,4 +162,53 @@ async fn without_an_engine_on_this_host_no_path_is_checked() {
     let mounts = HostMounts::new(&Config::default(), Path::new("/x"), engine);
     let why = mounts.shares_files().await.expect_err("refused");
     assert!(why.contains("not on this host"), "{why}");
+}
+
+/// How many walks began below a file system that hangs.
+static HUNG: AtomicUsize = AtomicUsize::new(0);
+
+fn hangs_at_dead(root: &Path, path: &str) -> Way {
+    if path.starts_with("/srv/dead") {
+        HUNG.fetch_add(1, Ordering::SeqCst);
+        loop {
+            std::thread::park();
+        }
+    }
+    way(root, path)
+}
+
+#[tokio::test]
+async fn a_file_system_that_hangs_concerns_nobody_but_who_mounts_it() {
+    let host = Host::new(&["/srv/share/a"]);
+    let mut walks = Walks::new(host.root.path().to_owned(), hangs_at_dead);
+    walks.limit = Duration::from_secs(1);
+    let neighbour = "bob".parse::<InstanceName>().expect("a name");
+    let judge = async |path: &str| {
+        let beside = vec![(neighbour.clone(), "/srv/dead/b".to_owned(), true)];
+        let wanted = [(path.to_owned(), true)];
+        let judged = judge(&walks, &wanted, beside, &host.rule, &host.users).await;
+        judged.map_err(|refused| refused.refused.why)
+    };
+    assert_eq!(judge("/srv/share/a").await, Ok(()));
+    // It is known to hang: nobody waits for it again, and no second thread is lost to it.
+    let began = Instant::now();
+    assert_eq!(judge("/srv/share/a").await, Ok(()));
+    assert!(began.elapsed() < walks.limit, "{:?}", began.elapsed());
+    assert_eq!(HUNG.load(Ordering::SeqCst), 1);
+    assert_eq!(
+        judge("/srv/dead/b").await,
+        Err("the host did not show it within 5 s".to_owned())
+    );
+    assert_eq!(HUNG.load(Ordering::SeqCst), 1);
+    // What cannot be seen is still compared by its path.
+    let other = (
+        "eve".parse().expect("a name"),
+        "/srv/dead/b/c".to_owned(),
+        true,
+    );
+    let seen = neighbours(&walks, vec![other]).await;
+    assert_eq!(
+        (&seen[0].path[..], &seen[0].ids[..]),
+        ("/srv/dead/b/c", &[(0, 0)][..])
+    );
 }
