@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{daemon, told};
+use super::running::{daemon, told};
 use crate::daemon::site::Site;
 use crate::daemon::watch;
 use crate::decisions::log::Told;
