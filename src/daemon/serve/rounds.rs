@@ -15,7 +15,6 @@ use crate::daemon::chain::chain;
 use crate::daemon::clock::{Clock, jitter};
 use crate::daemon::converge::{Converger, ENGINE_RETRY};
 use crate::daemon::events::Events;
-use crate::daemon::guards::Guards;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::notebook::Notebook;
 use crate::daemon::notices::Notices;
@@ -29,7 +28,6 @@ use crate::daemon::source::Source;
 use crate::daemon::spells::Unwell;
 use crate::daemon::standing;
 use crate::daemon::steps::{self, InFlight, Work};
-use crate::daemon::tokens::Tokens;
 use crate::daemon::watch::Sampler;
 use crate::decisions::event::{self, PlannedFor};
 use crate::decisions::report::{Report, StepReport};
@@ -41,12 +39,11 @@ use crate::doors::sole::Sole;
 use crate::doors::store::Store;
 use crate::words::desired::Desired;
 use crate::words::name::InstanceName;
-use crate::words::resolve::access_limits;
 
 mod access;
 mod told;
 
-use access::{AccessFollower, publish};
+pub(super) use access::Access;
 
 /// How long to wait before routes that could not be written are tried again.
 const ROUTES_RETRY: Duration = Duration::from_secs(5);
@@ -59,8 +56,8 @@ const GRACE: Duration = Duration::from_secs(8);
 pub(super) struct Rounds {
     pub(super) site: Site,
     pub(super) store: Arc<Store>,
-    pub(super) guards: Arc<Guards>,
-    pub(super) tokens: Arc<Tokens>,
+    /// Who may reach which endpoint.
+    pub(super) access: Arc<Access>,
     pub(super) source: Source,
     pub(super) last: Arc<ArcSwap<Report>>,
     /// For how long instances have not been well, for whoever asks.
@@ -137,10 +134,10 @@ impl Rounds {
             let ask = asked.as_ref().map(|asked| asked.ask.clone());
             let shutdown = self.shutdown.clone();
             let began = Instant::now();
-            let access = self.access();
+            let access = Arc::clone(&self.access);
             let report = tokio::select! {
                 report = self.round(ask) => report,
-                () = access.follow() => unreachable!("it follows for ever"),
+                () = access.follow() => unreachable!("it never returns"),
                 // Calls in flight may finish: what is left, the next start completes.
                 () = async {
                     shutdown.cancelled().await;
@@ -296,16 +293,6 @@ impl Rounds {
         }
     }
 
-    fn access(&self) -> AccessFollower {
-        AccessFollower {
-            site: self.site.clone(),
-            guards: Arc::clone(&self.guards),
-            tokens: Arc::clone(&self.tokens),
-            store: Arc::clone(&self.store),
-            revision: self.last.load().revision.clone(),
-        }
-    }
-
     async fn round(&mut self, asked: Option<Ask>) -> Report {
         let note = match &asked {
             Some(_) => self.source.sync().await,
@@ -326,14 +313,11 @@ impl Rounds {
         let desired = match round::desired(&snapshot, &self.site) {
             Ok(desired) => desired,
             Err(report) => {
-                // Verdicts go on from what was known, without what the manifests revoke.
-                self.guards.limit(&access_limits(&snapshot));
-                self.publish().await;
+                self.access.take_read(&snapshot, None).await;
                 return *report;
             }
         };
-        self.guards.update(&desired, None);
-        self.publish().await;
+        self.access.take_read(&snapshot, Some(&desired)).await;
         match Box::pin(self.round_on_engine(desired, asked)).await {
             Ok(report) => report,
             Err(report) => *report,
@@ -355,8 +339,7 @@ impl Rounds {
         let ask = asked.unwrap_or_default();
         let view = converger.look(desired, ask, watched).await?;
         self.unwell.note(&view.unwell_for);
-        self.guards.update(&view.desired, Some(&view.observed));
-        self.publish().await;
+        self.access.take_seen(&view.desired, &view.observed).await;
         self.probes.follow(&view.desired, &view.observed);
         if let Ok(engine) = self.site.observer() {
             self.sampler
@@ -391,10 +374,6 @@ impl Rounds {
         } else {
             next.min(ROUTES_RETRY)
         }
-    }
-
-    async fn publish(&self) {
-        publish(&self.tokens, &self.guards, &self.store).await;
     }
 
     /// Has registries asked for newer images, when it is time. No round waits for them.
