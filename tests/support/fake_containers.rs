@@ -242,6 +242,13 @@ impl ChangeContainers for FakeContainers {
     }
 
     async fn pull(&self, reference: &str, _: &OnProgress<'_>) -> Result<(), EngineError> {
+        loop {
+            let happened = self.happened.notified();
+            if !self.world().pulls_stall {
+                break;
+            }
+            happened.await;
+        }
         let pulled = self.call("pull", reference, true, |world| {
             let found = world.registry.get(reference).cloned();
             let id = found.ok_or((ErrorClass::Gone, "not found: manifest unknown".to_owned()))?;

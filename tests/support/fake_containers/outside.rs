@@ -109,6 +109,12 @@ impl FakeContainers {
             .insert(reference.to_owned(), id.to_owned());
     }
 
+    /// Registries answer nothing from now on, or everything that they were asked meanwhile.
+    pub fn stall_pulls(&self, stall: bool) {
+        self.world().pulls_stall = stall;
+        self.happened.notify_waiters();
+    }
+
     /// An image has a health check, which says this as soon as a container of it runs.
     pub fn check_image(&self, reference: &str, health: Health) {
         let mut world = self.world();

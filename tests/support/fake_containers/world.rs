@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) said_at_start: Option<String>,
     /// What can be pulled: reference to id.
     pub(super) registry: BTreeMap<String, String>,
+    /// Whether registries answer nothing.
+    pub(super) pulls_stall: bool,
     /// What images say, by id; those that are not here say little.
     pub(super) configs: BTreeMap<String, ImageConfig>,
     /// Whether it is one of the engines that promise less: it vouches for no reference that it lists.
