@@ -364,12 +364,12 @@ async fn run<E: Engine>(
     let instance = job.step.instance.clone();
     let patience = slow.as_ref().map(|(patience, _)| *patience);
     let work = async {
-        let slot = tokio::select! {
+        let place = tokio::select! {
             biased;
             () = stage.withdrawn.cancelled() => return StepResult::Withdrawn,
             () = job.shutdown.cancelled() => return StepResult::Withdrawn,
-            slot = make_ready(&*engine, &job) => match slot {
-                Ok(slot) => slot,
+            ready = make_ready(&*engine, &job) => match ready {
+                Ok(place) => place,
                 Err(error) => return StepResult::Failed(error),
             },
         };
@@ -378,7 +378,7 @@ async fn run<E: Engine>(
         }
         let limit = limit(&job.step);
         let acts = timeout(limit, engine.perform(&job.step, &job.secrets));
-        match with_slot(slot, patience, acts).await {
+        match with_slot(place, patience, acts).await {
             Ok(Ok(())) => StepResult::Done,
             Ok(Err(error)) => StepResult::Failed(error),
             Err(_) => StepResult::Failed(overdue(&job.step, limit)),

@@ -31,10 +31,10 @@ impl Bench {
         let policy = &site.config.policy;
         let guards = Guards::new(Arc::clone(&table), Arc::default(), uses, policy);
         let guards = Arc::new(guards);
-        let publisher = Arc::clone(&guards);
+        let made_by = Arc::clone(&guards);
         let publish = Box::new(move |published: Result<Published<'_>, &_>| {
             let published = published.unwrap();
-            publisher.publish(Some(published.tokens), published.retired);
+            made_by.publish(Some(published.tokens), published.retired);
         });
         let tokens = Tokens::new(Arc::clone(&store), Arc::default(), publish);
         let access = Access::new(&site, guards, Arc::new(tokens), &store);
