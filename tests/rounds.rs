@@ -1,6 +1,8 @@
 //! Whole rounds on the fake engine: source in, containers out. The fake is kept honest by the contract
 //! suite, which runs on it and on the real engine.
 
+#[path = "rounds/beside.rs"]
+mod beside;
 #[path = "rounds/crashes.rs"]
 mod crashes;
 #[path = "rounds/hands.rs"]
@@ -124,6 +126,10 @@ impl Lab {
 
     fn converger(&self) -> Converger<Fleet<FakeContainers>, Arc<Store>> {
         let store = Store::open(&self.site.state, Duration::from_secs(5)).expect("the store");
+        self.converger_with(&Arc::new(store))
+    }
+
+    fn converger_with(&self, store: &Arc<Store>) -> Converger<Fleet<FakeContainers>, Arc<Store>> {
         let author = store.author().expect("the store");
         let fleet = Fleet::new(
             self.engine.clone(),
@@ -133,7 +139,7 @@ impl Lab {
         Converger::new(
             self.site.config.reconcile.clone(),
             fleet.with_author(author),
-            Arc::new(store),
+            Arc::clone(store),
             Clock::system(),
             || 0.5,
         )

@@ -65,9 +65,22 @@ pub struct Converger<E, N> {
     /// Steps that ended beside the rounds and are not concluded yet.
     unconcluded: VecDeque<(Running, StepResult)>,
     /// What came of those that are, until somebody takes it.
-    late: VecDeque<(InstanceName, Option<StepReport>)>,
+    late: VecDeque<LateStep>,
+    /// So many steps act at the same time, whichever rounds began them.
+    slots: Arc<Semaphore>,
     /// Is given each step as it ends.
     observer: StepObserver,
+}
+
+/// A step that has ended beside the rounds.
+#[derive(Debug, Clone)]
+pub struct LateStep {
+    /// Whose.
+    pub instance: InstanceName,
+    /// When it began: reports that say that it is running name the same moment.
+    pub since: jiff::Timestamp,
+    /// What came of it; nothing for one that was withdrawn.
+    pub report: Option<StepReport>,
 }
 
 /// Is given each step that was tried as it ends, with what it was planned for.
@@ -82,6 +95,7 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         clock: Clock,
         jitter: impl Fn() -> f64 + Send + 'static,
     ) -> Self {
+        let slots = Arc::new(Semaphore::new(policy.parallelism.max(1)));
         Self {
             policy,
             engine: Arc::new(engine),
@@ -99,6 +113,7 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
             steps: Steps::default(),
             unconcluded: VecDeque::new(),
             late: VecDeque::new(),
+            slots,
             observer: Box::new(|_, _| {}),
         }
     }
@@ -152,7 +167,7 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         };
         // Neither waits for the other: most of a round is waiting for the engine.
         let (known, observed) = tokio::join!(known, round::observe(&*self.engine, &desired));
-        let (mut memory, acts) = known.map_err(|error| {
+        let (mut memory, mut acts) = known.map_err(|error| {
             self.unnoted.extend(protection(&desired));
             stored(error)
         })?;
@@ -160,7 +175,9 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         self.note_protection(&mut memory, &desired).await;
         let observed = observed.map_err(|error| round::engine_failed(&desired, error))?;
         desired.admit_incumbents(&observed);
-        self.withdraw(&desired, &memory);
+        if self.withdraw(&desired, &memory).await {
+            acts = self.journal.read(&self.notebook).await.map_err(stored)?;
+        }
         self.refuse_strangers(&desired, &observed, &memory)?;
         self.spells.note(&desired, &observed, now, moment);
         let (absent_for, waiting) = if watched {
@@ -234,7 +251,7 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         watched: bool,
         shutdown: &CancellationToken,
     ) -> Report {
-        self.steps.begin_round();
+        self.steps.forget_slow();
         self.tidy(&view.observed.leftovers).await;
         let mut notes: Vec<String> = view.observed.ground.iter().cloned().collect();
         let ground = self.prepare(view).await.err();
@@ -258,7 +275,6 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
                 failure.message
             ));
         }
-        let slots = Arc::new(Semaphore::new(self.policy.parallelism.max(1)));
         let (mut reports, mut begun) = (Vec::new(), BTreeSet::new());
         for step in &view.plan.steps {
             if shutdown.is_cancelled() && step.action != Action::Held {
@@ -281,17 +297,10 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
                 (_, None, None) => self.note_removal(step).await,
             };
             if let Some((outcome, failure)) = not_tried {
-                let step = step.clone();
-                let report = StepReport {
-                    step,
-                    outcome,
-                    millis: 0,
-                    failure,
-                };
-                reports.push(report);
+                reports.push(self.not_tried(step, view, outcome, failure));
                 continue;
             }
-            self.begin(step, view, &slots, shutdown);
+            self.begin(step, view, shutdown);
             begun.insert(step.instance.clone());
         }
         let done = self.wait_for(begun, view).await;

@@ -101,7 +101,34 @@ impl Guards {
     /// Takes in what is desired and, once known, what exists. The table follows with
     /// [`publish`](Self::publish).
     pub fn update(&self, desired: &Desired, observed: Option<&Observed>) {
+        self.update_locked(&mut self.locked(), desired, observed);
+    }
+
+    /// Takes in what a round saw of the engine. Files that were read since that round began count more than what it
+    /// desires: they may have taken a grant away meanwhile. Both happen under one lock, so that no table is ever made
+    /// of what is desired no more.
+    pub fn update_seen(
+        &self,
+        desired: &Desired,
+        observed: &Observed,
+        newer: Option<(&Snapshot, &Config)>,
+    ) {
         let mut known = self.locked();
+        let newer = newer.map(|(snapshot, config)| (snapshot, resolve(snapshot, config)));
+        match newer {
+            None => self.update_locked(&mut known, desired, Some(observed)),
+            Some((_, Ok(mut newer))) => {
+                newer.admit_incumbents(observed);
+                self.update_locked(&mut known, &newer, Some(observed));
+            }
+            Some((snapshot, Err(_))) => {
+                self.update_locked(&mut known, desired, Some(observed));
+                self.limit_locked(&mut known, &access_limits(snapshot));
+            }
+        }
+    }
+
+    fn update_locked(&self, known: &mut Known, desired: &Desired, observed: Option<&Observed>) {
         let before = grants(known.guards.as_ref());
         let taken = known.taken();
         if let Some(observed) = observed {
@@ -149,7 +176,10 @@ impl Guards {
 
     /// Takes in the most access that manifests allow, where `fleet.yaml` cannot be used.
     pub fn limit(&self, limits: &BTreeMap<InstanceName, AccessLimit>) {
-        let mut known = self.locked();
+        self.limit_locked(&mut self.locked(), limits);
+    }
+
+    fn limit_locked(&self, known: &mut Known, limits: &BTreeMap<InstanceName, AccessLimit>) {
         let before = grants(known.guards.as_ref());
         if let Some(guards) = &mut known.guards {
             self.restrict(guards, |name| limits.get(name));

@@ -13,6 +13,7 @@ use crate::decisions::report::{Failure, Outcome, StepReport};
 use crate::doors::store::StoreError;
 use crate::words::act::{Act, Cause, Deed};
 use crate::words::history::{Entry, EntryResult};
+use crate::words::name::InstanceName;
 
 /// So many acts of an instance are kept.
 const ACTS_KEPT: usize = 50;
@@ -60,7 +61,7 @@ impl Journal {
             begun.insert(step.instance.clone(), acts);
         }
         drop(known);
-        self.keep(begun, notebook).await
+        self.keep(begun, Vec::new(), notebook).await
     }
 
     /// Notes what came of steps, unless that is unclear. One that was withdrawn was never done.
@@ -86,17 +87,11 @@ impl Journal {
             concluded.insert(instance.clone(), acts);
         }
         drop(known);
-        if let Err(failure) = self.keep(concluded, notebook).await {
+        if let Err(failure) = self.keep(concluded, entries, notebook).await {
             tracing::warn!(
                 error = failure.message,
                 "failed to record what was done; a restart forgets it"
             );
-        }
-        if !entries.is_empty()
-            && let Err(error) = notebook.note_history(entries).await
-        {
-            let error = failure(&error).message;
-            tracing::warn!(error, "failed to write the history");
         }
     }
 
@@ -104,14 +99,21 @@ impl Journal {
         self.0.clone().unwrap_or_default()
     }
 
-    async fn keep<N: Notebook>(&mut self, changed: Acts, notebook: &N) -> Result<(), Failure> {
+    /// Keeps acts, and what the history says of those that are over: in one call, which ends even if nobody waits for
+    /// it any more.
+    async fn keep<N: Notebook>(
+        &mut self,
+        changed: Acts,
+        over: Vec<(InstanceName, Entry)>,
+        notebook: &N,
+    ) -> Result<(), Failure> {
         if changed.is_empty() {
             return Ok(());
         }
         let mut acts = self.0.take().unwrap_or_default();
         Arc::make_mut(&mut acts).extend(changed.clone());
         self.0 = Some(acts);
-        let kept = notebook.put_acts(changed).await;
+        let kept = notebook.put_acts(changed, over).await;
         kept.map_err(|error| failure(&error))
     }
 }

@@ -248,9 +248,13 @@ impl Metrics {
     }
 
     fn hold(&self, report: &Report) {
-        let held = report.steps.iter();
-        let held = held.filter(|told| told.outcome == Outcome::Held);
-        let held: Vec<_> = held.map(|told| Hold::of(&told.step.reason)).collect();
+        let holds = |told: &StepReport| match told.outcome {
+            Outcome::Held => Hold::of(&told.step.reason),
+            // Nothing else is planned for its instance, whatever its own reason.
+            Outcome::Running { .. } => Some(Hold::InProgress),
+            Outcome::Done | Outcome::Failed(_) | Outcome::Waiting { .. } => None,
+        };
+        let held: Vec<_> = report.steps.iter().map(holds).collect();
         for hold in Hold::ALL {
             let many = held.iter().filter(|one| **one == Some(hold)).count();
             let reason = hold.as_str();

@@ -25,8 +25,13 @@ pub trait Notebook: Clone + Send + Sync + 'static {
     /// What was done to each instance.
     fn acts(&self) -> impl Future<Output = Result<Acts, StoreError>> + Send;
 
-    /// Keeps what was done to these instances, in place of what was there.
-    fn put_acts(&self, acts: Acts) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Keeps what was done to these instances, in place of what was there, and adds what is over to their history. Once
+    /// polled, both are done even if the future is dropped.
+    fn put_acts(
+        &self,
+        acts: Acts,
+        over: Vec<(InstanceName, Entry)>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Adds to what was ever done to instances, for people.
     fn note_history(
@@ -89,8 +94,21 @@ impl Notebook for Arc<Store> {
         blocking(self, Store::acts).await
     }
 
-    async fn put_acts(&self, acts: Acts) -> Result<(), StoreError> {
-        blocking(self, move |store| store.put_acts(&acts)).await
+    async fn put_acts(
+        &self,
+        acts: Acts,
+        over: Vec<(InstanceName, Entry)>,
+    ) -> Result<(), StoreError> {
+        blocking(self, move |store| {
+            let acts = store.put_acts(&acts);
+            let history = if over.is_empty() {
+                Ok(())
+            } else {
+                store.note_history(&over)
+            };
+            acts.and(history)
+        })
+        .await
     }
 
     async fn note_history(&self, entries: Vec<(InstanceName, Entry)>) -> Result<(), StoreError> {

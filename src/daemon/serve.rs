@@ -46,7 +46,7 @@ use crate::doors::host;
 use crate::doors::store::Store;
 use crate::doors::systemd;
 use crate::words::config::Isolation;
-use rounds::{Refresh, Rounds, Waiting};
+use rounds::{Access, Due, Refresh, Rounds, Waiting};
 
 mod rounds;
 
@@ -265,8 +265,7 @@ impl Session {
             sampler,
             site: site.clone(),
             store: Arc::clone(&store),
-            guards,
-            tokens,
+            access: Arc::new(Access::new(site, guards, tokens, &store)),
             source,
             last,
             unwell,
@@ -274,7 +273,7 @@ impl Session {
             author,
             sole: None,
             converger: None,
-            engine_due,
+            due: Due::new(engine_due),
             listening: JoinSet::new(),
             events,
             metrics,

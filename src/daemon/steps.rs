@@ -3,19 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::decisions::event::{PlannedFor, action_name, generation};
 use crate::decisions::plan::{Action, Step};
 use crate::decisions::status::{FailedOutput, StepInProgress};
+use crate::doors::engine::slot::with_slot;
 use crate::doors::engine::{Engine, EngineError, ErrorClass, Secrets};
 use crate::words::manifest::ReplaceOrder;
 use crate::words::name::InstanceName;
@@ -55,8 +56,48 @@ pub(super) struct Running {
     pub(super) planned_for: PlannedFor,
     pub(super) since: jiff::Timestamp,
     pub(super) began: Instant,
-    cancel: CancellationToken,
-    acting: Arc<AtomicBool>,
+    stage: Arc<Stage>,
+}
+
+/// How far a step is. It acts or is withdrawn, never both: whoever withdraws one knows that it ends at once.
+#[derive(Default)]
+struct Stage {
+    now: AtomicU8,
+    withdrawn: CancellationToken,
+}
+
+impl Stage {
+    /// It waits for its image or its slot. Nothing of the instance was touched.
+    const WAITING: u8 = 0;
+    /// It changes the instance.
+    const ACTING: u8 = 1;
+    /// It was given up while it waited.
+    const WITHDRAWN: u8 = 2;
+
+    /// Whether it may act from now on.
+    fn act(&self) -> bool {
+        self.leave_waiting(Self::ACTING)
+    }
+
+    /// Gives it up, unless it acts already. Says whether it is given up.
+    fn withdraw(&self) -> bool {
+        let withdrawn = self.leave_waiting(Self::WITHDRAWN);
+        if withdrawn {
+            self.withdrawn.cancel();
+        }
+        withdrawn
+    }
+
+    fn is_acting(&self) -> bool {
+        self.now.load(Ordering::SeqCst) == Self::ACTING
+    }
+
+    fn leave_waiting(&self, to: u8) -> bool {
+        let left = self
+            .now
+            .compare_exchange(Self::WAITING, to, Ordering::SeqCst, Ordering::SeqCst);
+        left.is_ok() || left == Err(to)
+    }
 }
 
 /// The steps in progress of one fleet.
@@ -86,7 +127,7 @@ struct Shown {
     since: jiff::Timestamp,
     action: &'static str,
     image: Option<String>,
-    acting: Arc<AtomicBool>,
+    stage: Arc<Stage>,
     pulling: Arc<dyn Fn() -> Option<PullProgress> + Send + Sync>,
 }
 
@@ -121,14 +162,35 @@ impl InFlight {
     pub fn is_acting(&self, name: &InstanceName) -> bool {
         self.with(|all| {
             let shown = all.get(name);
-            shown.is_some_and(|shown| shown.acting.load(Ordering::SeqCst))
+            shown.is_some_and(|shown| shown.stage.is_acting())
         })
+    }
+
+    /// Whether an instance has a step in progress.
+    pub fn has(&self, name: &InstanceName) -> bool {
+        self.with(|all| all.contains_key(name))
+    }
+
+    /// Shows a step of an instance that waits for its image, or acts; none for `None`.
+    #[cfg(test)]
+    pub fn pretend(&self, name: &InstanceName, acts: Option<bool>) {
+        self.with(|all| all.remove(name));
+        let Some(acts) = acts else { return };
+        let shown = Shown {
+            since: jiff::Timestamp::UNIX_EPOCH,
+            action: "replace",
+            image: None,
+            stage: Arc::default(),
+            pulling: Arc::new(|| None),
+        };
+        assert!(!acts || shown.stage.act());
+        self.with(|all| all.insert(name.clone(), shown));
     }
 
     /// The step in progress of an instance, with the progress of its pull.
     pub fn of(&self, name: &InstanceName) -> Option<StepInProgress> {
         let shown = self.with(|all| all.get(name).cloned())?;
-        let fetching = !shown.acting.load(Ordering::SeqCst);
+        let fetching = !shown.stage.is_acting();
         let pull = fetching.then(|| (shown.pulling)()).flatten();
         Some(StepInProgress {
             action: shown.action.to_owned(),
@@ -145,7 +207,7 @@ pub(super) struct Job {
     pub(super) secrets: Secrets,
     pub(super) planned_for: PlannedFor,
     pub(super) since: jiff::Timestamp,
-    /// So many of a round run at the same time.
+    /// So many act at the same time.
     pub(super) slots: Arc<Semaphore>,
     pub(super) shutdown: CancellationToken,
 }
@@ -173,7 +235,7 @@ impl Steps {
     }
 
     /// What steps of earlier rounds said of being slow concerns no later round.
-    pub(super) fn begin_round(&mut self) {
+    pub(super) fn forget_slow(&mut self) {
         while self.slow.1.try_recv().is_ok() {}
     }
 
@@ -212,14 +274,16 @@ impl Steps {
             .collect()
     }
 
-    /// Withdraws steps that still wait for their image, if what they were planned for is not wanted any more.
-    pub(super) fn withdraw(&self, is_wanted: impl Fn(&InstanceName, &PlannedFor) -> bool) {
-        for (name, running) in &self.known {
-            let acts = running.acting.load(Ordering::SeqCst);
-            if !acts && !is_wanted(name, &running.planned_for) {
-                running.cancel.cancel();
-            }
-        }
+    /// Withdraws steps that do not act yet, if what they were planned for is not wanted any more. Those that it names
+    /// end at once.
+    pub(super) fn withdraw(
+        &self,
+        is_wanted: impl Fn(&InstanceName, &PlannedFor) -> bool,
+    ) -> BTreeSet<InstanceName> {
+        let all = self.known.iter();
+        let unwanted = all.filter(|(name, running)| !is_wanted(name, &running.planned_for));
+        let withdrawn = unwanted.filter(|(_, running)| running.stage.withdraw());
+        withdrawn.map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn begin<E: Engine + 'static>(&mut self, engine: &Arc<E>, job: Job) {
@@ -229,8 +293,7 @@ impl Steps {
             planned_for: job.planned_for.clone(),
             since: job.since,
             began: Instant::now(),
-            cancel: CancellationToken::new(),
-            acting: Arc::default(),
+            stage: Arc::default(),
         };
         let image = image(&job.step).map(str::to_owned);
         let pulling = {
@@ -241,20 +304,14 @@ impl Steps {
             since: job.since,
             action: action_name(&job.step.action),
             image,
-            acting: Arc::clone(&running.acting),
+            stage: Arc::clone(&running.stage),
             pulling: Arc::new(pulling),
         };
         self.shared.with(|all| all.insert(instance.clone(), shown));
         let slow = self
             .patience
             .map(|patience| (patience, self.slow.0.clone()));
-        let work = run(
-            Arc::clone(engine),
-            job,
-            running.cancel.clone(),
-            Arc::clone(&running.acting),
-            slow,
-        );
+        let work = run(Arc::clone(engine), job, Arc::clone(&running.stage), slow);
         self.known.insert(instance, running);
         self.running.push((self.launch)(Box::pin(work)));
     }
@@ -297,40 +354,31 @@ impl Steps {
     }
 }
 
-/// Fetches, then performs. Gives its slot back when it is slow.
+/// Fetches, then performs. Says so when it is slow, whatever it waits for: its image, its slot or the engine.
 async fn run<E: Engine>(
     engine: Arc<E>,
     job: Job,
-    cancel: CancellationToken,
-    acting: Arc<AtomicBool>,
+    stage: Arc<Stage>,
     slow: Option<(Duration, mpsc::UnboundedSender<InstanceName>)>,
 ) -> Ended {
     let instance = job.step.instance.clone();
-    let permit = tokio::select! {
-        biased;
-        () = cancel.cancelled() => None,
-        () = job.shutdown.cancelled() => None,
-        permit = Arc::clone(&job.slots).acquire_owned() => permit.ok(),
-    };
-    let Some(permit) = permit.filter(|_| !job.shutdown.is_cancelled()) else {
-        let result = StepResult::Withdrawn;
-        return Ended { instance, result };
-    };
+    let patience = slow.as_ref().map(|(patience, _)| *patience);
     let work = async {
-        tokio::select! {
+        let place = tokio::select! {
             biased;
-            () = cancel.cancelled() => return StepResult::Withdrawn,
+            () = stage.withdrawn.cancelled() => return StepResult::Withdrawn,
             () = job.shutdown.cancelled() => return StepResult::Withdrawn,
-            fetched = engine.fetch(&job.step) => if let Err(error) = fetched {
-                return StepResult::Failed(error);
+            ready = make_ready(&*engine, &job) => match ready {
+                Ok(place) => place,
+                Err(error) => return StepResult::Failed(error),
             },
-        }
-        acting.store(true, Ordering::SeqCst);
-        if cancel.is_cancelled() {
+        };
+        if !stage.act() {
             return StepResult::Withdrawn;
         }
         let limit = limit(&job.step);
-        match timeout(limit, engine.perform(&job.step, &job.secrets)).await {
+        let acts = timeout(limit, engine.perform(&job.step, &job.secrets));
+        match with_slot(place, patience, acts).await {
             Ok(Ok(())) => StepResult::Done,
             Ok(Err(error)) => StepResult::Failed(error),
             Err(_) => StepResult::Failed(overdue(&job.step, limit)),
@@ -344,7 +392,6 @@ async fn run<E: Engine>(
                 biased;
                 result = &mut work => result,
                 () = sleep(patience) => {
-                    drop(permit);
                     // Nobody may wait for it any more.
                     let _ = slow.send(instance.clone());
                     work.await
@@ -353,6 +400,13 @@ async fn run<E: Engine>(
         }
     };
     Ended { instance, result }
+}
+
+/// The image first, then a slot: no step takes another one's slot while its registry stalls.
+async fn make_ready<E: Engine>(engine: &E, job: &Job) -> Result<OwnedSemaphorePermit, EngineError> {
+    engine.fetch(&job.step).await?;
+    let slot = Arc::clone(&job.slots).acquire_owned().await;
+    Ok(slot.expect("it is never closed"))
 }
 
 /// How long a step may take.

@@ -66,6 +66,12 @@ pub struct StepReport {
     pub failure: Option<FailureKind>,
 }
 
+impl StepReport {
+    fn is_running_since(&self, instance: &InstanceName, began: jiff::Timestamp) -> bool {
+        self.step.instance == *instance && self.outcome == Outcome::Running { since: began }
+    }
+}
+
 /// What kind of failure a step ended with.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -207,41 +213,41 @@ impl Report {
         steps.any(|step| matches!(step.outcome, Outcome::Running { .. }))
     }
 
-    /// Takes the end of a step that went on beside the rounds.
-    pub fn conclude(&mut self, ended: &StepReport) {
+    /// The step of an instance that began at this moment, where it is still said to be running. A later one of the same
+    /// instance is another.
+    fn running(
+        &mut self,
+        instance: &InstanceName,
+        began: jiff::Timestamp,
+    ) -> Option<&mut StepReport> {
         let mut steps = self.steps.iter_mut();
-        let same = steps.find(|step| {
-            step.step.instance == ended.step.instance
-                && matches!(step.outcome, Outcome::Running { .. })
-        });
-        if let Some(same) = same {
+        steps.find(|step| step.is_running_since(instance, began))
+    }
+
+    /// Takes the end of a step that went on beside the rounds since `began`.
+    pub fn conclude(&mut self, ended: &StepReport, began: jiff::Timestamp) {
+        if let Some(same) = self.running(&ended.step.instance, began) {
             same.clone_from(ended);
         }
     }
 
-    /// Takes note that a step in progress was given up while its image was still being pulled.
-    pub fn give_up(&mut self, instance: &InstanceName) {
-        let mut steps = self.steps.iter_mut();
-        let step = steps.find(|step| {
-            step.step.instance == *instance && matches!(step.outcome, Outcome::Running { .. })
-        });
-        if let Some(step) = step {
-            let message = "its image was not pulled in time; nothing was changed".to_owned();
+    /// Takes note that a step in progress was given up before it touched anything.
+    pub fn give_up(&mut self, instance: &InstanceName, began: jiff::Timestamp) {
+        if let Some(step) = self.running(instance, began) {
+            let message = "its image was not pulled in time, or other steps took their time; nothing was changed";
             let help = "wait longer with --timeout, or pull it by hand".to_owned();
             step.failure = Some(FailureKind::Stalled);
             step.outcome = Outcome::Failed(Failure {
-                message,
+                message: message.to_owned(),
                 help: Some(help),
             });
         }
     }
 
     /// Forgets a step in progress that was given up before anything was touched.
-    pub fn withdraw(&mut self, instance: &InstanceName) {
-        let is_it = |step: &StepReport| {
-            step.step.instance == *instance && matches!(step.outcome, Outcome::Running { .. })
-        };
-        self.steps.retain(|step| !is_it(step));
+    pub fn withdraw(&mut self, instance: &InstanceName, began: jiff::Timestamp) {
+        self.steps
+            .retain(|step| !step.is_running_since(instance, began));
     }
 
     /// Whether anything is held or blocked.

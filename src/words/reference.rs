@@ -27,6 +27,14 @@ pub fn is_local(reference: &str) -> bool {
     reference.starts_with("localhost/")
 }
 
+/// The registry that a reference leads to.
+pub fn registry(reference: &str) -> &str {
+    match reference.split_once('/') {
+        Some((first, _)) if is_domain(first) => first,
+        _ => "docker.io",
+    }
+}
+
 /// Checks a reference.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use instanced::daemon::clock::Clock;
-use instanced::daemon::converge::Converger;
+use instanced::daemon::converge::{Converger, LateStep};
 use instanced::daemon::notebook::Notebook as _;
 use instanced::daemon::orders;
 use instanced::daemon::round::{self, Ask, Known, View};
@@ -305,10 +305,17 @@ impl Daemon {
         if bug == Some(Bug::ConfirmsPrunes) {
             ask.confirm_prune = self.blocked.as_ref().map(|(id, _)| id.clone());
         }
-        let mut view = match converger.look(desired, ask, believes).await {
+        let looked = converger.look(desired, ask, believes).await;
+        // What ended since the last round must not be taken for a step that this one begins.
+        let ended: Vec<LateStep> = std::iter::from_fn(|| converger.take_ended()).collect();
+        for ended in &ended {
+            self.end_step(ended);
+        }
+        let mut view = match looked {
             Ok(view) => view,
             Err(report) => return *report,
         };
+        let converger = self.converger.as_mut().expect("started before");
         self.stage.scene().witness.planned();
         for step in &view.plan.steps {
             let of_rollout = matches!(
@@ -387,14 +394,8 @@ impl Daemon {
         };
         tokio::select! {
             biased;
-            (name, ended) = converger.ended() => {
-                let slot = slot_of(name.as_str()).expect("one of ours");
-                self.stage.scene().witness.carried[slot] = None;
-                match &ended {
-                    Some(ended) => self.last.conclude(ended),
-                    None => self.last.withdraw(&name),
-                }
-                self.stage.tell(|| format!("  {name}: its step has ended: {:?}", ended.map(|e| e.outcome)));
+            ended = converger.ended() => {
+                self.end_step(&ended);
                 true
             }
             () = tokio::time::sleep(dies_after.unwrap_or(Duration::MAX)) => {
@@ -406,6 +407,20 @@ impl Daemon {
             }
             () = tokio::time::sleep(pause) => false,
         }
+    }
+
+    /// Takes the end of a step that went on beside the rounds.
+    fn end_step(&mut self, ended: &LateStep) {
+        let name = &ended.instance;
+        let slot = slot_of(name.as_str()).expect("one of ours");
+        self.stage.scene().witness.carried[slot] = None;
+        match &ended.report {
+            Some(step) => self.last.conclude(step, ended.since),
+            None => self.last.withdraw(name, ended.since),
+        }
+        let outcome = ended.report.as_ref().map(|step| &step.outcome);
+        self.stage
+            .tell(|| format!("  {name}: its step has ended: {outcome:?}"));
     }
 
     async fn wish(&mut self) -> Option<Due> {

@@ -190,7 +190,7 @@ impl Notebook for Notes {
         Ok(())
     }
 
-    async fn put_acts(&self, acts: Acts) -> Result<(), StoreError> {
+    async fn put_acts(&self, acts: Acts, _: Vec<(InstanceName, Entry)>) -> Result<(), StoreError> {
         self.write(|pages| pages.acts.extend(acts)).await
     }
 

@@ -67,9 +67,12 @@ impl FakeContainers {
     /// Returns where the test does not let this call stall.
     async fn stalled(&self, call: &str, subject: &str) {
         let is_this = |stall: &(String, String)| stall.0 == call && subject.contains(&stall.1);
-        let stalls = self.world().stalls.iter().any(is_this);
-        if stalls {
-            std::future::pending::<()>().await;
+        loop {
+            let happened = self.happened.notified();
+            if !self.world().stalls.iter().any(is_this) {
+                return;
+            }
+            happened.await;
         }
     }
 

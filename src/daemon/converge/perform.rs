@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Converger, View};
+use super::{Converger, LateStep, View};
 use crate::daemon::chain::failure;
 use crate::daemon::failures::digest;
 use crate::daemon::journal::Concluded;
@@ -62,24 +61,34 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         Some((Outcome::Failed(failure(&error)), Some(FailureKind::Failed)))
     }
 
-    pub(super) fn begin(
-        &mut self,
+    /// The report of a step that was never begun. A failure is told to whoever observes: nobody else logs it.
+    pub(super) fn not_tried(
+        &self,
         step: &Step,
         view: &View,
-        slots: &Arc<Semaphore>,
-        shutdown: &CancellationToken,
-    ) {
+        outcome: Outcome,
+        failure: Option<FailureKind>,
+    ) -> StepReport {
+        let report = StepReport {
+            step: step.clone(),
+            outcome,
+            millis: 0,
+            failure,
+        };
+        if matches!(report.outcome, Outcome::Failed(_)) {
+            (self.observer)(&report, &planned_for(step, view));
+        }
+        report
+    }
+
+    pub(super) fn begin(&mut self, step: &Step, view: &View, shutdown: &CancellationToken) {
         let secrets = view.sealed.values.get(&step.instance);
         let job = Job {
             step: step.clone(),
             secrets: secrets.cloned().unwrap_or_else(Secrets::new),
-            planned_for: PlannedFor {
-                revision: view.plan.revision.clone(),
-                commit: view.plan.commit.clone(),
-                digest: digest(&view.desired, &step.instance),
-            },
+            planned_for: planned_for(step, view),
             since: self.clock.now(),
-            slots: Arc::clone(slots),
+            slots: Arc::clone(&self.slots),
             shutdown: shutdown.clone(),
         };
         self.steps.begin(&self.engine, job);
@@ -162,11 +171,11 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         }
     }
 
-    /// Until a step that goes on beside the rounds has ended, and what came of it; `None` within for one that was
-    /// withdrawn. Pending while there is none. Nothing is lost when this is dropped while it waits.
-    pub async fn ended(&mut self) -> (InstanceName, Option<StepReport>) {
+    /// Returns what came of the next step that ends beside the rounds. Pending while there is none. Nothing is lost when
+    /// this is dropped while it waits.
+    pub async fn ended(&mut self) -> LateStep {
         loop {
-            if let Some(ended) = self.late.pop_front() {
+            if let Some(ended) = self.take_ended() {
                 return ended;
             }
             if self.unconcluded.is_empty() {
@@ -177,15 +186,25 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         }
     }
 
-    /// Notes what came of steps that ended beside the rounds. No new step of theirs begins before that.
+    /// Returns what came of a step that ended beside the rounds, where that is known by now.
+    pub fn take_ended(&mut self) -> Option<LateStep> {
+        self.late.pop_front()
+    }
+
+    /// Notes what came of steps that ended beside the rounds. No new step of theirs begins before that. Whoever waits
+    /// for this may be dropped at any of its awaits: what is known in memory is known before the first one, and what is
+    /// written is given to the notebook as a whole.
     pub(super) async fn conclude_ended(&mut self) {
         while let Some((running, result)) = self.unconcluded.pop_front() {
+            let since = running.since;
             let concluded = self.report(running, result);
             let now = self.clock.now();
             self.failures.note_late(&concluded, now, &self.jitter);
-            let name = concluded.report.step.instance.clone();
-            let report = (!concluded.withdrawn).then(|| concluded.report.clone());
-            self.late.push_back((name, report));
+            self.late.push_back(LateStep {
+                instance: concluded.report.step.instance.clone(),
+                since,
+                report: (!concluded.withdrawn).then(|| concluded.report.clone()),
+            });
             self.journal.conclude(&[concluded], &self.notebook).await;
             self.note_engine().await;
         }
@@ -193,12 +212,12 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
 
     /// Ends what goes on, for a process that ends: pulls are given up, and steps that change something may end.
     pub async fn finish(&mut self, report: &mut Report) {
-        self.steps.withdraw(|_, _| false);
+        let _all_of_them = self.steps.withdraw(|_, _| false);
         while self.has_steps() {
-            let (name, ended) = self.ended().await;
-            match ended {
-                Some(ended) => report.conclude(&ended),
-                None => report.give_up(&name),
+            let ended = self.ended().await;
+            match &ended.report {
+                Some(step) => report.conclude(step, ended.since),
+                None => report.give_up(&ended.instance, ended.since),
             }
         }
     }
@@ -208,9 +227,10 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         !self.steps.is_empty() || !self.unconcluded.is_empty() || !self.late.is_empty()
     }
 
-    /// Gives up steps that still wait for their image and that nobody wants any more.
-    pub(super) fn withdraw(&self, desired: &Desired, memory: &Memory) {
-        self.steps.withdraw(|name, planned_for| {
+    /// Gives up steps that do not act yet and that nobody wants any more, so that this round can plan something else
+    /// for their instances. Says whether there were any.
+    pub(super) async fn withdraw(&mut self, desired: &Desired, memory: &Memory) -> bool {
+        let mut withdrawn = self.steps.withdraw(|name, planned_for| {
             let manifest = desired.origins.get(name).map(|origins| &origins.manifest);
             let set_aside = memory.overrides.get(name).is_some_and(|said| {
                 let stopped = said.stopped.as_ref();
@@ -219,6 +239,22 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
             });
             !set_aside && digest(desired, name) == planned_for.digest
         });
+        let any = !withdrawn.is_empty();
+        self.steps.forget_slow();
+        while let Some(ended) = self.steps.next_of(&mut withdrawn).await {
+            self.unconcluded.push_back(ended);
+        }
+        self.conclude_ended().await;
+        any
+    }
+}
+
+/// What a step of this view is planned for.
+fn planned_for(step: &Step, view: &View) -> PlannedFor {
+    PlannedFor {
+        revision: view.plan.revision.clone(),
+        commit: view.plan.commit.clone(),
+        digest: digest(&view.desired, &step.instance),
     }
 }
 

@@ -186,3 +186,22 @@ fn an_engine_that_is_away_is_told_and_what_was_known_of_holds_stays() {
         ],
     );
 }
+
+#[test]
+fn what_is_in_progress_is_held() {
+    let metrics = metrics();
+    let since = jiff::Timestamp::UNIX_EPOCH;
+    let running = Outcome::Running { since };
+    let steps = vec![
+        told(Action::Held, Reason::InProgress { since }, running.clone()),
+        remove(running),
+    ];
+    let report = Report {
+        steps,
+        ..Report::default()
+    };
+    metrics.count(&report, Duration::ZERO, true);
+    let text = metrics.encode(&SourceStatus::default()).unwrap();
+    let line = r#"instanced_instances_held{reason="in_progress"} 2"#;
+    assert!(text.contains(line), "{text}");
+}

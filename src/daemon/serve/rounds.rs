@@ -1,11 +1,11 @@
 //! The loop that runs rounds, and tells what came of them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,9 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::attended::Attended;
 use crate::daemon::chain::chain;
 use crate::daemon::clock::{Clock, jitter};
-use crate::daemon::converge::{Converger, ENGINE_RETRY};
+use crate::daemon::converge::{Converger, ENGINE_RETRY, LateStep};
 use crate::daemon::events::Events;
-use crate::daemon::guards::Guards;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::notebook::Notebook;
 use crate::daemon::notices::Notices;
@@ -29,29 +28,29 @@ use crate::daemon::source::Source;
 use crate::daemon::spells::Unwell;
 use crate::daemon::standing;
 use crate::daemon::steps::{self, InFlight, Work};
-use crate::daemon::tokens::Tokens;
 use crate::daemon::watch::Sampler;
 use crate::decisions::event::{self, PlannedFor};
 use crate::decisions::report::{Report, StepReport};
-use crate::decisions::status::{InstanceStatus, status};
+use crate::decisions::status::{InstanceStatus, note_in_progress, status};
 use crate::doors::engine::Engine;
 use crate::doors::engine::docker::Docker;
 use crate::doors::engine::fleet::Fleet;
 use crate::doors::sole::Sole;
 use crate::doors::store::Store;
 use crate::words::desired::Desired;
-use crate::words::name::InstanceName;
-use crate::words::resolve::access_limits;
 
 mod access;
+mod due;
 mod told;
+mod waiting;
 
-use access::{AccessFollower, publish};
+pub(super) use access::Access;
+pub(super) use due::Due;
+pub(super) use waiting::Waiting;
+use waiting::{conclude, is_refused, refuse};
 
 /// How long to wait before routes that could not be written are tried again.
 const ROUTES_RETRY: Duration = Duration::from_secs(5);
-/// Several engine events in a row make one round.
-const EVENTS_COALESCE: Duration = Duration::from_millis(100);
 /// How long a round may go on once the daemon is told to stop.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -59,8 +58,8 @@ const GRACE: Duration = Duration::from_secs(8);
 pub(super) struct Rounds {
     pub(super) site: Site,
     pub(super) store: Arc<Store>,
-    pub(super) guards: Arc<Guards>,
-    pub(super) tokens: Arc<Tokens>,
+    /// Who may reach which endpoint.
+    pub(super) access: Arc<Access>,
     pub(super) source: Source,
     pub(super) last: Arc<ArcSwap<Report>>,
     /// For how long instances have not been well, for whoever asks.
@@ -70,8 +69,7 @@ pub(super) struct Rounds {
     /// Absent, like the converger, until the engine was reached for the first time.
     pub(super) sole: Option<Sole>,
     pub(super) converger: Option<Converger<Attended<Fleet<Docker>>, Arc<Store>>>,
-    /// A round is due: something happened on the engine, or a probe says something else.
-    pub(super) engine_due: Arc<Notify>,
+    pub(super) due: Due,
     pub(super) probes: Probes,
     /// What instances use, for whoever asks.
     pub(super) sampler: Arc<Sampler>,
@@ -101,29 +99,12 @@ pub(super) struct Rounds {
     pub(super) shutdown: CancellationToken,
 }
 
-/// Whoever waits for a round.
-#[derive(Default)]
-pub(super) struct Waiting {
-    /// Those of whose round steps are in progress.
-    unanswered: Vec<Unanswered>,
-    /// Those who asked for an instance that a step is changing now: their round comes after it.
-    deferred: VecDeque<AskedRound>,
-}
-
 /// Registries that are asked for newer images, beside the rounds.
 #[derive(Default)]
 pub(super) struct Refresh {
     running: JoinSet<Vec<String>>,
     /// What failed the last time.
     failed: Vec<String>,
-}
-
-/// Somebody who waits for a round of which steps are in progress.
-pub(super) struct Unanswered {
-    report: Report,
-    /// Until when, where that has an end.
-    until: Option<Instant>,
-    reply: oneshot::Sender<Report>,
 }
 
 impl Rounds {
@@ -137,10 +118,10 @@ impl Rounds {
             let ask = asked.as_ref().map(|asked| asked.ask.clone());
             let shutdown = self.shutdown.clone();
             let began = Instant::now();
-            let access = self.access();
+            let access = Arc::clone(&self.access);
             let report = tokio::select! {
                 report = self.round(ask) => report,
-                () = access.follow() => unreachable!("it follows for ever"),
+                () = access.follow() => unreachable!("it never returns"),
                 // Calls in flight may finish: what is left, the next start completes.
                 () = async {
                     shutdown.cancelled().await;
@@ -158,6 +139,10 @@ impl Rounds {
 
     /// Everything that follows from a round.
     fn note(&mut self, report: Report, asked: Option<AskedRound>, took: Duration) {
+        let asked = match asked {
+            Some(asked) if is_refused(&asked.ask, &report) => return refuse(asked, report),
+            asked => asked,
+        };
         let whole = asked
             .as_ref()
             .is_none_or(|asked| asked.ask.names.is_empty());
@@ -178,78 +163,44 @@ impl Rounds {
         let names = asked.as_ref().map_or(&[][..], |asked| &asked.ask.names);
         let known = report.beside(&self.last.load(), names);
         self.last.store(Arc::new(known));
-        if let Some(AskedRound { reply, wait, .. }) = asked {
-            let until = wait.map(|wait| Instant::now() + wait);
-            self.waiting.unanswered.push(Unanswered {
-                report,
-                until,
-                reply,
-            });
-            self.answer();
-        }
-    }
-
-    /// Answers those of whose round no step is in progress any more, and those who wait no longer.
-    fn answer(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting.unanswered);
-        let now = Instant::now();
-        for waiter in waiting {
-            let waits = waiter.until.is_none_or(|until| until > now);
-            if waits && waiter.report.has_running() {
-                self.waiting.unanswered.push(waiter);
-            } else {
-                // Whoever asked may be gone; the round was run all the same.
-                let _ = waiter.reply.send(waiter.report);
-            }
+        if let Some(asked) = asked {
+            self.waiting.take(asked, report, &self.in_flight);
         }
     }
 
     /// Takes the end of a step that went on beside the rounds.
-    fn end_step(&mut self, name: &InstanceName, ended: Option<&StepReport>) {
-        if let Some(ended) = ended {
-            self.metrics.count_step(ended);
+    fn end_step(&mut self, ended: &LateStep) {
+        if let Some(step) = &ended.report {
+            self.metrics.count_step(step);
         }
-        let conclude = |report: &mut Report| match ended {
-            Some(ended) => report.conclude(ended),
-            None => report.withdraw(name),
-        };
         let mut last = Report::clone(&self.last.load());
-        conclude(&mut last);
+        conclude(&mut last, ended);
         self.last.store(Arc::new(last));
-        for waiter in &mut self.waiting.unanswered {
-            conclude(&mut waiter.report);
-        }
-        self.answer();
+        self.waiting.end_step(ended);
     }
 
     /// Until a round is due. An asked one comes with who asked.
     async fn wait(&mut self) -> Option<AskedRound> {
         loop {
-            if let Some(asked) = self.next_deferred() {
+            if let Some(asked) = self.waiting.next_deferred(&self.in_flight) {
                 return Some(asked);
             }
-            let engine_due = Arc::clone(&self.engine_due);
-            let untils = self.waiting.unanswered.iter();
-            let until = untils.filter_map(|waiter| waiter.until).min();
+            let until = self.waiting.until();
             tokio::select! {
                 () = self.shutdown.cancelled() => return None,
-                () = passes(until) => self.answer(),
+                () = passes(until) => self.waiting.answer(),
                 asked = self.asked.recv() => {
-                    let asked = asked?;
-                    if !self.waits(&asked) {
-                        return Some(asked);
+                    let asked = self.waiting.ask(asked?, &self.in_flight);
+                    if asked.is_some() {
+                        return asked;
                     }
-                    self.waiting.deferred.push_back(asked);
                 }
                 () = self.source.changed() => return None,
-                () = async {
-                    engine_due.notified().await;
-                    tokio::time::sleep(EVENTS_COALESCE).await;
-                } => return None,
-                (name, ended) = ended(&mut self.converger) => {
-                    self.end_step(&name, ended.as_ref());
+                () = self.due.passed() => return None,
+                ended = ended(&mut self.converger) => {
+                    self.end_step(&ended);
                     // What it led to is looked at, and what it kept waiting is done.
-                    self.engine_due.notify_one();
+                    self.due.notify().notify_one();
                 }
                 Some(refreshed) = self.refresh.running.join_next() => {
                     self.refresh.failed = refreshed.unwrap_or_default();
@@ -263,22 +214,6 @@ impl Rounds {
                 }
             }
         }
-    }
-
-    /// Whether a round is asked for an instance that a step is changing now. It comes after that step; rounds for
-    /// others do not wait.
-    fn waits(&self, asked: &AskedRound) -> bool {
-        let mut names = asked.ask.names.iter();
-        names.any(|name| self.in_flight.is_acting(name))
-    }
-
-    fn next_deferred(&mut self) -> Option<AskedRound> {
-        let ready = self
-            .waiting
-            .deferred
-            .iter()
-            .position(|asked| !self.waits(asked))?;
-        self.waiting.deferred.remove(ready)
     }
 
     /// Steps that are changing an instance may end; then it stops.
@@ -296,21 +231,14 @@ impl Rounds {
         }
     }
 
-    fn access(&self) -> AccessFollower {
-        AccessFollower {
-            site: self.site.clone(),
-            guards: Arc::clone(&self.guards),
-            tokens: Arc::clone(&self.tokens),
-            store: Arc::clone(&self.store),
-            revision: self.last.load().revision.clone(),
-        }
-    }
-
     async fn round(&mut self, asked: Option<Ask>) -> Report {
         let note = match &asked {
             Some(_) => self.source.sync().await,
             None => None,
         };
+        if asked.is_none() {
+            self.due.begin_round();
+        }
         let mut report = self.round_as_known(asked).await;
         report.notes.extend(note);
         report.notes.extend(self.source.polls());
@@ -326,14 +254,11 @@ impl Rounds {
         let desired = match round::desired(&snapshot, &self.site) {
             Ok(desired) => desired,
             Err(report) => {
-                // Verdicts go on from what was known, without what the manifests revoke.
-                self.guards.limit(&access_limits(&snapshot));
-                self.publish().await;
+                self.access.take_read(&snapshot, None).await;
                 return *report;
             }
         };
-        self.guards.update(&desired, None);
-        self.publish().await;
+        self.access.take_read(&snapshot, Some(&desired)).await;
         match Box::pin(self.round_on_engine(desired, asked)).await {
             Ok(report) => report,
             Err(report) => *report,
@@ -353,10 +278,19 @@ impl Rounds {
         self.refresh(&desired);
         let converger = self.converger.as_mut().expect("connected just now");
         let ask = asked.unwrap_or_default();
-        let view = converger.look(desired, ask, watched).await?;
+        let looked = converger.look(desired, ask, watched).await;
+        // Whoever waits for what ended before this round waits no longer than for its look.
+        let late: Vec<LateStep> = std::iter::from_fn(|| converger.take_ended()).collect();
+        for ended in &late {
+            self.end_step(ended);
+        }
+        if !watched && !late.is_empty() {
+            // What it led to concerns others, too.
+            self.due.notify().notify_one();
+        }
+        let view = looked?;
         self.unwell.note(&view.unwell_for);
-        self.guards.update(&view.desired, Some(&view.observed));
-        self.publish().await;
+        self.access.take_seen(&view.desired, &view.observed).await;
         self.probes.follow(&view.desired, &view.observed);
         if let Ok(engine) = self.site.observer() {
             self.sampler
@@ -375,7 +309,9 @@ impl Rounds {
             // Probes of what came up since the round before have begun by now: it is not well yet.
             let mut observed = view.observed.clone();
             self.probes.verdicts().overlay(&mut observed);
-            self.standing = Some(status(&view.desired, &observed, &report, public, now));
+            let mut standing = status(&view.desired, &observed, &report, public, now);
+            note_in_progress(&mut standing, |name| self.in_flight.of(name));
+            self.standing = Some(standing);
         }
         Ok(report)
     }
@@ -391,10 +327,6 @@ impl Rounds {
         } else {
             next.min(ROUTES_RETRY)
         }
-    }
-
-    async fn publish(&self) {
-        publish(&self.tokens, &self.guards, &self.store).await;
     }
 
     /// Has registries asked for newer images, when it is time. No round waits for them.
@@ -418,7 +350,7 @@ impl Rounds {
     }
 
     pub(super) fn act_on(&mut self, Acting { fleet, sole }: Acting) {
-        let (listening, due) = (fleet.clone(), Arc::clone(&self.engine_due));
+        let (listening, due) = (fleet.clone(), self.due.notify());
         self.listening
             .spawn(async move { listen(listening, due).await });
         self.sole = Some(sole);
@@ -445,7 +377,7 @@ impl Rounds {
 /// What came of the next step that ends beside the rounds; nothing ever, before the engine was reached.
 async fn ended<E: Engine + 'static, N: Notebook>(
     converger: &mut Option<Converger<E, N>>,
-) -> (InstanceName, Option<StepReport>) {
+) -> LateStep {
     match converger {
         Some(converger) => converger.ended().await,
         None => std::future::pending().await,

@@ -21,6 +21,7 @@ pub mod draft;
 mod drift;
 pub mod fleet;
 pub mod settings;
+pub mod slot;
 mod traefik;
 
 /// The values of one instance's secrets.

@@ -114,10 +114,16 @@ impl FakeContainers {
             .insert(reference.to_owned(), id.to_owned());
     }
 
-    /// A call (`create` or `pull`) never ends and does nothing from now on, where its subject has this in it.
+    /// A call (`create` or `pull`) does nothing from now on until [`Self::let_go`], where its subject has this in it.
     pub fn stall(&self, call: &str, subject: &str) {
         let stall = (call.to_owned(), subject.to_owned());
         self.world().stalls.push(stall);
+    }
+
+    /// Nothing stalls any more; what did goes on.
+    pub fn let_go(&self) {
+        self.world().stalls.clear();
+        self.happened.notify_waiters();
     }
 
     /// Something happens while a container is created whose name has this in it. Once.

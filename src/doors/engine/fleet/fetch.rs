@@ -3,27 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use tokio::sync::Mutex as Gate;
+use tokio::sync::{Mutex as Gate, OwnedSemaphorePermit, Semaphore};
 
 use super::super::containers::{ChangeContainers, Draft};
 use super::super::{EngineError, ErrorClass};
 use super::Fleet;
+use crate::doors::engine::slot::with_slot;
 use crate::words::label;
 use crate::words::manifest::Pull;
+use crate::words::reference::registry;
 use crate::words::spec::Spec;
 use crate::words::watch::PullProgress;
 
 /// Whether Traefik makes routes of a container's labels.
 const ENABLE: &str = "traefik.enable";
-/// Registries that are asked at the same time.
+/// Pulls from one registry at the same time.
 const PULLS: usize = 4;
+/// A pull that takes longer gives its place to another: one that stalls delays no other image.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// The pulls of a fleet, shared among its clones.
 #[derive(Default)]
 pub(super) struct Pulls {
     gates: Mutex<HashMap<String, Arc<Gate<Option<Pulled>>>>>,
+    /// Places for pulls, by registry.
+    places: Mutex<HashMap<String, Arc<Semaphore>>>,
     /// How far those are that go on, by reference.
     progress: Arc<Mutex<BTreeMap<String, PullProgress>>>,
 }
@@ -74,6 +81,16 @@ impl Pulls {
 }
 
 impl Pulls {
+    /// Until there is a place for a pull from the registry of this reference.
+    async fn place(&self, reference: &str) -> OwnedSemaphorePermit {
+        let places = {
+            let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            let places = all.entry(registry(reference).to_owned());
+            Arc::clone(places.or_insert_with(|| Arc::new(Semaphore::new(PULLS))))
+        };
+        places.acquire_owned().await.expect("it is never closed")
+    }
+
     pub(super) fn of(&self, reference: &str) -> Option<PullProgress> {
         let all = self.progress.lock();
         let all = all.unwrap_or_else(PoisonError::into_inner);
@@ -139,6 +156,7 @@ impl<C: ChangeContainers> Fleet<C> {
 
     async fn pull(&self, reference: &str) -> Result<(), EngineError> {
         let pull = async {
+            let place = self.pulls.place(reference).await;
             let shown = Shown {
                 reference: reference.to_owned(),
                 progress: Arc::clone(&self.pulls.progress),
@@ -150,7 +168,8 @@ impl<C: ChangeContainers> Fleet<C> {
                     .unwrap_or_else(PoisonError::into_inner);
                 all.insert(shown.reference.clone(), progress);
             };
-            let pulled = self.containers.pull(reference, &on_progress).await;
+            let pull = self.containers.pull(reference, &on_progress);
+            let pulled = with_slot(place, Some(SLOW), pull).await;
             self.seen.mark_images();
             pulled
         };
@@ -170,9 +189,26 @@ impl<C: ChangeContainers> Fleet<C> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_registry_that_stalls_takes_no_place_of_another() {
+        let pulls = Pulls::default();
+        let began = tokio::time::Instant::now();
+        let stalled = async {
+            for _ in 0..PULLS {
+                let place = pulls.place("r.example.com/a:1").await;
+                tokio::spawn(with_slot(place, Some(SLOW), std::future::pending::<()>()));
+            }
+        };
+        stalled.await;
+        drop(pulls.place("other.example.com/a:1").await);
+        drop(pulls.place("a:1").await);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        drop(pulls.place("r.example.com/b:1").await);
+        assert!(began.elapsed() <= SLOW + Duration::from_millis(10));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_while_a_pull_goes_on_waits_for_it() {
