@@ -168,7 +168,7 @@ impl<C: ChangeContainers> Fleet<C> {
                     .unwrap_or_else(PoisonError::into_inner);
                 all.insert(shown.reference.clone(), progress);
             };
-            let pull = self.containers.pull(reference, &on_progress);
+            let pull = Box::pin(self.containers.pull(reference, &on_progress));
             let pulled = with_slot(place, Some(SLOW), pull).await;
             self.seen.mark_images();
             pulled
