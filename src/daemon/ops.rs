@@ -43,7 +43,7 @@ use crate::words::desired::{Desired, Snapshot};
 use crate::words::name::InstanceName;
 use crate::words::overrides::Order;
 use crate::words::resolve::resolve_on;
-use running::{daemon, read};
+pub(super) use running::{daemon, read};
 
 mod log;
 mod look;

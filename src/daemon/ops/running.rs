@@ -21,7 +21,7 @@ pub async fn has_daemon(site: &Site) -> Result<bool, Failure> {
 }
 
 /// The daemon of this state directory. One that hangs is told of at once, not when the patience with a round ends.
-pub(super) async fn daemon(site: &Site) -> Result<Option<ControlClient>, Failure> {
+pub(in crate::daemon) async fn daemon(site: &Site) -> Result<Option<ControlClient>, Failure> {
     let client = ControlClient::connect(&site.state).await;
     let Some(client) = client.map_err(|error| unanswered(&error))? else {
         return Ok(None);
@@ -91,7 +91,7 @@ pub(super) fn told<T>(answer: Result<T, ControlClientError>) -> Result<T, Failur
 }
 
 /// The daemon's answer, as what it was asked for.
-pub(super) fn read<T: DeserializeOwned>(
+pub(in crate::daemon) fn read<T: DeserializeOwned>(
     answer: Result<Value, ControlClientError>,
 ) -> Result<T, Failure> {
     serde_json::from_value(told(answer)?).map_err(|error| Failure {
