@@ -7,6 +7,8 @@ mod across;
 mod fuzz;
 #[path = "hostile/lab.rs"]
 mod lab;
+#[path = "hostile/large.rs"]
+mod large;
 #[path = "hostile/suite.rs"]
 mod suite;
 #[path = "hostile/written.rs"]

@@ -95,7 +95,15 @@ pub fn desired(snapshot: &Snapshot, site: &Site) -> Result<Desired, Box<Report>>
 
 /// A source whose `fleet.yaml` cannot be used, as a report.
 pub fn unusable(snapshot: &Snapshot, diagnostics: Vec<Diagnostic>) -> Box<Report> {
-    let message = "fleet.yaml cannot be used, so nothing can be said of any instance";
+    let is_of_fleet = |found: &Diagnostic| {
+        let fleet = snapshot.fleet.as_ref();
+        fleet.is_some_and(|fleet| found.place.path == fleet.path)
+    };
+    let message = if diagnostics.iter().any(is_of_fleet) {
+        "fleet.yaml cannot be used, so nothing can be said of any instance"
+    } else {
+        "the source has too many manifests, so none is read"
+    };
     let help = "nothing was changed; mend the file, and see `instanced validate`";
     let aborted = Some(Failure {
         message: message.to_owned(),

@@ -54,6 +54,15 @@ pub const TOKENS: Bounds<usize> = from(0, 1_000);
 /// `env` and `labels` of an instance: the engine returns all of them in every round.
 pub const VARIABLES: Bounds<usize> = from(0, 1_000);
 
+/// `command` and `entrypoint` of an instance: the same.
+pub const ARGUMENTS: Bounds<usize> = from(0, 1_000);
+/// `security.tmpfs` of an instance: each is a mount.
+pub const TMPFS: Bounds<usize> = from(0, 64);
+
+/// Nodes and bytes of text that all files of a source may come to, with aliases unfolded and with what all of its
+/// manifests take from `fleet.yaml`. All of it is in memory at a time.
+pub const SOURCE_UNFOLDED_MAX: usize = 128 << 20;
+
 /// `reconcile.resync`: a round costs a look at every container, and finds what no event announced.
 pub const RESYNC: Bounds<Span> = from(Span::secs(1), Span::secs(DAY));
 /// `reconcile.image_refresh`: registries limit how often they are asked.

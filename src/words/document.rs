@@ -5,7 +5,7 @@
 //! offending node is put aside and the rest decoded again, so that one pass tells every problem of a file.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -14,10 +14,13 @@ use serde_json::Value;
 use super::diagnostic::{Diagnostic, Place, Problem, Severity};
 use super::lines;
 use super::text::shown;
+use aside::{SetAside, remove};
 use outline::{Brackets, Outline};
 pub use suggest::nearest;
-use yaml::{Failure, Misfit, Part};
+pub use yaml::unfolded_max;
+use yaml::{Failure, Loaded, Misfit, Part};
 
+mod aside;
 mod example;
 mod foreign;
 mod outline;
@@ -29,7 +32,7 @@ mod yaml;
 /// No file of ours is longer; a longer one is not parsed.
 pub const LENGTH_MAX: usize = 1 << 20;
 /// A file with more mistakes than this is told so.
-const PROBLEMS_MAX: usize = 100;
+pub const PROBLEMS_MAX: usize = 100;
 /// A file with more directives is not parsed; ours have none.
 const DIRECTIVES_MAX: usize = 8;
 /// A file with more brackets must be sound to both parsers.
@@ -63,7 +66,7 @@ impl Segment {
 pub struct Decoded<T> {
     /// Whatever decodes without the faults; absent only when nothing does.
     pub value: Option<T>,
-    /// Where the faults are that were left out to decode the rest.
+    /// What was left out to decode the rest: faults, and keys that nobody knows.
     pub aside: BTreeSet<Vec<Segment>>,
     /// Every problem.
     pub diagnostics: Vec<Diagnostic>,
@@ -86,6 +89,8 @@ pub struct Document {
     path: String,
     text: String,
     value: Value,
+    /// Nodes and bytes of text, aliases unfolded.
+    pub unfolded: usize,
     outline: OnceCell<Outline>,
 }
 
@@ -108,15 +113,20 @@ impl Document {
         if let Some(diagnostic) = too_costly(path, text) {
             return Err(diagnostic);
         }
-        let document = |value| Self {
+        let document = |value, unfolded| Self {
             path: path.to_owned(),
             text: text.to_owned(),
             value,
+            unfolded,
             outline: OnceCell::new(),
         };
         match yaml::load(text) {
-            Ok((value, source_texts)) => {
-                let mut document = document(value);
+            Ok(Loaded {
+                value,
+                source_texts,
+                unfolded,
+            }) => {
+                let mut document = document(value, unfolded);
                 document.keep(source_texts);
                 Ok(document)
             }
@@ -125,7 +135,7 @@ impl Document {
                 let before = |line| line <= diagnostic.place.line;
                 Err(foreign::odd_space(path, text, before).unwrap_or(diagnostic))
             }
-            Err(Failure::Misfit(misfit)) => Err(document(Value::Null).misfit(misfit)),
+            Err(Failure::Misfit(misfit)) => Err(document(Value::Null, 0).misfit(misfit)),
             Err(Failure::Several(error)) => Err(several(path, text, error.as_ref())),
         }
     }
@@ -181,7 +191,11 @@ impl Document {
         let mut aside: BTreeSet<Vec<Segment>> = BTreeSet::new();
         let decoded = loop {
             let (result, ignored) = strict::decode_with_notes(&value);
-            unknown.extend(ignored.iter().map(|path| set_aside.original(path)));
+            for path in ignored {
+                unknown.insert(set_aside.original(&path));
+                // Nothing behind such a key has bounds, and the next pass must not meet it again.
+                remove(&mut value, &path);
+            }
             let strict::Failed { at, part, words } = match result {
                 Ok(decoded) => break Some(decoded),
                 Err(failed) => failed,
@@ -230,6 +244,7 @@ impl Document {
         if unknown.len() > PROBLEMS_MAX {
             diagnostics.push(self.too_many());
         }
+        aside.extend(unknown);
         let is_none = decoded.is_none();
         let suspect = |line| is_none || diagnostics.iter().any(|found| found.place.line == line);
         if !diagnostics.is_empty()
@@ -271,12 +286,15 @@ impl Document {
 
     /// The same for all that was found, as far as anybody reads on.
     pub fn place_all(&self, problems: Vec<Problem>) -> Vec<Diagnostic> {
-        let mut told = Vec::new();
-        for problem in problems {
-            if self.is_enough(&mut told) {
-                break;
-            }
-            told.push(self.place(problem));
+        let mut problems = problems.into_iter();
+        let first = problems.by_ref().take(PROBLEMS_MAX);
+        let mut told: Vec<_> = first.map(|problem| self.place(problem)).collect();
+        // What is left out is as bad as the worst of it: many warnings hold nobody.
+        if let Some(severity) = problems.map(|problem| problem.severity).min() {
+            told.push(Diagnostic {
+                severity,
+                ..self.too_many()
+            });
         }
         told
     }
@@ -461,60 +479,6 @@ fn below_mut<'v>(value: &'v mut Value, segment: &Segment) -> Option<&'v mut Valu
 
 fn at_path<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {
     path.iter().try_fold(value, below)
-}
-
-/// Takes the node at `path` out of `value`. False when there is none.
-fn remove(value: &mut Value, path: &[Segment]) -> bool {
-    let Some((last, parents)) = path.split_last() else {
-        return false;
-    };
-    let mut node = value;
-    for segment in parents {
-        let Some(below) = below_mut(node, segment) else {
-            return false;
-        };
-        node = below;
-    }
-    match (last, node) {
-        (Segment::Key(key), Value::Object(map)) => map.remove(key).is_some(),
-        (Segment::Index(index), Value::Array(items)) if *index < items.len() => {
-            items.remove(*index);
-            true
-        }
-        _ => false,
-    }
-}
-
-/// Which list items were put aside, so that later indexes can be told as the file counts them.
-#[derive(Default)]
-struct SetAside(BTreeMap<Vec<Segment>, BTreeSet<usize>>);
-
-impl SetAside {
-    /// `path` as it was before anything was put aside.
-    fn original(&self, path: &[Segment]) -> Vec<Segment> {
-        let mut original = Vec::with_capacity(path.len());
-        for segment in path {
-            let segment = match segment {
-                Segment::Index(index) => {
-                    let mut index = *index;
-                    for gone in self.0.get(&original).into_iter().flatten() {
-                        index += usize::from(*gone <= index);
-                    }
-                    Segment::Index(index)
-                }
-                key @ Segment::Key(_) => key.clone(),
-            };
-            original.push(segment);
-        }
-        original
-    }
-
-    fn note(&mut self, path: &[Segment]) {
-        let mut list = self.original(path);
-        if let Some(Segment::Index(index)) = list.pop() {
-            self.0.entry(list).or_default().insert(index);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ impl HostRule {
 }
 
 /// `/var/run` is `/run` on every system that has both.
-fn without_alias(path: &str) -> String {
+pub(super) fn without_alias(path: &str) -> String {
     match path.strip_prefix("/var/run") {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("/run{rest}"),
         _ => path.to_owned(),

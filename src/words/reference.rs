@@ -8,6 +8,8 @@ use super::text::{Fault, shown};
 /// The longest repository name, its domain included.
 const NAME_MAX: usize = 255;
 const TAG_MAX: usize = 128;
+/// The longest reference: name, tag, and the longest digest, each with its sign.
+const LENGTH_MAX: usize = NAME_MAX + 1 + TAG_MAX + 1 + "sha512:".len() + 128;
 /// Algorithms that engines accept, and the length of their digests in hexadecimal digits.
 const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
 /// Quotes that word processors put in place of the plain ones.
@@ -35,13 +37,52 @@ pub fn registry(reference: &str) -> &str {
     }
 }
 
+/// A fault whose remedy is not chosen yet.
+struct Found {
+    message: String,
+    /// The text to write instead, if it is sound.
+    better: Option<String>,
+    /// The remedy otherwise.
+    help: String,
+}
+
+impl Found {
+    fn or_write(self, better: impl Into<String>) -> Self {
+        Self {
+            better: Some(better.into()),
+            ..self
+        }
+    }
+}
+
 /// Checks a reference.
 ///
 /// # Errors
 /// The first fault, with the text to write instead where it is known.
 pub fn check(text: &str) -> Result<(), Fault> {
-    if let Some(fault) = beside_the_grammar(text) {
-        return Err(fault);
+    let Err(found) = examine(text) else {
+        return Ok(());
+    };
+    // A suggestion is examined, but gets no suggestion of its own: a text could hold thousands, one in another.
+    let better = found.better.filter(|better| examine(better).is_ok());
+    Err(Fault {
+        message: found.message,
+        help: better.map_or(found.help, |better| format!("write `{better}`")),
+    })
+}
+
+fn examine(text: &str) -> Result<(), Found> {
+    if text.len() > LENGTH_MAX {
+        return Err(fault(
+            format!(
+                "{} bytes, more than the {LENGTH_MAX} of the longest image reference",
+                text.len()
+            ),
+            "write the name of an image, such as `acme/mcp-server:3`",
+        ));
+    }
+    if let Some(found) = beside_the_grammar(text) {
+        return Err(found);
     }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest)),
@@ -58,42 +99,30 @@ pub fn check(text: &str) -> Result<(), Fault> {
     digest.map_or(Ok(()), |digest| check_digest(rest, digest))
 }
 
-fn fault(message: impl Into<String>, help: impl Into<String>) -> Fault {
-    Fault {
+fn fault(message: impl Into<String>, help: impl Into<String>) -> Found {
+    Found {
         message: message.into(),
+        better: None,
         help: help.into(),
     }
 }
 
-/// `help` with a better text, where that one is sound.
-fn instead(better: &str, help: &str) -> String {
-    match check(better) {
-        Ok(()) => format!("write `{better}`"),
-        Err(_) => help.to_owned(),
-    }
-}
-
 /// Mistakes that are no near miss of the grammar, but something else altogether.
-fn beside_the_grammar(text: &str) -> Option<Fault> {
+fn beside_the_grammar(text: &str) -> Option<Found> {
     let said = shown(text);
     if text.contains(TYPOGRAPHIC) {
-        let plain = text.replace(TYPOGRAPHIC, "");
-        return Some(fault(
-            format!("`{said}` has typographic quotes"),
-            instead(&plain, "write plain quotes, or none"),
-        ));
+        let message = format!("`{said}` has typographic quotes");
+        let found = fault(message, "write plain quotes, or none");
+        return Some(found.or_write(text.replace(TYPOGRAPHIC, "")));
     }
     if text.trim() != text {
-        return Some(fault(
-            format!("`{said}` begins or ends with a space"),
-            instead(text.trim(), "remove the space"),
-        ));
+        let message = format!("`{said}` begins or ends with a space");
+        return Some(fault(message, "remove the space").or_write(text.trim()));
     }
-    if let Some((scheme, rest)) = text.split_once("://") {
-        return Some(fault(
-            format!("`{said}` is a URL, and an image has no scheme"),
-            instead(rest, &format!("leave out `{}://`", shown(scheme))),
-        ));
+    if let Some((scheme, rest)) = text.rsplit_once("://") {
+        let message = format!("`{said}` is a URL, and an image has no scheme");
+        let help = format!("leave out `{}://`", shown(scheme));
+        return Some(fault(message, help).or_write(rest));
     }
     if text.contains(['$', '{', '}']) {
         return Some(fault(
@@ -102,18 +131,14 @@ fn beside_the_grammar(text: &str) -> Option<Fault> {
         ));
     }
     if text.starts_with('-') {
-        return Some(fault(
-            format!("`{said}` begins with `-`"),
-            instead(
-                text.trim_start_matches('-'),
-                "begin with a letter or a digit",
-            ),
-        ));
+        let message = format!("`{said}` begins with `-`");
+        let found = fault(message, "begin with a letter or a digit");
+        return Some(found.or_write(text.trim_start_matches('-')));
     }
     None
 }
 
-fn check_name(whole: &str, name: &str) -> Result<(), Fault> {
+fn check_name(whole: &str, name: &str) -> Result<(), Found> {
     let said = shown(whole);
     if name.len() > NAME_MAX {
         return Err(fault(
@@ -134,10 +159,8 @@ fn check_name(whole: &str, name: &str) -> Result<(), Fault> {
     if path.bytes().any(|b| b.is_ascii_uppercase()) {
         let lower = path.to_ascii_lowercase();
         let better = whole.replacen(path, &lower, 1);
-        return Err(fault(
-            format!("the repository `{}` has capitals", shown(path)),
-            instead(&better, "write it in lower case"),
-        ));
+        let message = format!("the repository `{}` has capitals", shown(path));
+        return Err(fault(message, "write it in lower case").or_write(better));
     }
     for part in path.split('/') {
         if let Some(c) = part.chars().find(|c| !is_path_character(*c)) {
@@ -167,7 +190,7 @@ fn is_domain(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':', '['])
 }
 
-fn check_domain(said: &str, domain: &str) -> Result<(), Fault> {
+fn check_domain(said: &str, domain: &str) -> Result<(), Found> {
     let (host, port) = match domain.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((host, port)) if host.parse::<std::net::Ipv6Addr>().is_ok() => {
@@ -220,7 +243,7 @@ fn is_path_component(part: &str) -> bool {
         && separators.all(|s| matches!(s, "." | "_" | "__") || s.bytes().all(|b| b == b'-'))
 }
 
-fn check_tag(name: &str, tag: &str) -> Result<(), Fault> {
+fn check_tag(name: &str, tag: &str) -> Result<(), Found> {
     if tag.is_empty() {
         return Err(fault(
             format!("`{}:` has a `:` and no tag", shown(name)),
@@ -239,7 +262,7 @@ fn check_tag(name: &str, tag: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_digest(rest: &str, digest: &str) -> Result<(), Fault> {
+fn check_digest(rest: &str, digest: &str) -> Result<(), Found> {
     let (algorithm, digits) = digest.split_once(':').unwrap_or((digest, ""));
     let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     let known = DIGESTS.iter().find(|(name, _)| *name == algorithm);
@@ -360,5 +383,41 @@ mod tests {
         }
         let long = check(&"a".repeat(256)).expect_err("too long");
         assert!(long.message.contains("256 characters"), "{long:?}");
+    }
+
+    #[test]
+    fn a_text_of_a_megabyte_is_refused_before_it_is_examined() {
+        // Each `://`, quote or hyphen must cost no stack and no copy of the rest.
+        for piece in ["://", "“", "-", " x", "A/", "a:", "@", "${"] {
+            let fault = check(&piece.repeat((1 << 20) / piece.len())).expect_err(piece);
+            assert!(
+                fault.message.contains("longest image reference"),
+                "{fault:?}"
+            );
+        }
+        let schemes = "://".repeat(LENGTH_MAX / 3);
+        assert!(
+            check(&schemes)
+                .expect_err("a URL")
+                .help
+                .starts_with("leave out")
+        );
+        let twice = check("http://docker://x:1").expect_err("a URL");
+        assert_eq!(twice.help, "write `x:1`");
+    }
+
+    #[test]
+    fn a_suggestion_gets_no_suggestion_of_its_own() {
+        let nested = check("http://-X:1").expect_err("a URL");
+        assert_eq!(nested.help, "leave out `http://`");
+    }
+
+    #[test]
+    fn the_longest_reference_is_sound() {
+        let name = "a".repeat(NAME_MAX);
+        let tag = "t".repeat(TAG_MAX);
+        let longest = format!("{name}:{tag}@sha512:{HEX}{HEX}");
+        assert_eq!(longest.len(), LENGTH_MAX);
+        assert_eq!(check(&longest), Ok(()));
     }
 }

@@ -41,7 +41,8 @@ mod tests;
 /// Resolves everything that a source says.
 ///
 /// # Errors
-/// The diagnostics of `fleet.yaml`, when it cannot be used: then nothing can be said of any instance.
+/// The diagnostics of `fleet.yaml`, when it cannot be used, or of a source with too many manifests: then nothing can be
+/// said of any instance.
 pub fn resolve(snapshot: &Snapshot, config: &Config) -> Result<Desired, Vec<Diagnostic>> {
     resolve_on(snapshot, config, None)
 }
@@ -56,6 +57,7 @@ pub fn resolve_on(
     today: Option<Date>,
 ) -> Result<Desired, Vec<Diagnostic>> {
     let (fleet, warnings) = Fleet::read(snapshot.fleet.as_ref())?;
+    limit::check_size(snapshot, &fleet, config).map_err(|refused| vec![refused])?;
     let mut desired = Desired {
         revision: snapshot.revision.clone(),
         commit: snapshot.commit.clone(),
@@ -68,7 +70,7 @@ pub fn resolve_on(
         allowed: policy::Allowed::by(config),
         today,
     };
-    let names = files::Names(&snapshot.manifests);
+    let names = files::Names::of(&snapshot.manifests);
     let resolved = spread(&snapshot.manifests, |file| {
         let name = names.instance(file)?;
         let resolved = resolve_one(&name, file, &ground);
@@ -118,17 +120,18 @@ pub fn resolve_on(
         }
     }
     desired.instance_limit = limit::instances(&desired, &files, config);
-    for (name, problem, claim) in across::problems(&desired.specs, config) {
-        // Few have such a problem: their documents are read again rather than all kept.
+    for (name, problems) in across::problems(&desired.specs, config) {
+        // Few have such problems: their documents are read again, once, rather than all kept.
         let Some(Ok(document)) = files.get(&name).map(|file| parse(file)) else {
             continue;
         };
-        let diagnostic = document.place(problem);
-        if diagnostic.is_error() {
-            desired.contest(&name, claim);
-            desired.hold(&name, vec![diagnostic]);
-        } else {
-            desired.diagnostics.push(diagnostic);
+        let (problems, claims): (_, Vec<_>) = problems.into_iter().unzip();
+        let placed = document.place_all(problems).into_iter();
+        let (errors, warnings): (Vec<_>, Vec<_>) = placed.partition(Diagnostic::is_error);
+        desired.diagnostics.extend(warnings);
+        if !errors.is_empty() {
+            desired.contest(&name, claims.into_iter().flatten());
+            desired.hold(&name, errors);
         }
     }
     desired.diagnostics.sort();

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::diagnostic::Problem;
+use super::document::PROBLEMS_MAX;
 
 /// What is wrong with a text, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +111,8 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
-/// Every text of a file that holds what it may not, keys among them; `used` says what the text at a path is for.
+/// The texts of a file that hold what they may not, keys among them, as many as are reported and one more; `used` says
+/// what the text at a path is for.
 pub fn problems(file: &Value, used: fn(&[&str]) -> Use) -> Vec<Problem> {
     fn walk(
         path: &mut Vec<String>,
@@ -122,6 +124,10 @@ pub fn problems(file: &Value, used: fn(&[&str]) -> Use) -> Vec<Problem> {
             let path: Vec<_> = path.iter().map(String::as_str).collect();
             fault.at(&path)
         };
+        // Each problem has a copy of its path, and a key of the path may be long.
+        if found.len() > PROBLEMS_MAX {
+            return;
+        }
         match value {
             Value::String(text) => {
                 // Nearly every text is sound, whatever it is for.

@@ -416,7 +416,7 @@ fn a_hook_that_cannot_read_the_push_says_what_to_do() {
     assert!(
         words.contains("is in no git repository")
             && words.contains("in a hook before a push is accepted")
-            && words.contains("git archive NEW_ID"),
+            && words.contains("git --work-tree=COPY checkout NEW_ID -- ."),
         "{}",
         pushed.all
     );

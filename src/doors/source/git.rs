@@ -220,7 +220,7 @@ fn facts(git: &Git, id: &str) -> Result<Commit, GitError> {
 pub fn help_in_a_hook() -> Option<String> {
     let is_set = |name| std::env::var_os(name).is_some();
     let text = if is_set("GIT_QUARANTINE_PATH") {
-        "this runs in a hook before a push is accepted: git keeps the pushed objects apart until then, so no other program can read them. Validate a copy: git archive NEW_ID | tar --extract --directory COPY, then instanced validate COPY/instances.d; or compare in a post-receive hook or in CI"
+        "this runs in a hook before a push is accepted: git keeps the pushed objects apart until then, so no other program can read them. Validate a copy: GIT_INDEX_FILE=COPY/.index git --work-tree=COPY checkout NEW_ID -- . and then instanced validate COPY/instances.d (git archive leaves out what attributes of the commit say); or compare in a post-receive hook or in CI"
     } else if is_set("GIT_DIR") {
         "GIT_DIR is set, as in a hook of git's, and is not used: instanced takes the `.git` above the source directory. Name a directory in a checkout with --instances; a bare repository has none"
     } else {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Segment;
 use super::suggest::{alternatives, nodes_at};
-use super::yaml;
+use super::yaml::{self, Loaded};
 
 /// Levels of a schema that are looked into for an example, references among them.
 const DEPTH_MAX: usize = 16;
@@ -214,7 +214,7 @@ fn is_plain(text: &str) -> bool {
     text.chars().all(fine)
         && text.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-'))
         && !text.ends_with(':')
-        && matches!(yaml::load(text), Ok((Value::String(read), _)) if read == text)
+        && matches!(yaml::load(text), Ok(Loaded { value: Value::String(read), .. }) if read == text)
 }
 
 #[cfg(test)]

@@ -32,8 +32,16 @@ enum Kind {
     Scalar(String),
     Alias(usize),
     List(Vec<usize>),
-    /// Pairs of key node and value node, in the order of the file.
-    Map(Vec<(usize, usize)>),
+    Map(Pairs),
+}
+
+/// What a mapping holds.
+#[derive(Debug, Default)]
+struct Pairs {
+    /// Key node and value node, in the order of the file.
+    written: Vec<(usize, usize)>,
+    /// Places among them of keys that are scalars, by text: a mapping may have as many keys as are looked up.
+    by_key: Vec<usize>,
 }
 
 /// A collection whose end has not come yet.
@@ -53,7 +61,7 @@ impl Outline {
                 Event::Scalar(value, _, anchor, _) => (Kind::Scalar(value.into_owned()), anchor),
                 Event::Alias(anchor) => (Kind::Alias(anchor), 0),
                 Event::SequenceStart(anchor, _) => (Kind::List(Vec::new()), anchor),
-                Event::MappingStart(anchor, _) => (Kind::Map(Vec::new()), anchor),
+                Event::MappingStart(anchor, _) => (Kind::Map(Pairs::default()), anchor),
                 Event::SequenceEnd | Event::MappingEnd => {
                     if let Some(done) = open.pop() {
                         outline.close(done);
@@ -92,17 +100,37 @@ impl Outline {
     }
 
     fn close(&mut self, done: Open) {
-        match &mut self.nodes[done.node].kind {
-            Kind::List(items) => *items = done.children,
-            Kind::Map(pairs) => {
-                *pairs = done
-                    .children
-                    .chunks_exact(2)
-                    .map(|pair| (pair[0], pair[1]))
-                    .collect();
-            }
-            Kind::Scalar(_) | Kind::Alias(_) => {}
+        let pairs = done.children.chunks_exact(2);
+        let kind = match self.nodes[done.node].kind {
+            Kind::List(_) => Kind::List(done.children),
+            Kind::Map(_) => Kind::Map(self.pairs(pairs.map(|pair| (pair[0], pair[1])).collect())),
+            Kind::Scalar(_) | Kind::Alias(_) => return,
+        };
+        self.nodes[done.node].kind = kind;
+    }
+
+    fn pairs(&self, written: Vec<(usize, usize)>) -> Pairs {
+        let key = |at: &usize| self.text(written[*at].0);
+        let mut by_key: Vec<usize> = (0..written.len()).collect();
+        by_key.retain(|at| key(at).is_some());
+        // Stable: of one key, the first comes first.
+        by_key.sort_by(|one, other| key(one).cmp(&key(other)));
+        Pairs { written, by_key }
+    }
+
+    fn text(&self, node: usize) -> Option<&str> {
+        match &self.nodes[node].kind {
+            Kind::Scalar(text) => Some(text),
+            _ => None,
         }
+    }
+
+    /// The `nth` pair of a key.
+    fn named(&self, pairs: &Pairs, key: &str, nth: usize) -> Option<(usize, usize)> {
+        let text = |at: &usize| self.text(pairs.written[*at].0);
+        let first = pairs.by_key.partition_point(|at| text(at) < Some(key));
+        let found = pairs.by_key.get(first + nth)?;
+        (text(found) == Some(key)).then(|| pairs.written[*found])
     }
 
     /// The node at `path`, or the deepest one on the way to it; or a key of it that is written there.
@@ -142,10 +170,7 @@ impl Outline {
 
     /// The text of the scalar at `path` as the file has it, without its quotes.
     pub(super) fn scalar(&self, path: &[Segment]) -> Option<&str> {
-        match &self.nodes[self.resolve(self.node(path)?)].kind {
-            Kind::Scalar(text) => Some(text),
-            _ => None,
-        }
+        self.text(self.resolve(self.node(path)?))
     }
 
     fn node(&self, path: &[Segment]) -> Option<usize> {
@@ -160,7 +185,7 @@ impl Outline {
         let Kind::Map(pairs) = &self.nodes[self.resolve(node)].kind else {
             return None;
         };
-        let key = &self.nodes[pairs.get(at)?.0];
+        let key = &self.nodes[pairs.written.get(at)?.0];
         match &key.kind {
             Kind::Scalar(text) => Some((key.position, text)),
             _ => None,
@@ -188,13 +213,9 @@ impl Outline {
                 items.get(*index).map(|item| (*item, *item))
             }
             (Kind::Map(pairs), Segment::Key(wanted)) => {
-                let named = |name: &str, nth: usize| {
-                    let is_named = |(key, _): &(usize, usize)| matches!(&self.nodes[*key].kind, Kind::Scalar(k) if k == name);
-                    pairs.iter().copied().filter(is_named).nth(nth)
-                };
-                named(wanted, nth).or_else(|| {
+                self.named(pairs, wanted, nth).or_else(|| {
                     let left = left.checked_sub(1)?;
-                    let (_, merged) = named("<<", 0)?;
+                    let (_, merged) = self.named(pairs, "<<", 0)?;
                     let merged = self.resolve(merged);
                     let layers = match &self.nodes[merged].kind {
                         Kind::List(layers) => layers.as_slice(),

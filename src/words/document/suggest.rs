@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::Segment;
 
+/// Nobody means a longer name by another one. Comparing two takes time and memory by the product of their lengths.
+const COMPARED_MAX: usize = 100;
+
 /// Names as decoders give them, and as people say them.
 const PLAIN_WORDS: [(&str, &str); 13] = [
     ("expected u8", "expected a whole number from 0 to 255"),
@@ -108,7 +111,9 @@ pub(super) fn unknown_key(schema: &Value, path: &[Segment]) -> (String, Option<S
 
 /// The candidate that was most likely meant.
 pub fn nearest<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let is_short = |name: &str| name.len() <= COMPARED_MAX;
     candidates
+        .filter(|candidate| is_short(given) && is_short(candidate))
         .map(|candidate| (strsim::damerau_levenshtein(given, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1.max(candidate.len() / 3))
         .min_by_key(|(distance, _)| *distance)

@@ -1,7 +1,8 @@
 //! YAML text to the JSON data model: anchors and merge keys resolved, every key a string and written once.
 //!
 //! What a text unfolds to is bounded by construction: each node is counted when it is made, also one that an alias
-//! repeats, and a text without aliases never comes near the bound.
+//! repeats, and a text without aliases never comes near the bound. The bound follows the length of the text, so that
+//! many small files cannot unfold to more than their source may.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -21,8 +22,14 @@ pub(super) const DEPTH_MAX: usize = 100;
 /// The way out of more.
 pub(super) const DEEP_HELP: &str =
     "no key of ours is; look for a bracket that is not closed, or an alias within its own anchor";
-/// Nodes and bytes of text, aliases unfolded. No escape makes more than two bytes of one.
+/// Nodes and bytes of text, aliases unfolded, of any file. Without aliases none has more: `{a,b}` has three of two bytes.
 const UNFOLDED_MAX: usize = 2 * LENGTH_MAX;
+/// The same for each byte of the file. Manifests that share a mapping by a merge key come to less.
+const UNFOLDED_FACTOR: usize = 4;
+/// What a file of any length may come to, so that a short one may repeat its mappings a few times.
+const UNFOLDED_FLOOR: usize = 4 << 10;
+/// Mappings that merge keys lay under others, aliases unfolded: whoever looks a key up looks through all of them.
+const MERGED_MAX: usize = 1_000;
 /// The key that lays other mappings under its own.
 const MERGE: &str = "<<";
 
@@ -37,6 +44,11 @@ pub(super) struct Misfit {
     pub message: String,
     /// The way out.
     pub help: String,
+}
+
+/// Nodes and bytes of text that files of this length together may come to, aliases unfolded.
+pub const fn unfolded_max(files: usize, length: usize) -> usize {
+    files * UNFOLDED_FLOOR + UNFOLDED_FACTOR * length
 }
 
 /// What of a node is meant.
@@ -66,21 +78,39 @@ pub(super) enum Failure {
 /// Paths of scalars whose text in the file is meant, without merge keys.
 pub(super) type SourceTexts = BTreeSet<Vec<Segment>>;
 
-/// The value of the one document of a text; `Null` when there is none. Scalars that [`is_source_text`] names are
-/// strings in it; what the parser made of them is not what the file says, so their paths are returned too.
-pub(super) fn load(text: &str) -> Result<(Value, SourceTexts), Failure> {
+/// A text, read.
+#[derive(Default)]
+pub(super) struct Loaded {
+    /// The value of its one document; `Null` when there is none.
+    pub value: Value,
+    /// Scalars that [`is_source_text`] names. They are strings, but what the parser made of them is not what the file
+    /// says.
+    pub source_texts: SourceTexts,
+    /// Nodes and bytes of text, aliases unfolded.
+    pub unfolded: usize,
+}
+
+/// Reads the one document of a text.
+pub(super) fn load(text: &str) -> Result<Loaded, Failure> {
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let Some(first) = documents.next() else {
-        return Ok((Value::Null, SourceTexts::new()));
+        return Ok(Loaded::default());
     };
-    let state = State::default();
+    let state = State {
+        most: unfolded_max(1, text.len()).min(UNFOLDED_MAX),
+        ..State::default()
+    };
     let value = Node(&state).deserialize(first);
     if let Some(misfit) = state.misfit.take() {
         return Err(Failure::Misfit(misfit));
     }
     let value = value.map_err(Failure::Syntax)?;
     match documents.next() {
-        None => Ok((value, state.source_texts.take())),
+        None => Ok(Loaded {
+            value,
+            source_texts: state.source_texts.take(),
+            unfolded: state.unfolded.get(),
+        }),
         Some(second) => Err(Failure::Several(IgnoredAny::deserialize(second).err())),
     }
 }
@@ -91,6 +121,10 @@ struct State {
     path: RefCell<Vec<Segment>>,
     /// Nodes and bytes so far.
     unfolded: Cell<usize>,
+    /// How many there may be.
+    most: usize,
+    /// Mappings that were merged so far.
+    merged: Cell<usize>,
     /// Where a text was meant.
     source_texts: RefCell<SourceTexts>,
     /// What ended it. The error that serde carries up has no room for it.
@@ -157,11 +191,12 @@ impl State {
     fn count<E: de::Error>(&self, bytes: usize) -> Result<(), E> {
         let unfolded = self.unfolded.get().saturating_add(bytes + 1);
         self.unfolded.set(unfolded);
-        if unfolded > UNFOLDED_MAX {
+        let most = self.most;
+        if unfolded > most {
             return Err(self.misfit(
                 Part::Value,
                 "the file's aliases unfold to too much".to_owned(),
-                format!("write it with fewer aliases: together they may not make more than {UNFOLDED_MAX} bytes"),
+                format!("write it with fewer aliases: a file of this length may not unfold to more than {most} bytes"),
             ));
         }
         Ok(())
@@ -231,11 +266,15 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
-        if let Some(text) = self.0.source_text(&number)? {
+        let finite = Number::from_f64(number);
+        // `1e300` would be written out as 301 digits.
+        let text = finite.as_ref().map(Number::to_string);
+        let text = text.unwrap_or_else(|| number.to_string());
+        if let Some(text) = self.0.source_text(&text)? {
             return Ok(text);
         }
         self.0.count(0)?;
-        let Some(number) = Number::from_f64(number) else {
+        let Some(number) = finite else {
             let message = "not a finite number".to_owned();
             let help = "write a number, or quote it where a text is meant";
             return Err(self.0.misfit(Part::Value, message, help));
@@ -323,6 +362,13 @@ impl Node<'_> {
             Value::Array(layers) => layers,
             layer => vec![layer],
         };
+        let merged = self.0.merged.get() + layers.len();
+        self.0.merged.set(merged);
+        if merged > MERGED_MAX {
+            let message = format!("more than {MERGED_MAX} mappings are merged in this file");
+            let help = "write some of them out, or merge fewer";
+            return Err(self.0.misfit(Part::Value, message, help));
+        }
         for layer in layers {
             let Value::Object(layer) = layer else {
                 let message = "a merge key takes a mapping, or a list of mappings".to_owned();

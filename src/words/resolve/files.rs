@@ -1,5 +1,7 @@
 //! Files whose names are no instance's: what was meant, and a name that is free.
 
+use std::collections::BTreeMap;
+
 use crate::words::desired::SourceFile;
 use crate::words::diagnostic::Diagnostic;
 use crate::words::name::InstanceName;
@@ -11,11 +13,18 @@ const TRIES: usize = 99;
 /// What is wrong with a file's name, and the instance that the file seems to describe.
 pub(super) type Misnamed = (Diagnostic, Option<InstanceName>);
 
-/// The files of a source, so that no proposal is the name of another file.
-#[derive(Clone, Copy)]
-pub(super) struct Names<'a>(pub(super) &'a [SourceFile]);
+/// How many files of a source have each stem, in lower case, so that no proposal is the name of another file.
+pub(super) struct Names(BTreeMap<String, usize>);
 
-impl Names<'_> {
+impl Names {
+    pub(super) fn of(files: &[SourceFile]) -> Self {
+        let mut names = BTreeMap::new();
+        for file in files {
+            *names.entry(file.stem.to_ascii_lowercase()).or_default() += 1;
+        }
+        Self(names)
+    }
+
     /// The instance that a file describes.
     ///
     /// # Errors
@@ -53,8 +62,9 @@ impl Names<'_> {
 
     /// Whether another file than `but` has the name already; some file systems know no capitals.
     fn has(&self, name: &str, but: &SourceFile) -> bool {
-        let mut others = self.0.iter().filter(|file| file.path != but.path);
-        others.any(|file| file.stem.eq_ignore_ascii_case(name))
+        let name = name.to_ascii_lowercase();
+        let own = usize::from(but.stem.to_ascii_lowercase() == name);
+        self.0.get(&name).is_some_and(|files| *files > own)
     }
 
     fn help(&self, file: &SourceFile) -> String {

@@ -44,6 +44,8 @@ pub(super) struct Fleet {
     defaults: Value,
     pub(super) default_template: Option<String>,
     pub(super) templates: BTreeMap<String, (TemplateHead, Value)>,
+    /// Nodes and bytes of its text, aliases unfolded: each manifest may take all of them.
+    pub(super) unfolded: usize,
     /// Bases that manifests asked for: most share one.
     bases: Mutex<BTreeMap<String, Arc<Base>>>,
 }
@@ -62,7 +64,10 @@ impl Fleet {
             Content::Text(text) => Document::parse(&file.path, text).map_err(|d| vec![d])?,
             _ => return Err(parse(file).err().into_iter().collect()),
         };
-        let mut fleet = Self::default();
+        let mut fleet = Self {
+            unfolded: document.unfolded,
+            ..Self::default()
+        };
         let mut diagnostics = document.place_all(text::problems(document.value(), layer::use_of));
         let top = match document.value() {
             Value::Null => return Ok((fleet, diagnostics)),

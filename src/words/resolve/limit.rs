@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use serde_json::Value;
 
+use crate::words::bounds;
 use crate::words::config::Config;
 use crate::words::desired::{AccessLimit, Desired, InstanceLimit, Snapshot, SourceFile};
 use crate::words::diagnostic::{Diagnostic, Problem, Severity};
@@ -45,6 +46,40 @@ pub(super) fn of_broken(document: &Document, fleet: Option<&Fleet>) -> AccessLim
         tokens: is_whole("tokens").then(|| tokens(&merged["tokens"])),
         denied: BTreeSet::new(),
     }
+}
+
+/// Manifests beyond `policy.max_instances` that are resolved all the same, and once more as many as it allows: who of
+/// them keeps a place, the engine decides.
+const NEWCOMERS_MAX: usize = 100;
+
+/// Refuses a source whose manifests would come to more than may be in memory at a time, before any is resolved.
+pub(super) fn check_size(
+    snapshot: &Snapshot,
+    fleet: &Fleet,
+    config: &Config,
+) -> Result<(), Diagnostic> {
+    let count = snapshot.manifests.len();
+    let most = config.policy.max_instances;
+    if let Some(first) = snapshot.manifests.get(2 * most + NEWCOMERS_MAX) {
+        let message = format!("{count} manifests where {most} instances are allowed; none is read");
+        let help = "remove manifests, or split the fleet over several sources; policy.max_instances in instanced.yaml sets the limit";
+        return Err(Diagnostic::of_file(&first.path, message, Some(help)));
+    }
+    let unfolded = fleet.unfolded.saturating_mul(count);
+    if let Some(file) = snapshot
+        .fleet
+        .as_ref()
+        .filter(|_| unfolded > bounds::SOURCE_UNFOLDED_MAX)
+    {
+        let most = bounds::SOURCE_UNFOLDED_MAX;
+        let message = format!(
+            "{} bytes with its aliases unfolded, for each of {count} manifests, are more than the limit of {most} bytes",
+            fleet.unfolded
+        );
+        let help = "write it with fewer aliases, or split the fleet over several sources";
+        return Err(Diagnostic::of_file(&file.path, message, Some(help)));
+    }
+    Ok(())
 }
 
 /// The limit on instances with an error for each manifest, where there are too many of them.

@@ -14,9 +14,15 @@ use crate::words::diagnostic::Diagnostic;
 
 /// The file of attributes, which any directory may have.
 pub(super) const ATTRIBUTES: &str = ".gitattributes";
-/// Attributes with which git writes other bytes than were committed. Ends of lines are not among these: they change
-/// nothing in a manifest.
-const CONVERSIONS: [&str; 3] = ["working-tree-encoding", "filter", "ident"];
+/// Attributes with which git writes other bytes than were committed, the last two into the archives that a hook or a
+/// pipeline may validate. Ends of lines are not among these: they change nothing in a manifest.
+const CONVERSIONS: [&str; 5] = [
+    "working-tree-encoding",
+    "filter",
+    "ident",
+    "export-ignore",
+    "export-subst",
+];
 const ATTRIBUTES_HELP: &str =
     "remove the attribute, or limit the line to a kind of file with another ending, such as *.png";
 /// As many links as Linux follows.
@@ -94,7 +100,9 @@ pub(super) struct Conversion<'a> {
 impl Conversion<'_> {
     fn why(&self) -> String {
         let name = self.attribute;
-        format!("the attribute `{name}` makes a checkout differ from the commit that is reviewed")
+        format!(
+            "the attribute `{name}` makes a checkout or an archive differ from the commit that is reviewed"
+        )
     }
 }
 
@@ -139,15 +147,17 @@ pub(super) fn refused(path: &str, revision: &str, found: &Conversion<'_>) -> Git
     }
 }
 
-/// What is wrong with the attributes in the checkout that a source directory is in. Git is not asked.
+/// What is wrong with the attributes in the checkout that a source directory is in, or above a directory in no checkout:
+/// that may be a copy of one. Git is not asked.
 pub fn check_attributes(dir: &Path) -> Vec<Diagnostic> {
     let cwd = std::env::current_dir().unwrap_or_default();
     let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    // A repository that cannot be read is reported with its commit.
-    let Ok(Some(place)) = Place::around(&real) else {
-        return Vec::new();
+    let top = match Place::around(&real) {
+        Ok(place) => place.map_or_else(|| PathBuf::from("/"), |place| place.top),
+        // A repository that cannot be read is reported with its commit.
+        Err(_) => return Vec::new(),
     };
-    let inside = real.ancestors().take_while(|at| at.starts_with(&place.top));
+    let inside = real.ancestors().take_while(|at| at.starts_with(&top));
     let files = inside.map(|at| at.join(ATTRIBUTES));
     let files = files.filter(|file| file.symlink_metadata().is_ok_and(|found| !found.is_dir()));
     let diagnostics = files.filter_map(|file| {
@@ -205,6 +215,8 @@ mod tests {
             "*. ident",
             "\"a.png b.yaml\" ident",
             "* ident\0",
+            "instances.d/alice.yaml export-ignore",
+            "* export-subst",
         ] {
             assert!(conversion(line).is_some(), "{line}");
         }
@@ -221,5 +233,18 @@ mod tests {
         }
         let found = conversion("\n*.yaml text ident=x\n").expect("one");
         assert_eq!((found.line, found.attribute), (2, "ident"));
+    }
+
+    #[test]
+    fn a_copy_without_its_repository_is_checked_too() {
+        let copy = tempfile::tempdir().expect("a directory");
+        let dir = copy.path().join("instances.d");
+        fs::create_dir(&dir).expect("a directory");
+        assert_eq!(check_attributes(&dir), []);
+        fs::write(copy.path().join(ATTRIBUTES), "# x\n*.yaml export-ignore\n").expect("a file");
+        let found = check_attributes(&dir);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].message.contains("`export-ignore`"), "{found:?}");
+        assert_eq!(found[0].place.line, 2);
     }
 }

@@ -7,6 +7,7 @@ use crate::words::manifest::Manifest;
 /// Every count of the merged manifest that is beyond its bounds.
 pub(super) fn problems(manifest: &Manifest) -> Vec<Problem> {
     let length = |list: Option<usize>| list.unwrap_or(0);
+    let tmpfs = manifest.security.as_ref().map(|part| part.tmpfs.len());
     let counts = [
         ("endpoints", manifest.endpoints.len(), bounds::ENDPOINTS),
         (
@@ -14,6 +15,17 @@ pub(super) fn problems(manifest: &Manifest) -> Vec<Problem> {
             length(manifest.volumes.as_ref().map(Vec::len)),
             bounds::VOLUMES,
         ),
+        (
+            "command",
+            length(manifest.command.as_ref().map(Vec::len)),
+            bounds::ARGUMENTS,
+        ),
+        (
+            "entrypoint",
+            length(manifest.entrypoint.as_ref().map(Vec::len)),
+            bounds::ARGUMENTS,
+        ),
+        ("security.tmpfs", length(tmpfs), bounds::TMPFS),
         ("secrets", manifest.secrets.len(), bounds::SECRETS),
         (
             "tokens",
@@ -26,7 +38,8 @@ pub(super) fn problems(manifest: &Manifest) -> Vec<Problem> {
     let mut found: Vec<Problem> = counts
         .into_iter()
         .filter_map(|(key, count, bounds)| {
-            bounds.check(&[key], count, "this counts entries; split the instance")
+            let path: Vec<_> = key.split('.').collect();
+            bounds.check(&path, count, "this counts entries; split the instance")
         })
         .collect();
     let owner = manifest.owner.as_deref().unwrap_or_default();

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::words::bounds;
 use crate::words::config::users;
 use crate::words::diagnostic::Problem;
-use crate::words::host_path::{self, is_below};
+use crate::words::host_path::{self, is_below, is_related, without_alias};
 use crate::words::label;
 use crate::words::manifest::{EnvValue, SecurityPart, VolumePart};
 use crate::words::secret::{self, SecretName};
@@ -16,7 +17,9 @@ const USER_DEFAULT: u32 = 1000;
 pub(super) fn volumes(parts: &[VolumePart], told: &mut Vec<Problem>) -> Vec<Volume> {
     let mut volumes: Vec<Volume> = Vec::new();
     let mut targets = BTreeSet::new();
-    for (index, part) in parts.iter().enumerate() {
+    // Each is compared with all others; that there are more is a problem of its own.
+    let parts = parts.iter().take(bounds::VOLUMES.most);
+    for (index, part) in parts.enumerate() {
         let at = index.to_string();
         let path = ["volumes", &at];
         let plain = |name: &str| name.parse::<SecretName>().is_ok() && name.len() <= 64;
@@ -84,10 +87,8 @@ pub(super) fn volumes(parts: &[VolumePart], told: &mut Vec<Problem>) -> Vec<Volu
 /// The clean form of a path inside the container at which something is mounted; empty where it cannot be.
 fn mount_point(text: &str, at: &[&str], told: &mut Vec<Problem>) -> String {
     let path = host_path::parse(text).unwrap_or_default();
-    let is_secrets = path == secret::DIRECTORY
-        || is_below(&path, secret::DIRECTORY)
-        || is_below(secret::DIRECTORY, &path);
-    if path.is_empty() || is_secrets {
+    // In most images `/var/run` is a link to `/run`, which the engine follows.
+    if path.is_empty() || is_related(&without_alias(&path), secret::DIRECTORY) {
         told.push(
             Problem::error(at, "no place where it could be mounted")
                 .with_help("write an absolute path, neither above nor below /run/secrets"),

@@ -29,6 +29,31 @@ fn an_endpoint_is_exempt_for_what_serves_it_and_not_for_its_name() {
 }
 
 #[test]
+fn nothing_is_mounted_over_the_secrets_by_any_name() {
+    for target in [
+        "/run/secrets",
+        "/var/run/secrets",
+        "/var/run/secrets/x",
+        "/var/run",
+        "/run",
+        "/var/./run/",
+    ] {
+        for text in [
+            format!("volumes: [{{ name: y, target: {target} }}]"),
+            format!("security: {{ tmpfs: {{ {target}: 1MiB }} }}"),
+        ] {
+            let told = said(&text);
+            assert!(
+                told[0].contains("no place where it could be mounted"),
+                "{text}: {told:#?}"
+            );
+        }
+    }
+    let said = said("template: mcp-http\nimage: x:1\nvolumes: [{ name: y, target: /var/running }]");
+    assert_eq!(said, [] as [String; 0]);
+}
+
+#[test]
 fn what_is_mounted_has_one_form_and_is_within_nothing_that_the_instance_writes_to() {
     let mut config = Config::default();
     config.policy.host_paths.allow = vec!["/srv/share/*".to_owned()];
