@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::document::Document;
+use super::host_path::is_below;
 use super::name::EndpointName;
 use super::secret;
 use super::spec::Spec;
@@ -92,28 +93,77 @@ impl Template {
 
 /// The endpoint of a template's screen.
 const SCREEN: &str = "vnc";
-/// What begins the variables that tell the browser's image where its passwords are.
-const SCREEN_ENV: &str = "VNC_";
+/// What begins the fields that tell the browser's image where its passwords are.
+const SCREEN_ENV: &str = "env.VNC_";
+/// Variables of a manifest that cannot change what the browser's image serves at its screen's port. Others can: a shell
+/// runs what `BASH_ENV` says, and Playwright MCP has a variable for each of its options.
+const HARMLESS_ENV: [&str; 10] = [
+    "TZ",
+    "LANG",
+    "MCP_IDLE_TIMEOUT_SECS",
+    "PLAYWRIGHT_MCP_PING_TIMEOUT_MS",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+/// Directories of the browser's image from which no program that serves the screen reads code or settings.
+const DATA_DIRECTORIES: [&str; 5] = [
+    "/home/mcp/profile",
+    "/home/mcp/downloads",
+    "/data",
+    "/mnt",
+    "/srv",
+];
+/// The same for memory file systems, which begin empty.
+const SCRATCH_DIRECTORIES: [&str; 1] = ["/tmp"];
 
-/// Whether an endpoint asks for a password itself: it is the screen of a built-in template, with that template's
-/// image and program. What another image serves there is not known, whatever the endpoint is called.
-pub fn asks_for_password(spec: &Spec, endpoint: &EndpointName) -> bool {
+/// What of a manifest could put something else in the place of a template's screen, by field. `None` where the endpoint
+/// is no such screen at all: another template, image or program, another port or path, or no password. What another
+/// image serves there is not known, whatever the endpoint is called.
+pub fn beside_screen(spec: &Spec, endpoint: &EndpointName) -> Option<Vec<String>> {
     let (Some(template), Some(route)) = (find(&spec.template), spec.endpoints.get(endpoint)) else {
-        return false;
+        return None;
     };
     let document = Document::parse(template.name, template.text)
         .expect("a built-in template is sound: the tests read each");
     let own = document.value();
     let screen = &own["endpoints"][SCREEN];
     let is_password = |name: &secret::SecretName| name.as_str() == secret::VNC_PASSWORD;
-    endpoint.as_str() == SCREEN
+    let is_screen = endpoint.as_str() == SCREEN
         && spec.secrets.keys().any(is_password)
         && own["image"] == spec.image.as_str()
         && screen["port"] == route.port
         && screen["path"] == route.path.as_str()
         && spec.entrypoint.is_none()
-        && spec.command.is_none()
-        && !spec.env.keys().any(|key| key.starts_with(SCREEN_ENV))
+        && spec.command.is_none();
+    if !is_screen {
+        return None;
+    }
+    let is_in = |path: &str, directories: &[&str]| {
+        let mut directories = directories.iter();
+        directories.any(|dir| path == *dir || is_below(path, dir))
+    };
+    let env = spec.env.keys();
+    let env = env.filter(|key| !HARMLESS_ENV.contains(&key.as_str()));
+    let env = env.map(|key| format!("env.{key}"));
+    let volumes = spec.volumes.iter().enumerate();
+    let volumes = volumes.filter(|(_, volume)| !is_in(&volume.target, &DATA_DIRECTORIES));
+    let volumes = volumes.map(|(index, _)| format!("volumes[{index}]"));
+    let tmpfs = spec.security.tmpfs.keys();
+    let tmpfs =
+        tmpfs.filter(|path| !is_in(path, &SCRATCH_DIRECTORIES) && !is_in(path, &DATA_DIRECTORIES));
+    let tmpfs = tmpfs.map(|path| format!("security.tmpfs.{path}"));
+    Some(env.chain(volumes).chain(tmpfs).collect())
+}
+
+/// Whether an endpoint asks for a password itself, unless somebody went to lengths: it is the screen of a built-in
+/// template, and nothing says where its passwords are.
+pub fn asks_for_password(spec: &Spec, endpoint: &EndpointName) -> bool {
+    let moves = |field: &String| field.starts_with(SCREEN_ENV);
+    beside_screen(spec, endpoint).is_some_and(|fields| !fields.iter().any(moves))
 }
 
 fn split(reference: &str) -> Option<(&str, u32)> {

@@ -6,6 +6,7 @@ use crate::words::config::{Config, IdRange, Policy, ResourcePolicy, UserPolicy, 
 use crate::words::diagnostic::Problem;
 use crate::words::host_path::{HostRule, Refusal};
 use crate::words::manifest::{Auth, Manifest};
+use crate::words::name::EndpointName;
 use crate::words::secret::{self, SecretSource};
 use crate::words::spec::{Resources, Security, Spec, VolumeSource};
 use crate::words::template;
@@ -85,15 +86,39 @@ pub(super) fn problems(
     }
     // The template's noVNC asks for a password; everything else without a guard is open to everyone.
     for (name, endpoint) in &spec.endpoints {
-        if endpoint.auth == Auth::None && !template::asks_for_password(spec, name) {
-            let path = ["endpoints", name.as_str(), "auth"];
-            let problem =
-                Problem::error(&path, "everyone whom the network lets through may use it")
-                    .with_help("`auth: bearer` guards it for clients, `auth: ticket` for people; policy.auth_none says what is allowed");
-            judged(policy.auth_none, problem, &mut problems);
+        if endpoint.auth == Auth::None {
+            problems.extend(unguarded(spec, name, policy.auth_none));
         }
     }
     problems
+}
+
+/// What it says of an endpoint without a guard.
+fn unguarded(spec: &Spec, name: &EndpointName, verdict: Verdict) -> Option<Problem> {
+    // A warning is about slips; what is denied must not be had by a trick either.
+    if verdict != Verdict::Deny && template::asks_for_password(spec, name) {
+        return None;
+    }
+    let beside = template::beside_screen(spec, name);
+    let guards = "`auth: bearer` guards it for clients, `auth: ticket` for people; policy.auth_none says what is allowed";
+    let help = match beside.as_deref() {
+        Some([]) => return None,
+        Some([first, rest @ ..]) => {
+            let more = match rest.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!(
+                "remove {first}{more}, with which another program may take the place of the screen that asks for a password; or {guards}"
+            )
+        }
+        None => guards.to_owned(),
+    };
+    let path = ["endpoints", name.as_str(), "auth"];
+    let problem = Problem::error(&path, "everyone whom the network lets through may use it");
+    let mut problems = Vec::new();
+    judged(verdict, problem.with_help(help), &mut problems);
+    problems.pop()
 }
 
 /// What it says of a directory of the host.

@@ -20,11 +20,43 @@ fn an_endpoint_is_exempt_for_what_serves_it_and_not_for_its_name() {
         "entrypoint: [sh]",
         "vnc: null",
         "env: { VNC_PASSWORD_FILE: /etc/hostname }",
+        "env: { BASH_ENV: \"$([[ $0 = */run-websockify.sh ]] && sleep inf)\", PLAYWRIGHT_MCP_PORT: 6080 }",
+        "env: { PLAYWRIGHT_MCP_CONFIG: /data/x.json }",
+        "volumes: [{ name: x, target: /opt/mcp }]",
+        "volumes: [{ name: x, target: /opt }]",
+        "volumes: [{ name: x, target: /home }]",
+        "volumes: [{ name: x, target: /tmp/home }]",
+        "volumes: [{ name: x, target: /home/mcp/../../etc }]",
+        "security: { tmpfs: { /etc/mcp: 1MiB } }",
         "endpoints: { x: { port: 6080, path: /vnc.html, auth: none } }",
     ] {
         let told = said_with(&config, text);
         assert_eq!(told.len(), 1, "{text}: {told:#?}");
         assert!(told[0].contains(".auth: everyone whom"), "{told:#?}");
+    }
+    let told = said_with(
+        &config,
+        "env: { A: x, TZ: UTC }\nvolumes: [{ name: x, target: /opt }]",
+    );
+    assert!(
+        told[0].contains("(remove env.A and 1 more, with which another program"),
+        "{told:#?}"
+    );
+}
+
+#[test]
+fn what_cannot_change_the_screen_leaves_it_exempt() {
+    let mut config = Config::default();
+    config.policy.auth_none = Verdict::Deny;
+    for text in [
+        "env: { TZ: Europe/Berlin, LANG: de_DE.UTF-8, MCP_IDLE_TIMEOUT_SECS: 60 }",
+        "env: { HTTPS_PROXY: 'http://proxy:3128', no_proxy: example.com }",
+        "volumes: [{ name: p, target: /home/mcp/profile }, { name: d, target: /data }]",
+        "security: { tmpfs: { /tmp/run: 1MiB, /data/x: 1MiB } }",
+        "screen: { width: 800 }",
+        "secrets: { key: { from_file: /run/secrets/key } }",
+    ] {
+        assert_eq!(said_with(&config, text), [] as [String; 0], "{text}");
     }
 }
 

@@ -286,7 +286,11 @@ fn outside(spec: &Spec, config: &Config) -> Vec<String> {
     for (name, endpoint) in &spec.endpoints {
         let is_own_screen = spec.template.starts_with("playwright-browser")
             && spec.image == "localhost/instanced/browser:1"
-            && (name.as_str(), endpoint.port, endpoint.path.as_str()) == ("vnc", 6080, "/vnc.html");
+            && (name.as_str(), endpoint.port, endpoint.path.as_str()) == ("vnc", 6080, "/vnc.html")
+            // Other variables and mounts can put another program in its place.
+            && spec.env.keys().all(|key| is_harmless(key))
+            && spec.volumes.iter().all(|volume| is_data(&volume.target))
+            && spec.security.tmpfs.keys().all(|path| path.starts_with("/tmp") || is_data(path));
         let is_guarded = endpoint.auth != Auth::None || is_own_screen;
         must(
             policy.auth_none != Verdict::Deny || is_guarded,
@@ -294,6 +298,32 @@ fn outside(spec: &Spec, config: &Config) -> Vec<String> {
         );
     }
     found
+}
+
+/// Whether a variable changes no program of the browser's image.
+fn is_harmless(key: &str) -> bool {
+    let known = [
+        "TZ",
+        "LANG",
+        "MCP_IDLE_TIMEOUT_SECS",
+        "PLAYWRIGHT_MCP_PING_TIMEOUT_MS",
+    ];
+    known.contains(&key) || key.to_lowercase().ends_with("_proxy")
+}
+
+/// Whether no program of the browser's image is read from here.
+fn is_data(path: &str) -> bool {
+    let data = [
+        "/home/mcp/profile",
+        "/home/mcp/downloads",
+        "/data",
+        "/mnt",
+        "/srv",
+    ];
+    data.iter().any(|dir| {
+        path.strip_prefix(dir)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 #[test]
