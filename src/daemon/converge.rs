@@ -381,7 +381,7 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
             .map(|spec| spec.image.clone())
             .collect();
         let engine = Arc::clone(&self.engine);
-        (!images.is_empty()).then(|| async move {
+        (!images.is_empty()).then_some(async move {
             let failed = engine.refresh(&images).await;
             failed.iter().map(ToString::to_string).collect()
         })

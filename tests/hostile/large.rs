@@ -34,6 +34,11 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("i{number:05}")).collect()
 }
 
+/// So many texts in one.
+fn many(count: usize, text: impl Fn(usize) -> String) -> String {
+    (0..count).map(text).collect::<Vec<_>>().concat()
+}
+
 #[test]
 fn an_image_of_thousands_of_schemes_is_refused() {
     for text in [
@@ -62,7 +67,7 @@ fn a_short_file_unfolds_to_a_few_of_its_length() {
         "{said:?}"
     );
     // A list of such texts, and what each merge key takes along.
-    let merges: String = (0..200).map(|n| format!("l{n}: {{ <<: *e }}\n")).collect();
+    let merges = many(200, |n| format!("l{n}: {{ <<: *e }}\n"));
     let text = format!("env: &e {{ A: {} }}\n{merges}", "x".repeat(2_000));
     assert!(super::lab::said(text.as_bytes())[0].contains("unfold to too much"));
 }
@@ -78,9 +83,7 @@ fn a_manifest_may_repeat_its_own_mappings() {
 
 #[test]
 fn what_all_manifests_take_of_the_fleet_is_bounded() {
-    let env: String = (0..1_000)
-        .map(|n| format!("v{n:03}: {},", "x".repeat(240)))
-        .collect();
+    let env = many(1_000, |n| format!("v{n:03}: {},", "x".repeat(240)));
     let mut config = Config::default();
     config.policy.max_instances = 10_000;
     for (count, is_refused) in [(10, false), (600, true)] {
@@ -196,9 +199,9 @@ fn a_mapping_of_a_hundred_thousand_numbers_is_read_in_one_pass() {
 #[test]
 fn a_long_key_is_not_repeated_for_each_thing_below_it() {
     let key = "k".repeat(300_000);
-    let many: String = (0..20_000).map(|n| format!("a{n}: b, ")).collect();
+    let keys = many(20_000, |n| format!("a{n}: b, "));
     // A key that nobody knows, and one of a mapping with keys of the person's own.
-    let found = said(format!("? {key}\n: {{ {many} }}\n").as_bytes());
+    let found = said(format!("? {key}\n: {{ {keys} }}\n").as_bytes());
     assert_eq!(found.len(), 1);
     assert!(found[0].contains("unknown key `kkk"));
     let marks = "\"\\u202e\",".repeat(60_000);
@@ -247,7 +250,7 @@ fn what_is_compared_with_all_others_is_counted_first() {
         let found = said(text.as_bytes());
         assert!(found.iter().any(|said| said.contains(count)), "{found:?}");
     }
-    let tmpfs: String = (0..65).map(|n| format!("/data/{n}: 1MiB,")).collect();
+    let tmpfs = many(65, |n| format!("/data/{n}: 1MiB,"));
     let found = said(format!("security: {{ tmpfs: {{ {tmpfs} }} }}\n").as_bytes());
     assert!(
         found[0].contains("security.tmpfs: 66 is not from 0 to 64"),

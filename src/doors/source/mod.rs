@@ -35,14 +35,15 @@ const FLEET_MISNAMED: [&str; 6] = [
 /// How many manifests a source may have.
 pub const MANIFESTS_MAX: usize = 10_000;
 /// How long all files of a source may be together, in bytes. A fleet of 10,000 usual manifests has a tenth of it.
-pub const TOTAL_MAX: u64 = 16 << 20;
+pub const TOTAL_MAX: u64 = TOTAL_BYTES as u64;
+const TOTAL_BYTES: usize = 16 << 20;
 
 /// How long `fleet.yaml` may be, times the manifests that it applies to, in bytes: each may take all of it. Its aliases
 /// are counted where it is parsed.
 pub const UNFOLDED_MAX: u64 = SOURCE_UNFOLDED_MAX as u64;
 
 // What each manifest may unfold to is bounded by its length, so all together need no count.
-const _: () = assert!(unfolded_max(MANIFESTS_MAX, TOTAL_MAX as usize) <= SOURCE_UNFOLDED_MAX);
+const _: () = assert!(unfolded_max(MANIFESTS_MAX, TOTAL_BYTES) <= SOURCE_UNFOLDED_MAX);
 
 /// A source that is larger than one may be. All of it would be read into the process that answers `ForwardAuth`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -46,12 +46,19 @@ const IMAGE_ACTIONS: [&str; 8] = [
     "pull", "load", "import", "build", "tag", "untag", "delete", "remove",
 ];
 
+/// So often within a minute the health of one container wakes. One that flaps faster, as an image's own check can every
+/// few milliseconds, would keep the daemon in rounds; what became of it is seen when a round is due anyway.
+const HEALTH_MOST: usize = 12;
+const MINUTE_NANOS: i64 = 60_000_000_000;
+
 /// An open stream, and the place up to which it was read.
 pub(super) struct Held {
     stream: Pin<Box<dyn Stream<Item = Result<EventMessage, Error>> + Send>>,
     place: i64,
     /// Whether containers that it told of are ours: events of networks carry no labels.
     ours: HashMap<String, bool>,
+    /// When the health of containers woke within the last minute, by the engine's clock.
+    health: HashMap<String, Vec<i64>>,
 }
 
 /// A stream in use. Dropped, it goes back for the next wait, also when the wait was cancelled.
@@ -194,8 +201,12 @@ impl<'a> Borrowed<'a> {
                 if let Some(held) = self.held.as_mut() {
                     if matches!(action, "destroy" | "remove") {
                         held.ours.remove(&id);
+                        held.health.remove(&id);
                     } else {
                         held.ours.insert(id.clone(), ours);
+                    }
+                    if ours && action.starts_with("health_status") && held.flaps(&id) {
+                        return Concern::Nothing;
                     }
                 }
                 if ours {
@@ -236,6 +247,18 @@ impl Drop for Borrowed<'_> {
 }
 
 impl Held {
+    /// Notes that the health of a container changes now. Whether that was so too often lately to wake anybody.
+    fn flaps(&mut self, container: &str) -> bool {
+        let now = self.place;
+        let woke = self.health.entry(container.to_owned()).or_default();
+        woke.retain(|time| now.saturating_sub(*time) < MINUTE_NANOS);
+        let flaps = woke.len() >= HEALTH_MOST;
+        if !flaps {
+            woke.push(now);
+        }
+        flaps
+    }
+
     /// Events may come slightly out of order; the place only moves on.
     fn advance(&mut self, event: &EventMessage) {
         let seconds = || {
@@ -265,6 +288,7 @@ fn open(reader: &DockerReader, since: i64) -> Held {
         stream: Box::pin(client.events(Some(options))),
         place: since,
         ours: HashMap::new(),
+        health: HashMap::new(),
     }
 }
 
@@ -313,11 +337,30 @@ mod tests {
     }
 
     #[test]
+    fn health_that_flaps_wakes_a_few_times_a_minute() {
+        let mut held = Held {
+            stream: Box::pin(futures_util::stream::empty()),
+            place: 0,
+            ours: HashMap::new(),
+            health: HashMap::new(),
+        };
+        let mut woke = 0;
+        // Each half second, for two minutes.
+        for _ in 0..240 {
+            held.place += 500_000_000;
+            woke += usize::from(!held.flaps("a"));
+        }
+        assert_eq!(woke, 2 * HEALTH_MOST);
+        assert!(!held.flaps("b"), "another one's health is its own");
+    }
+
+    #[test]
     fn a_place_never_goes_back() {
         let mut held = Held {
             stream: Box::pin(futures_util::stream::empty()),
             place: 100,
             ours: HashMap::new(),
+            health: HashMap::new(),
         };
         held.advance(&EventMessage {
             time_nano: Some(50),
