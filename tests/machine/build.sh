@@ -52,7 +52,7 @@ make_quick_to_boot() { # ROOT
 build() { # DIRECTORY
   local root=$1/root from
   from=$(mirror)
-  [ -n "$from" ] || from=http://deb.debian.org/debian
+  [ -n "$from" ] || die "the sources of apt name no Debian archive"
   mmdebstrap --quiet --variant=minbase --include="$PACKAGES" \
     --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Languages "none"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
@@ -64,7 +64,8 @@ build() { # DIRECTORY
   echo '/dev/vda / ext4 defaults,noatime 0 1' > "$root/etc/fstab"
   cp "$root"/boot/vmlinuz-* "$1/vmlinuz"
   cp "$root"/boot/initrd.img-* "$1/initrd.img"
-  mke2fs -q -t ext4 -d "$root" "$1/disk.img" "$DISK_SIZE"
+  # It says that it makes a file even so, and what this script prints is a directory.
+  mke2fs -q -t ext4 -d "$root" "$1/disk.img" "$DISK_SIZE" >&2
   rm -rf "$root"
 }
 

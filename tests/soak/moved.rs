@@ -27,8 +27,9 @@ struct Scene {
 
 impl Scene {
     fn begin(name: &str) -> Self {
-        // The guards as they are by default, but a mount, of which no event tells, is noticed sooner.
-        let mut lab = Lab::open(name, "reconcile: { resync: 1s }\n");
+        // The guard keeps more than a single one, and a mount, of which no event tells, is noticed sooner.
+        let config = "reconcile: { resync: 1s, prune: { min: 1 } }\n";
+        let mut lab = Lab::open(name, config);
         for name in FLEET {
             lab.save(name, &tiny("0", ""));
         }

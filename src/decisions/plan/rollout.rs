@@ -101,9 +101,14 @@ fn roll_out(plan: &mut Plan, fleet: &Fleet<'_>, policy: &Rollout) {
     let failing = fleet.failing(&blocked.map(|step| &step.instance).collect());
     let halted = policy.halt_after_failures > 0 && failing.len() >= policy.halt_after_failures;
     let most = fleet.most(policy);
-    // Where a newer generation has taken over, the instance is not without service.
+    let shall_run: BTreeSet<&InstanceName> = fleet.shall_run().collect();
+    // Where a newer generation has taken over, the instance is not without service. One that is to stand still takes
+    // nobody's turn, also where the engine does not stop it.
     let ends = |step: &&Step| {
-        !is_of_rollout(step) && step.ends_sessions && step.reason != Reason::Superseded
+        !is_of_rollout(step)
+            && step.ends_sessions
+            && step.reason != Reason::Superseded
+            && shall_run.contains(&step.instance)
     };
     // What a rollout costs at this moment: the new generations that are not ready yet, and what this plan takes down.
     // An instance that is down for another reason is not the rollout's harm, and may be down for ever; one that this
@@ -113,8 +118,9 @@ fn roll_out(plan: &mut Plan, fleet: &Fleet<'_>, policy: &Rollout) {
         let generations = standing.get(name);
         generations.is_some_and(|all| fleet.serves(all))
     };
-    let down: BTreeSet<InstanceName> = fleet
-        .shall_run()
+    let down: BTreeSet<InstanceName> = shall_run
+        .iter()
+        .copied()
         .filter(|name| !serves(name))
         .cloned()
         .collect();
@@ -250,12 +256,15 @@ impl<'a> Fleet<'a> {
         is_rollout.then_some(last)
     }
 
-    /// Whether a change of what is desired made its newest generation a short while ago.
+    /// Whether a change of what is desired made its newest generation a short while ago. Where the engine does not say what
+    /// became of that, it may not serve yet.
     fn was_rolled_out(&self, name: &InstanceName) -> bool {
         let lately = |act: &&Act| remedy::within(act.at, COMING_UP, self.history.now);
+        let is_unknown =
+            |act: &Act| act.done == Some(true) && self.observed.unobserved.contains_key(name);
         self.rollout(name)
             .filter(lately)
-            .is_some_and(|act| self.is_made(name, act))
+            .is_some_and(|act| self.is_made(name, act) || is_unknown(act))
     }
 
     /// Whether the step of it that is in progress is part of a rollout, and the first try: one that failed before must not
@@ -319,7 +328,9 @@ impl<'a> Fleet<'a> {
                     && !remedy::serves(g, self.history.now)
             };
             let newest = self.newest(name);
+            // What the engine does not say of one is no failure.
             !self.is_set_aside(name)
+                && !self.observed.unobserved.contains_key(*name)
                 && Self::did_harm(last)
                 && !self.history.in_progress.contains_key(*name)
                 && newest.is_none_or(|g| failed(g) || self.fails(g) || overdue(g))

@@ -18,6 +18,9 @@ impl Calls {
         let name = subject
             .strip_prefix("instanced-default-")
             .filter(|_| named)?;
+        if let Some((owner, _)) = name.split_once("-vol-") {
+            return slot_of(owner);
+        }
         let name = name.strip_suffix("-secrets").unwrap_or(name);
         slot_of(name.rsplit_once("-g")?.0)
     }
