@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::stream::{self, StreamExt as _};
+
 use super::containers::{ChangeContainers, Container, NetworkFacts, ReadContainers, Touched};
 use super::settings::EngineNotes;
 use super::{Engine, EngineError, ErrorClass, Secrets, draft};
@@ -174,12 +176,20 @@ impl<C: ChangeContainers> Engine for Fleet<C> {
     }
 
     async fn tidy(&self, leftovers: &[String]) -> Result<(), EngineError> {
-        let mut failed = Ok(());
         let is_left = |volume: &&String| !self.making.with(|all| all.contains(*volume));
-        for volume in leftovers.iter().filter(is_left) {
-            self.seen.mark_volumes();
-            // One that cannot be removed keeps no other.
-            failed = failed.and(self.containers.remove_volume(volume).await);
+        let removals: Vec<_> = leftovers
+            .iter()
+            .filter(is_left)
+            .map(|volume| {
+                self.seen.mark_volumes();
+                self.containers.remove_volume(volume)
+            })
+            .collect();
+        // One that the engine refuses, or is silent about, keeps no other.
+        let mut removed = stream::iter(removals).buffer_unordered(TIDY_AT_ONCE);
+        let mut failed = Ok(());
+        while let Some(result) = removed.next().await {
+            failed = failed.and(result);
         }
         failed
     }
@@ -350,6 +360,8 @@ impl Drop for Hand<'_> {
     }
 }
 
+/// So many leftovers are removed at the same time.
+const TIDY_AT_ONCE: usize = 16;
 /// Between TERM and KILL.
 const STOP_SECS: u32 = 10;
 
