@@ -42,7 +42,7 @@ impl Scene {
         let config = "\
 source: { dir: work/infra/instances.d }
 engine: { docker: { host: unix:///nonexistent/docker.sock } }
-listen: { auth: 127.0.0.1:0 }
+listen: { auth: 127.0.0.1:0, admin: 127.0.0.1:0 }
 state: state
 ";
         fs::write(lab.path("instanced.yaml"), config).expect("a file");
@@ -84,11 +84,16 @@ state: state
         let log = BufReader::new(child.stderr.take().expect("a pipe was asked for"));
         // Open until the end, for what else the daemon writes.
         let mut lines = log.lines().map_while(Result::ok);
-        let found = lines.find(|line| line.contains(words));
+        let mut other = Vec::new();
+        let found = lines.find(|line| {
+            other.push(line.clone());
+            line.contains(words)
+        });
         let status = self.run(&["status"]);
         let _ = child.kill();
         let _ = child.wait();
-        let found = found.unwrap_or_else(|| panic!("the daemon ended without `{words}`"));
+        let found = found
+            .unwrap_or_else(|| panic!("the daemon ended without `{words}`: {}", other.join("\n")));
         (found, status)
     }
 

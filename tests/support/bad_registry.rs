@@ -65,11 +65,16 @@ fn serve(stream: &TcpStream, asked: &AtomicUsize, stalled: &AtomicUsize) -> std:
     let mut words = head.split_whitespace();
     let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     let (is_head, path) = (method == "HEAD", path.to_owned());
+    let mut from = 0;
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? <= 2 {
             break;
         }
+        let line = line.to_ascii_lowercase();
+        let range = line.strip_prefix("range: bytes=");
+        let first = range.and_then(|range| range.split_once('-')?.0.parse().ok());
+        from = first.unwrap_or(from);
     }
     let parts: Vec<&str> = path.trim_start_matches("/v2/").splitn(2, '/').collect();
     let [fault, rest] = parts[..] else {
@@ -140,7 +145,8 @@ fn serve(stream: &TcpStream, asked: &AtomicUsize, stalled: &AtomicUsize) -> std:
             CONFIG.as_bytes(),
             is_head,
         ),
-        _ => layer(stream, fault == "stalls", stalled),
+        "stalls" => stall(stream, from, stalled),
+        _ => layer(stream),
     }
 }
 
@@ -181,17 +187,33 @@ fn answer(
     Ok(())
 }
 
-/// The beginning of a layer. Then the connection ends, or nothing comes any more until the engine gives up.
-fn layer(mut stream: &TcpStream, stalls: bool, stalled: &AtomicUsize) -> std::io::Result<()> {
+/// The beginning of a layer; then the connection ends.
+fn layer(mut stream: &TcpStream) -> std::io::Result<()> {
     write!(
         stream,
         "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {LAYER_BYTES}\r\n\
          Connection: close\r\n\r\n"
     )?;
+    stream.write_all(&vec![0; LAYER_BEGIN])
+}
+
+/// The beginning of a layer from a byte on, as an engine asks that kept what it had. Then nothing comes any more until the
+/// engine gives up.
+fn stall(mut stream: &TcpStream, from: usize, stalled: &AtomicUsize) -> std::io::Result<()> {
+    let (length, last) = (LAYER_BYTES - from, LAYER_BYTES - 1);
+    let (status, range) = match from {
+        0 => ("200 OK", String::new()),
+        _ => (
+            "206 Partial Content",
+            format!("Content-Range: bytes {from}-{last}/{LAYER_BYTES}\r\n"),
+        ),
+    };
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: application/octet-stream\r\n{range}Content-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
+    )?;
     stream.write_all(&vec![0; LAYER_BEGIN])?;
-    if !stalls {
-        return Ok(());
-    }
     stalled.fetch_add(1, Ordering::SeqCst);
     stream.set_read_timeout(Some(Duration::from_millis(200)))?;
     let mut nothing = [0];
