@@ -125,7 +125,7 @@ fn serve(stream: &TcpStream, asked: &AtomicUsize, stalled: &AtomicUsize) -> std:
             )
         }
         _ if rest.starts_with("manifests/") => {
-            let manifest = manifest();
+            let manifest = manifest(&format!("{}/{fault}", stream.local_addr()?));
             let digest = format!("Docker-Content-Digest: {}\r\n", digest(manifest.as_bytes()));
             let kind = "application/vnd.docker.distribution.manifest.v2+json";
             answer(
@@ -152,10 +152,11 @@ fn serve(stream: &TcpStream, asked: &AtomicUsize, stalled: &AtomicUsize) -> std:
 
 const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:1111111111111111111111111111111111111111111111111111111111111111"]},"history":[{"created_by":"test"}]}"#;
 
-fn manifest() -> String {
+/// `whose` makes the layer one of its own: an engine downloads a layer once, whatever images wait for it.
+fn manifest(whose: &str) -> String {
     let kind = "application/vnd.docker.distribution.manifest.v2+json";
     let (config, length) = (digest(CONFIG.as_bytes()), CONFIG.len());
-    let layer = digest(b"a layer that never comes whole");
+    let layer = digest(whose.as_bytes());
     format!(
         r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{{"mediaType":"application/vnd.docker.container.image.v1+json","size":{length},"digest":"{config}"}},"layers":[{{"mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip","size":{LAYER_BYTES},"digest":"{layer}"}}]}}"#
     )
