@@ -52,6 +52,8 @@ pub struct Converger<E, N> {
     journal: Journal,
     /// Containers that stood when this process first looked.
     baseline: Option<HashSet<String>>,
+    /// Instances that the engine did not report in the first look.
+    not_seen_yet: BTreeSet<InstanceName>,
     spells: Spells,
     /// What manifests said of `protect` in rounds that could not note it.
     unnoted: BTreeMap<InstanceName, bool>,
@@ -104,6 +106,7 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
             jitter: Box::new(jitter),
             journal: Journal::default(),
             baseline: None,
+            not_seen_yet: BTreeSet::new(),
             spells: Spells::default(),
             unnoted: BTreeMap::new(),
             failures: Failures::default(),
@@ -218,8 +221,15 @@ impl<E: Engine + 'static, N: Notebook> Converger<E, N> {
         let all = || observed.instances.values().flatten();
         let Some(baseline) = &mut self.baseline else {
             self.baseline = Some(all().map(|g| g.id.clone()).collect());
+            self.not_seen_yet = observed.unobserved.keys().cloned().collect();
             return Ok(());
         };
+        // What the engine was silent about at first was there at first.
+        self.not_seen_yet.retain(|name| {
+            let generations = observed.instances.get(name).into_iter().flatten();
+            baseline.extend(generations.map(|g| g.id.clone()));
+            observed.unobserved.contains_key(name)
+        });
         let standing: HashSet<&String> = all().map(|g| &g.id).collect();
         // Of those that the engine says nothing of just now, any may be among them.
         if observed.unobserved.is_empty() {
