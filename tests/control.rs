@@ -27,131 +27,14 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "control/admin.rs"]
 mod admin;
+#[path = "control/echo.rs"]
+mod echo;
 #[path = "control/logs.rs"]
 mod logs;
+#[path = "control/socket.rs"]
+mod socket;
 
-/// Says what it was asked.
-struct Echo {
-    events: Events,
-    /// What its instances have written, where it has any.
-    written: Vec<LogLine>,
-    ended: CancellationToken,
-}
-
-impl Echo {
-    fn new(ended: &CancellationToken) -> Self {
-        Self {
-            events: Events::new(ended.clone()),
-            written: Vec::new(),
-            ended: ended.clone(),
-        }
-    }
-}
-
-fn echo(asked: impl std::fmt::Display) -> Value {
-    json!({ "asked": asked.to_string() })
-}
-
-impl Operations for Echo {
-    async fn health(&self) -> Outcome {
-        Ok(echo("health"))
-    }
-    async fn tokens(&self, instance: Option<InstanceName>) -> Outcome {
-        Ok(echo(format!("tokens {instance:?}")))
-    }
-    async fn issue_token(&self, asked: IssueToken) -> Outcome {
-        Ok(echo(format!(
-            "issue {} {} {:?}",
-            asked.instance, asked.label, asked.expires
-        )))
-    }
-    async fn revoke_token(&self, id: String) -> Outcome {
-        Err(Problem::not_found(format!("there is no token {id:?}")).with_help("see `token list`"))
-    }
-    async fn rotate_token(&self, id: String, asked: RotateToken) -> Outcome {
-        Ok(echo(format!("rotate {id} {:?}", asked.overlap)))
-    }
-    async fn issue_ticket(&self, name: InstanceName, asked: AskTicket) -> Outcome {
-        Ok(echo(format!(
-            "ticket {name} {} {}",
-            asked.endpoint, asked.label
-        )))
-    }
-    async fn reconcile(&self, asked: AskReconcile) -> Outcome {
-        if asked.names.is_empty() {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-        }
-        Ok(echo(format!(
-            "reconcile {:?} {:?}",
-            asked.names.len(),
-            asked.confirm_prune
-        )))
-    }
-    async fn order(&self, name: InstanceName, order: Order) -> Outcome {
-        Ok(echo(format!("{order:?} {name}")))
-    }
-    async fn plan(&self) -> Outcome {
-        Ok(json!({ "steps": vec!["x".repeat(1000); 500] }))
-    }
-    async fn metrics(&self) -> Result<String, Problem> {
-        Ok("# EOF\n".to_owned())
-    }
-    fn events(&self) -> Events {
-        self.events.clone()
-    }
-    async fn source(&self) -> Outcome {
-        Ok(echo("source"))
-    }
-    async fn sync(&self) -> Outcome {
-        Ok(echo("sync"))
-    }
-    async fn snapshot(&self) -> Outcome {
-        Ok(echo("snapshot"))
-    }
-    async fn instances(&self, usage: AskUsage) -> Outcome {
-        if !self.written.is_empty() {
-            return Ok(logs::standing(&self.written));
-        }
-        Ok(echo(format!("instances {usage:?}")))
-    }
-    async fn history(&self, name: InstanceName) -> Outcome {
-        Ok(echo(format!("history {name}")))
-    }
-    async fn log(&self, name: InstanceName, ask: AskLog) -> Result<Lines, Problem> {
-        if name.as_str() == "ghost" {
-            return Err(Problem::not_found("there is no instance `ghost`"));
-        }
-        if !self.written.is_empty() {
-            return Ok(logs::of(self, &name, ask));
-        }
-        let line = |line: String| LogLine {
-            instance: name.clone(),
-            generation: 1,
-            at: None,
-            stream: LogStream::Stdout,
-            line,
-        };
-        let lines = [
-            Ok(line(format!("{:?}", ask.tail))),
-            Ok(line("of two\nlines".to_owned())),
-            Err(Problem::unavailable("the engine went away")),
-        ];
-        let lines = futures_util::stream::iter(lines);
-        if ask.follow {
-            return Ok(lines.take(1).chain(futures_util::stream::pending()).boxed());
-        }
-        Ok(lines.boxed())
-    }
-    async fn templates(&self) -> Outcome {
-        Ok(echo("templates"))
-    }
-    async fn instance(&self, name: InstanceName) -> Outcome {
-        Ok(echo(format!("instance {name}")))
-    }
-    async fn vnc_password(&self, name: InstanceName) -> Outcome {
-        Ok(echo(format!("vnc {name}")))
-    }
-}
+use echo::Echo;
 
 struct Daemon {
     state: TempDir,
@@ -442,63 +325,6 @@ async fn a_client_does_not_wait_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_daemon_there_is_no_client() {
-    let state = TempDir::new().unwrap();
-    assert!(
-        ControlClient::connect(state.path())
-            .await
-            .unwrap()
-            .is_none()
-    );
-    // Nor with a socket that a killed daemon left behind.
-    drop(std::os::unix::net::UnixListener::bind(state.path().join(SOCKET)).unwrap());
-    assert!(
-        ControlClient::connect(state.path())
-            .await
-            .unwrap()
-            .is_none()
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
-    let state = TempDir::new().unwrap();
-    drop(std::os::unix::net::UnixListener::bind(state.path().join(SOCKET)).unwrap());
-    let socket = ControlSocket::bind(state.path(), None).await.unwrap();
-    let mode = std::fs::metadata(socket.path())
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o660);
-    let error = ControlSocket::bind(state.path(), None).await.unwrap_err();
-    assert!(matches!(error, ControlError::InUse { .. }), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_no_socket_is_left_alone() {
-    let state = TempDir::new().unwrap();
-    let path = state.path().join(SOCKET);
-    std::fs::write(&path, "precious").unwrap();
-    assert!(ControlSocket::bind(state.path(), None).await.is_err());
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn at_the_end_the_socket_is_gone() {
-    let daemon = Daemon::start().await;
-    daemon.client().await.get("/health").await.unwrap();
-    daemon.shutdown.cancel();
-    daemon.served.await.unwrap();
-    assert!(!daemon.state.path().join(SOCKET).exists());
-    assert!(
-        ControlClient::connect(daemon.state.path())
-            .await
-            .unwrap()
-            .is_none()
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_log_comes_line_by_line_and_says_what_broke_it_off() {
     let daemon = Daemon::start().await;
     let client = daemon.client().await;
@@ -522,29 +348,4 @@ async fn a_log_comes_line_by_line_and_says_what_broke_it_off() {
         let path = format!("/v1/instances/alice/logs?{query}");
         assert_eq!(refused(client.lines(&path).await).status, 400, "{query}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_may_be_let_in_and_sees_nothing_else() {
-    let state = TempDir::new().unwrap();
-    let gone = ControlSocket::bind(state.path(), Some("no-such-group")).await;
-    let gone = gone.unwrap_err().to_string();
-    assert!(gone.contains("control.group"), "{gone}");
-    // The group that this process has anyway: no test need be root's.
-    let gid = std::fs::metadata(state.path()).unwrap().gid();
-    let groups = std::fs::read_to_string("/etc/group").unwrap();
-    let name = groups.lines().find_map(|line| {
-        let fields: Vec<_> = line.split(':').collect();
-        (fields.get(2)? == &gid.to_string()).then(|| fields[0].to_owned())
-    });
-    let name = name.expect("the group of this process has a name");
-    let socket = ControlSocket::bind(state.path(), Some(&name))
-        .await
-        .unwrap();
-    let of = |path: &std::path::Path| {
-        let found = std::fs::metadata(path).unwrap();
-        (found.gid(), found.permissions().mode() & 0o777)
-    };
-    assert_eq!(of(socket.path()), (gid, 0o660));
-    assert_eq!(of(state.path()), (gid, 0o710));
 }

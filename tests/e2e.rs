@@ -33,6 +33,8 @@ mod git_source;
 mod guards;
 #[path = "e2e/lab.rs"]
 mod lab;
+#[path = "e2e/link.rs"]
+mod link;
 #[path = "e2e/main_job.rs"]
 mod main_job;
 #[path = "e2e/mistakes.rs"]
@@ -41,6 +43,8 @@ mod mistakes;
 mod operating;
 #[path = "e2e/proxy.rs"]
 mod proxy;
+#[path = "e2e/reach.rs"]
+mod reach;
 #[path = "e2e/registries.rs"]
 mod registries;
 #[path = "e2e/registry.rs"]

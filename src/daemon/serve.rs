@@ -5,7 +5,6 @@
 //! Events only say that a round is due; every round looks at everything anew.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,19 +46,15 @@ use crate::doors::store::Store;
 use crate::doors::systemd;
 use crate::words::config::Isolation;
 use rounds::{Access, Due, Refresh, Rounds, Waiting};
+use takeover::{Before, broken, given, hand_over};
 
 mod rounds;
+mod takeover;
 
 /// Asked rounds that may wait.
 const ASKED_MAX: usize = 16;
-/// How long the daemon before may take to end its round and close its store.
-const CLOSING: Duration = Duration::from_secs(30);
 /// How long to rest when a next daemon could not be answered.
 const OFFER_REST: Duration = Duration::from_millis(200);
-/// How long the next daemon may take until it serves.
-const TAKING_OVER: Duration = Duration::from_secs(30);
-/// How long the daemon before may take to answer what it had accepted.
-const DRAINING: Duration = Duration::from_secs(10);
 /// How long a store may be in use by what has not ended yet.
 const RELEASE: Duration = Duration::from_secs(10);
 
@@ -126,60 +121,6 @@ pub async fn serve(site: Site, start: Start, ready: impl FnOnce(&str)) -> Result
             }
         }
     }
-}
-
-/// The daemon whose place is taken.
-struct Before {
-    other: Other,
-    socket: Option<TcpListener>,
-}
-
-impl Before {
-    /// Has it hand over its socket, and close its store. None where none runs.
-    async fn find(site: &Site) -> Result<Option<Self>, Failure> {
-        let told = |error: io::Error| broken(&error.to_string());
-        let Some(mut other) = Other::find(&site.state).await.map_err(told)? else {
-            tracing::info!("no daemon runs here: nothing to take over");
-            return Ok(None);
-        };
-        let socket = within(CLOSING, other.take()).await.map_err(told)?;
-        within(CLOSING, other.hear(Word::Closed))
-            .await
-            .map_err(told)?;
-        let socket = Some(socket);
-        Ok(Some(Self { other, socket }))
-    }
-
-    /// Tells it that this one accepts, and waits until it does no more: what was revoked from now on is revoked.
-    async fn release(mut self) {
-        let released = async {
-            self.other.say(Word::Serving).await?;
-            self.other.hear(Word::Drained).await
-        };
-        if let Err(error) = within(DRAINING, released).await {
-            tracing::warn!(%error, "the daemon before did not say that it has ended");
-        }
-    }
-}
-
-fn broken(why: &str) -> Failure {
-    Failure {
-        message: format!("cannot take over from the daemon that runs: {why}"),
-        help: Some("stop it, then start this one without --take-over".to_owned()),
-    }
-}
-
-/// The next daemon has its way to the store.
-async fn hand_over(mut next: Other) -> io::Result<Other> {
-    next.say(Word::Closed).await?;
-    within(TAKING_OVER, next.hear(Word::Serving)).await?;
-    Ok(next)
-}
-
-async fn within<T>(most: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(most, future)
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// The daemon with its store open: all of it but the edge, which outlives it.
@@ -358,13 +299,6 @@ impl Session {
         }
         Ok(next)
     }
-}
-
-/// The next daemon that asks, with the listening socket in its hands.
-async fn given(offer: &Offer, socket: std::os::fd::BorrowedFd<'_>) -> io::Result<Other> {
-    let next = offer.asked().await?;
-    next.give(socket).await?;
-    Ok(next)
 }
 
 /// Closes the store: whoever had it has ended, but for what is just answered.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::clients::{drive, look};
 use super::daemon::Daemon;
 use super::edge::Edge;
-use super::engine::{Container, add_foreign, docker, inspect, must};
+use super::engine::{Container, add_foreign, docker, inspect};
 use super::lab::{Lab, tiny};
+use super::reach::{PORTS, addresses_of_this_host, reached_from_here, reached_from_inside};
 use super::said::{check, eventually};
 
 /// For what an engine does: an instance comes up, goes, is replaced.
@@ -19,7 +20,6 @@ const SOON: Duration = Duration::from_secs(60);
 const A_ROUND_SECS: u64 = 3;
 /// A page that each browser instance has at hand: noVNC's own.
 const LOCAL_PAGE: &str = "http://127.0.0.1:6080/vnc.html";
-const PORTS: [u16; 3] = [8080, 5900, 6080];
 const BROWSER: &str = "owner: e2e@example.com\nresources: { memory: 1GiB, cpus: 1 }\n";
 
 #[test]
@@ -497,54 +497,4 @@ impl Scene {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
         path
     }
-}
-
-/// Each address at which a container could knock at this host: loopback, gateways, its own.
-fn addresses_of_this_host() -> Vec<String> {
-    let network = must(&[
-        "network",
-        "inspect",
-        "--format",
-        "{{(index .IPAM.Config 0).Gateway}}",
-        &super::lab::network(),
-    ]);
-    let own = super::said::run("hostname", |command| {
-        command.arg("-I");
-    });
-    let mut all: Vec<String> = own
-        .stdout
-        .split_ascii_whitespace()
-        .map(str::to_owned)
-        .collect();
-    all.extend([network, "127.0.0.1".to_owned()]);
-    all.sort();
-    all.dedup();
-    all
-}
-
-fn reached_from_here(host: &str, port: u16) {
-    let address = format!("{host}:{port}").parse().expect("an address");
-    let limit = Duration::from_secs(2);
-    std::net::TcpStream::connect_timeout(&address, limit)
-        .unwrap_or_else(|error| panic!("{address}: {error}"));
-}
-
-/// Which of these can be connected to from inside a browser instance, all tried at once.
-fn reached_from_inside(container: &Container, targets: &[(String, u16)]) -> Vec<String> {
-    const PROBE: &str = "\
-import json, socket, sys
-from concurrent.futures import ThreadPoolExecutor
-def reached(target):
-    try:
-        socket.create_connection((target[0], target[1]), timeout=2).close()
-        return f'{target[0]}:{target[1]}'
-    except OSError:
-        return None
-targets = json.loads(sys.argv[1])
-with ThreadPoolExecutor(len(targets)) as pool:
-    print(json.dumps([found for found in pool.map(reached, targets) if found]))
-";
-    let targets = serde_json::to_string(targets).expect("plain data");
-    let said = docker(&["exec", &container.id, "python3", "-c", PROBE, &targets]).expect_code(0);
-    serde_json::from_value(said.json()).expect("a list of texts")
 }

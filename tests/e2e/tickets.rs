@@ -10,6 +10,7 @@ use super::daemon::Daemon;
 use super::edge::Edge;
 use super::engine::{self, must};
 use super::lab::{Lab, tiny};
+use super::link::Link;
 use super::said::{check, eventually};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -39,38 +40,6 @@ fn secret_of(token: &str) -> &str {
     let secret = token.splitn(3, '_').nth(2).unwrap_or_default();
     assert!(secret.len() > 20, "no token: {token}");
     secret
-}
-
-/// A link, as `connect --open` prints it.
-struct Link(String);
-
-impl Link {
-    fn ask(lab: &Lab, instance: &str, options: &[&str]) -> Self {
-        let words = [&["connect", instance, "--open"], options].concat();
-        let said = lab.instanced(&words).expect_code(0);
-        Self(said.stdout.trim_end().to_owned())
-    }
-
-    fn parts(&self) -> (&str, &str) {
-        self.0.split_once('#').unwrap_or((&self.0, ""))
-    }
-
-    /// The path and query, as a server sees it.
-    fn path(&self) -> &str {
-        let (address, _) = self.parts();
-        let host = address.find("//").expect("a URL") + 2;
-        &address[host + address[host..].find('/').expect("a path")..]
-    }
-
-    fn ticket(&self) -> &str {
-        let (address, _) = self.parts();
-        address.split_once("ticket=").expect("a ticket").1
-    }
-
-    fn password(&self) -> &str {
-        let (_, told) = self.parts();
-        told.split_once("password=").expect("a password").1
-    }
 }
 
 struct Scene {

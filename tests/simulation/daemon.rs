@@ -2,12 +2,11 @@
 //! die at every await, and goes on with what the notebook and the engine still hold.
 
 mod mistake;
+mod mortal;
 mod reported;
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -37,6 +36,7 @@ use super::paper::{SLOTS, Slot, name_of, slot_of};
 use super::stage::{Stage, Wish};
 use super::witness::{Round, Want};
 use mistake::mistake;
+use mortal::Mortal;
 use reported::{blocked, told};
 
 const EVENTS_COALESCE: Duration = Duration::from_millis(100);
@@ -62,25 +62,6 @@ pub struct Daemon {
 pub struct Due {
     asked: Option<Ask>,
     confirmed: BTreeSet<Slot>,
-}
-
-/// A future that dies after so many polls.
-struct Mortal<F> {
-    left: Option<usize>,
-    future: Pin<Box<F>>,
-}
-
-impl<F: Future> Future for Mortal<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.left {
-            Some(0) => return Poll::Ready(None),
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        self.future.as_mut().poll(context).map(Some)
-    }
 }
 
 fn fleet(stage: &Arc<Stage>, author: String) -> Fleet<Calls> {
