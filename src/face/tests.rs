@@ -28,6 +28,7 @@ use crate::words::spec::Spec;
 use crate::words::token::{ListedToken, TOKEN_RANDOM_BYTES, Token, TokenKind, TokenRecord};
 use crate::words::watch::Usage;
 
+mod formats;
 pub(super) mod hostile;
 mod source;
 mod standing;
@@ -479,32 +480,4 @@ fn the_token_list() {
         "the_token_list_with_sessions",
         tokens::draw(&all, now()).plain()
     );
-}
-
-fn ill() -> Vec<Diagnostic> {
-    let mut all = desired(&[
-        ("a", "colour: red\nresources: { memory: lots }\n"),
-        ("b", "template: mcp-http\nimage: x:latest\n"),
-    ])
-    .diagnostics;
-    // What came from a file may hold what a format gives a meaning to.
-    all[0].message += "; 100% <&> \"now\",\nor: never\u{1b}";
-    all
-}
-
-#[test]
-fn diagnostics_for_github() {
-    assert_snapshot!(diagnostics::github::render(&ill()));
-}
-
-#[test]
-fn diagnostics_as_sarif() {
-    let sarif = diagnostics::sarif::render(&ill());
-    assert_snapshot!(serde_json::to_string_pretty(&sarif).unwrap());
-}
-
-#[test]
-fn diagnostics_as_junit() {
-    let sound = ["instances.d/b.yaml", "instances.d/c.yaml"].map(str::to_owned);
-    assert_snapshot!(diagnostics::junit::render(&ill(), &sound));
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::words::config::Verdict;
 use std::sync::Arc;
 
+mod names;
 mod policy;
 
 fn source(fleet: Option<&str>, manifests: &[(&str, &str)]) -> Snapshot {
