@@ -326,6 +326,15 @@ fn parse(cursor: &str) -> Result<i64, EngineError> {
 mod tests {
     use super::*;
 
+    fn held(place: i64) -> Held {
+        Held {
+            stream: Box::pin(futures_util::stream::empty()),
+            place,
+            ours: HashMap::new(),
+            health: HashMap::new(),
+        }
+    }
+
     #[test]
     fn a_cursor_keeps_its_nanoseconds() {
         let nanos = 1_763_672_000_000_000_007;
@@ -338,12 +347,7 @@ mod tests {
 
     #[test]
     fn health_that_flaps_wakes_a_few_times_a_minute() {
-        let mut held = Held {
-            stream: Box::pin(futures_util::stream::empty()),
-            place: 0,
-            ours: HashMap::new(),
-            health: HashMap::new(),
-        };
+        let mut held = held(0);
         let mut woke = 0;
         // Each half second, for two minutes.
         for _ in 0..240 {
@@ -356,12 +360,7 @@ mod tests {
 
     #[test]
     fn a_place_never_goes_back() {
-        let mut held = Held {
-            stream: Box::pin(futures_util::stream::empty()),
-            place: 100,
-            ours: HashMap::new(),
-            health: HashMap::new(),
-        };
+        let mut held = held(100);
         held.advance(&EventMessage {
             time_nano: Some(50),
             ..EventMessage::default()
